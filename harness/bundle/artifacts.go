@@ -1,0 +1,182 @@
+package bundle
+
+// Load is load/summary.json: what the client saw, and how healthy it was
+// itself. Requests are those that ended inside the window; times are seconds.
+type Load struct {
+	Asked    LoadAsked    `json:"asked"`
+	Reached  LoadReached  `json:"reached"`
+	Requests LoadRequests `json:"requests"`
+	// Responses describes response bodies inside the window, in bytes.
+	ResponseBytes Distribution `json:"response_bytes"`
+	// LatencySeconds is service time: from sending a request to the end of its response.
+	LatencySeconds Distribution `json:"latency_seconds"`
+	// Checks is what comparing responses with their requests showed.
+	Checks    LoadChecks      `json:"checks"`
+	Generator GeneratorHealth `json:"generator"`
+	// Seconds is one entry for each second of the attack, warm-up included.
+	Seconds []LoadSecond `json:"seconds"`
+}
+
+// LoadAsked is what the scenario asked for.
+type LoadAsked struct {
+	InFlight int     `json:"in_flight"`
+	RateHz   float64 `json:"rate_hz,omitempty"` // requests a second; 0 in a closed loop
+}
+
+// LoadReached is what was observed over the window.
+type LoadReached struct {
+	InFlightMin  int     `json:"in_flight_min"`
+	InFlightMean float64 `json:"in_flight_mean"`
+	InFlightMax  int     `json:"in_flight_max"`
+	// OpenSocketsMin and Max count the client's established connections.
+	OpenSocketsMin int     `json:"open_sockets_min"`
+	OpenSocketsMax int     `json:"open_sockets_max"`
+	RateHz         float64 `json:"rate_hz"` // requests ended a second
+	// InFlightAtCapture was seen when capture began; the run asserts it.
+	InFlightAtCapture int `json:"in_flight_at_capture"`
+	SocketsAtCapture  int `json:"sockets_at_capture"`
+}
+
+// LoadRequests counts the requests that ended inside the window.
+type LoadRequests struct {
+	Ended   int64            `json:"ended"`
+	OK      int64            `json:"ok"` // status 200 to 399
+	ByCode  map[string]int64 `json:"by_code,omitempty"`
+	ByError map[string]int64 `json:"by_error,omitempty"` // ports and addresses folded away
+}
+
+// Distribution summarises a quantity; its unit stands where it is used.
+type Distribution struct {
+	Count int64   `json:"count"`
+	Mean  float64 `json:"mean"`
+	P50   float64 `json:"p50"`
+	P90   float64 `json:"p90"`
+	P99   float64 `json:"p99"`
+	P999  float64 `json:"p999"`
+	Max   float64 `json:"max"`
+}
+
+// LoadChecks counts responses whose body was compared with its request.
+// A request carries a token; a response must hold its own and nobody else's.
+type LoadChecks struct {
+	Checked int64 `json:"checked"`
+	Missing int64 `json:"missing"` // own token absent
+	Foreign int64 `json:"foreign"` // another request's token present
+	// Example is one foreign response, cut to a line.
+	Example string `json:"example,omitempty"`
+}
+
+// GeneratorHealth says whether the load generator itself can be trusted.
+type GeneratorHealth struct {
+	CPUSeconds      float64 `json:"cpu_seconds"`       // of the generator process, over the window
+	ResultsDropped  int64   `json:"results_dropped"`   // results not recorded
+	SendLagP99      float64 `json:"send_lag_p99"`      // seconds between due and sent (open loop); 0 in a closed loop
+	OpenFilesLimit  int64   `json:"open_files_limit"`  // of the generator process
+	ReachedInFlight bool    `json:"reached_in_flight"` // before capture began
+	Reason          string  `json:"reason,omitempty"`  // when it did not
+}
+
+// LoadSecond is one second of the attack.
+type LoadSecond struct {
+	StartNS     int64   `json:"start_ns"` // CLOCK_MONOTONIC
+	InFlight    int     `json:"in_flight"`
+	OpenSockets int     `json:"open_sockets"`
+	Ended       int64   `json:"ended"`
+	Errors      int64   `json:"errors"`
+	LatencyP50  float64 `json:"latency_p50"` // seconds
+	LatencyP99  float64 `json:"latency_p99"` // seconds
+}
+
+// Syscalls is ebpf/syscalls.json: the target's system calls over the window.
+type Syscalls struct {
+	Calls []Syscall  `json:"calls"` // by total time, largest first
+	Epoll EpollFacts `json:"epoll"`
+}
+
+// Syscall sums up one system call.
+type Syscall struct {
+	Name    string           `json:"name"`
+	Count   int64            `json:"count"`
+	Errors  map[string]int64 `json:"errors,omitempty"` // by errno name, "EAGAIN"
+	TotalNS int64            `json:"total_ns"`
+	// Log2NS[i] counts calls that took 2^i to 2^(i+1) ns; the first also holds shorter ones.
+	Log2NS []int64 `json:"log2_ns"`
+}
+
+// EpollFacts are what tells a poll loop that blocks from one that spins.
+type EpollFacts struct {
+	Waits          int64 `json:"waits"`           // epoll_wait, epoll_pwait and epoll_pwait2 that returned
+	ZeroTimeout    int64 `json:"zero_timeout"`    // of these, asked not to block
+	ReturnedEvents int64 `json:"returned_events"` // sum of positive returns
+	Empty          int64 `json:"empty"`           // of these, returned 0
+	TotalNS        int64 `json:"total_ns"`
+	// Outside the Go runtime: the same, for calls whose user stack does not
+	// come from runtime.netpoll. Known only where stacks are.
+	ProgramWaits          int64 `json:"program_waits"`
+	ProgramZeroTimeout    int64 `json:"program_zero_timeout"`
+	ProgramReturnedEvents int64 `json:"program_returned_events"`
+	ProgramTotalNS        int64 `json:"program_total_ns"`
+}
+
+// Sched is ebpf/sched.json: what the kernel's scheduler did over the window.
+type Sched struct {
+	CPUs int `json:"cpus"`
+	// TargetOnCPUNS is CPU time of the target's threads; of at most CPUs x window.
+	TargetOnCPUNS int64 `json:"target_on_cpu_ns"`
+	// IdleNS is the time CPUs of the machine stood idle, summed over CPUs.
+	IdleNS int64 `json:"idle_ns"`
+	// OtherOnCPUNS is CPU time of all other threads, the load generator included.
+	OtherOnCPUNS int64 `json:"other_on_cpu_ns"`
+	// RunQueueNS is how long the target's threads were runnable and not on a CPU.
+	RunQueueNS     int64   `json:"run_queue_ns"`
+	RunQueueLog2NS []int64 `json:"run_queue_log2_ns"`
+	// OffCPUNS is how long the target's threads slept, by state ("sleep", "disk").
+	OffCPUNS   map[string]int64 `json:"off_cpu_ns"`
+	Switches   int64            `json:"switches"`
+	Wakeups    int64            `json:"wakeups"`
+	Migrations int64            `json:"migrations"`
+	Threads    int              `json:"threads"` // of the target, seen on a CPU
+}
+
+// ProcSample is one reading of /proc for the target.
+type ProcSample struct {
+	MonoNS        int64 `json:"mono_ns"`
+	RSSBytes      int64 `json:"rss_bytes"`
+	FDs           int   `json:"fds"`
+	FDLimit       int64 `json:"fd_limit"`
+	Threads       int   `json:"threads"`
+	UserNS        int64 `json:"user_ns"`   // CPU time since start
+	SystemNS      int64 `json:"system_ns"` // CPU time since start
+	VoluntaryCS   int64 `json:"voluntary_cs"`
+	InvoluntaryCS int64 `json:"involuntary_cs"`
+	// MachineIdleNS and MachineTotalNS are summed over all CPUs since boot.
+	MachineIdleNS  int64 `json:"machine_idle_ns"`
+	MachineTotalNS int64 `json:"machine_total_ns"`
+	// Sockets of the target by TCP state, and bytes in their queues.
+	Sockets    map[string]int `json:"sockets,omitempty"`
+	RecvQBytes int64          `json:"recv_q_bytes"`
+	SendQBytes int64          `json:"send_q_bytes"`
+}
+
+// MetricsSample is one reading of the target's runtime/metrics. Histograms are
+// left out; units are part of the names, as in runtime/metrics.
+type MetricsSample struct {
+	MonoNS int64              `json:"mono_ns"`
+	Values map[string]float64 `json:"values"`
+}
+
+// CallSites is target/callsites.json: where the target's executable calls the
+// functions whose callers matter to a diagnosis. It is read from the machine
+// code, so it is complete and says nothing of how often.
+type CallSites struct {
+	Sites []CallSite `json:"sites"`
+}
+
+// CallSite is one call instruction, as the innermost frame outside the
+// standard library that holds it.
+type CallSite struct {
+	Callee   string `json:"callee"` // "sync.(*Pool).Put"
+	Function string `json:"function"`
+	File     string `json:"file"`
+	Line     int    `json:"line"`
+}
