@@ -1,0 +1,106 @@
+package scenario
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Duration is a time span, written with its unit: 500ms, 10s, 2m.
+type Duration time.Duration
+
+// String writes the duration as Go does: "1m30s".
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText is String.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads "10s". Negative spans are refused: none has a meaning in
+// a scenario.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration; write a number with a unit, such as 500ms, 10s or 2m", text)
+	}
+	if v < 0 {
+		return fmt.Errorf("%q is negative; a duration is 0s or more", text)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// Rate is a frequency in events a second, written with its unit: 5000/s.
+type Rate float64
+
+// Hz is the rate in events a second.
+func (r Rate) Hz() float64 { return float64(r) }
+
+// String writes the rate in events a second: "5000/s".
+func (r Rate) String() string { return strconv.FormatFloat(float64(r), 'f', -1, 64) + "/s" }
+
+// MarshalText is String.
+func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads "5000/s", and "300/m" as 5 a second. A rate is above 0.
+func (r *Rate) UnmarshalText(text []byte) error {
+	number, unit, found := strings.Cut(string(text), "/")
+	f, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	per := map[string]float64{"s": 1, "m": 60}[strings.TrimSpace(unit)]
+	if !found || err != nil || per == 0 || !(f > 0) || math.IsInf(f, 0) {
+		return fmt.Errorf("%q is not a rate; write a number above 0 and a unit, such as 5000/s or 300/m", text)
+	}
+	*r = Rate(f / per)
+	return nil
+}
+
+// Size is a number of bytes, written with its unit: 64MiB.
+type Size int64
+
+type sizeUnit struct {
+	name  string
+	bytes int64
+}
+
+// sizeUnits lists the units, the largest first.
+func sizeUnits() []sizeUnit {
+	return []sizeUnit{
+		{"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6},
+		{"KiB", 1 << 10}, {"kB", 1e3}, {"B", 1},
+	}
+}
+
+// Bytes is the size in bytes.
+func (s Size) Bytes() int64 { return int64(s) }
+
+// String writes the size in the largest unit that leaves no fraction: "64MiB".
+func (s Size) String() string {
+	for _, u := range sizeUnits() {
+		if s != 0 && int64(s)%u.bytes == 0 {
+			return strconv.FormatInt(int64(s)/u.bytes, 10) + u.name
+		}
+	}
+	return "0B"
+}
+
+// MarshalText is String.
+func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads "64MiB": B, kB, MB and GB of 1000, KiB, MiB and GiB of 1024.
+func (s *Size) UnmarshalText(text []byte) error {
+	wrong := fmt.Errorf("%q is not a size; write a whole number with a unit, such as 512KiB or 64MiB", text)
+	for _, u := range sizeUnits() {
+		number, found := strings.CutSuffix(string(text), u.name)
+		if !found {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+		if err != nil || n < 0 || n > math.MaxInt64/u.bytes {
+			return wrong
+		}
+		*s = Size(n * u.bytes)
+		return nil
+	}
+	return wrong
+}

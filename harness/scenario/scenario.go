@@ -1,0 +1,216 @@
+// Package scenario reads and checks the YAML file that says what to run: the
+// target, the load, what to capture, and what must be found.
+//
+// It is pure: it touches files only, to read a scenario and to find the ground
+// truth in the target's source, and never a live system.
+package scenario
+
+// Variant says which of a lab target's two programs runs.
+type Variant string
+
+// The variants. Fixed is the twin: the same work without the flaw.
+const (
+	Flawed Variant = "flawed"
+	Fixed  Variant = "fixed"
+)
+
+// Scenario is one file of scenarios/. Load and Parse give it as written;
+// Resolve fills in the defaults.
+type Scenario struct {
+	// Name of the scenario: lower-case words joined by "-", in parts joined by
+	// "/": lock-contention/held-over-sleep. Reports and bundles carry it.
+	Name string `yaml:"scenario" json:"scenario" jsonschema:"required"`
+	// About says in a sentence what goes on, for a person who reads a list.
+	About string `yaml:"about" json:"about,omitempty"`
+	// Target is the server under test.
+	Target Target `yaml:"target" json:"target" jsonschema:"required"`
+	// Load is what vegeta sends.
+	Load LoadPlan `yaml:"load" json:"load" jsonschema:"required"`
+	// Capture says what is recorded, and for how long. Absent: everything.
+	Capture Capture `yaml:"capture" json:"capture"`
+	// Expect says what must be found, and that nothing else may be. A package
+	// target needs it. Absent for another target: whatever is found is reported
+	// and no verdict is drawn from it.
+	Expect Expect `yaml:"expect" json:"expect"`
+
+	origin *origin
+}
+
+// Target is the server under test: exactly one of Package, Command, PID and
+// URL says where it comes from.
+type Target struct {
+	// Package is the directory of a Go main package that is built and started,
+	// relative to the directory of the nearest go.mod at or above the scenario
+	// file: ./targets/lockcontention. It takes the flags of a lab target:
+	// -listen, -debug, -variant and -set.
+	Package string `yaml:"package" json:"package,omitempty"`
+	// Command is a program and its arguments, started without a shell. In each,
+	// {port} and {debug_port} become free TCP ports on loopback, {listen} and
+	// {debug} the same as host:port.
+	Command []string `yaml:"command" json:"command,omitempty"`
+	// PID is the process id of a server that runs already. It is not stopped.
+	PID int `yaml:"pid" json:"pid,omitempty"`
+	// URL is the base URL of a server of which nothing else is known. Only the
+	// client's side can be recorded.
+	URL string `yaml:"url" json:"url,omitempty"`
+
+	// Variant is which variant of a package target runs when the command line
+	// does not say: flawed (the default) or fixed.
+	Variant Variant `yaml:"variant" json:"variant,omitempty"`
+	// Knobs are the settings of a package target, passed as -set name=value.
+	// Each target names its own, with their units.
+	Knobs map[string]string `yaml:"knobs" json:"knobs,omitempty"`
+	// Args are further arguments of a package target.
+	Args []string `yaml:"args" json:"args,omitempty"`
+	// Env are environment variables for a target that the harness starts, added
+	// to its own environment.
+	Env map[string]string `yaml:"env" json:"env,omitempty"`
+	// Address is the host:port on which the server answers. A pid target needs
+	// it, and so does a command that names neither {port} nor {listen}.
+	Address string `yaml:"address" json:"address,omitempty"`
+	// Debug is the base URL of net/http/pprof: http://{address}/debug/pprof.
+	// {address} becomes the server's host:port, {debug} the debug port's. A URL
+	// without scheme is http. Default for a package target:
+	// http://{debug}/debug/pprof; for the others: none. The word none switches
+	// it off. Without it pprof and trace cannot be captured.
+	Debug string `yaml:"debug" json:"debug,omitempty"`
+	// Metrics is the URL of runtime/metrics as flat JSON of names and numbers.
+	// Placeholders and none are as in Debug. Default for a package target:
+	// http://{debug}/debug/metrics; for the others: none.
+	Metrics string `yaml:"metrics" json:"metrics,omitempty"`
+	// Ready is the path asked until the server answers, with any status.
+	// Default: /.
+	Ready string `yaml:"ready" json:"ready,omitempty"`
+	// StartTimeout is how long the server may take to answer on Ready.
+	// Default: 15s.
+	StartTimeout Duration `yaml:"start_timeout" json:"start_timeout,omitempty"`
+	// GOMAXPROCS is set in the environment of a target that the harness starts:
+	// how many CPUs Go code uses at once. Default: not set.
+	GOMAXPROCS int `yaml:"gomaxprocs" json:"gomaxprocs,omitempty"`
+}
+
+// HasTwin reports whether there is a fixed variant to run as the control.
+func (t Target) HasTwin() bool { return t.Package != "" }
+
+// LoadPlan is what vegeta sends.
+type LoadPlan struct {
+	// InFlight is the concurrency: how many requests are in flight at once. It
+	// is observed, and must be reached before capture begins.
+	InFlight int `yaml:"in_flight" json:"in_flight" jsonschema:"required,minimum=1,maximum=1000000"`
+	// Rate makes an open loop of this many requests a second, such as 5000/s,
+	// with at most in_flight of them in flight. Default: a closed loop, in which
+	// a request is sent as soon as another ends.
+	Rate Rate `yaml:"rate" json:"rate,omitempty"`
+	// Ramp is how long the load takes to grow from nothing to in_flight.
+	// Default: 5s.
+	Ramp Duration `yaml:"ramp" json:"ramp"`
+	// Hold is how long the full load stands at least. It lasts as long as the
+	// capture window in any case. Default: the capture window.
+	Hold Duration `yaml:"hold" json:"hold,omitempty"`
+	// Timeout is how long one request may take before the client gives it up.
+	// Default: 30s.
+	Timeout Duration `yaml:"timeout" json:"timeout,omitempty"`
+	// Requests are sent in turn, by weight. Default: GET /.
+	Requests []Request `yaml:"requests" json:"requests,omitempty"`
+}
+
+// Request is one kind of request. In path, header values and body {seq}
+// becomes the number of the request, from 0, and {token} a text that no other
+// request carries.
+type Request struct {
+	// Method is the HTTP method. Default: GET.
+	Method string `yaml:"method" json:"method,omitempty"`
+	// Path is the path and query, from "/" on.
+	Path string `yaml:"path" json:"path" jsonschema:"required"`
+	// Header is sent with each request.
+	Header map[string]string `yaml:"header" json:"header,omitempty"`
+	// Body is sent with each request.
+	Body string `yaml:"body" json:"body,omitempty"`
+	// Weight is this request's share, against the weights of the others.
+	// Default: 1.
+	Weight int `yaml:"weight" json:"weight,omitempty" jsonschema:"minimum=1,maximum=1000"`
+	// Check compares each response with its request. Default: no check.
+	Check Check `yaml:"check" json:"check,omitzero"`
+}
+
+// Check says what is compared between a response and its request.
+type Check struct {
+	// Token demands that a response holds the {token} of its request and that of
+	// no other.
+	Token bool `yaml:"token" json:"token,omitempty"`
+}
+
+// Capture says what is recorded while the full load stands. /proc and the
+// client's own measurements are always recorded.
+type Capture struct {
+	// Window is how long is recorded. Default: 10s.
+	Window Duration `yaml:"window" json:"window,omitempty"`
+	// EBPF lists the probes of the ebpf dimension: syscalls, sched, oncpu.
+	// Default: all. An empty list switches the dimension off.
+	EBPF []string `yaml:"ebpf" json:"ebpf"`
+	// Pprof lists the probes of the pprof dimension: cpu, heap, allocs,
+	// goroutine, mutex, block. Default: all. An empty list switches the
+	// dimension off.
+	Pprof []string `yaml:"pprof" json:"pprof"`
+	// Trace bounds the execution trace. Default: {for: 5s, at_most: 64MiB}. The
+	// word none switches the dimension off. In a resolved scenario nil is off.
+	Trace *Trace `yaml:"trace" json:"trace"`
+}
+
+// Trace bounds the execution trace in time and in bytes.
+type Trace struct {
+	// For is how long is traced, inside the capture window. Default: 5s, or the
+	// window if that is shorter.
+	For Duration `yaml:"for" json:"for,omitempty"`
+	// AtMost is the size at which the trace is cut. Default: 64MiB.
+	AtMost Size `yaml:"at_most" json:"at_most,omitempty"`
+
+	off bool // the scenario says none
+}
+
+// Probes of the ebpf dimension.
+const (
+	ProbeSyscalls = "syscalls"
+	ProbeSched    = "sched"
+	ProbeOnCPU    = "oncpu"
+)
+
+// EBPFProbes lists the probes of the ebpf dimension.
+func EBPFProbes() []string { return []string{ProbeSyscalls, ProbeSched, ProbeOnCPU} }
+
+// Probes of the pprof dimension, named as net/http/pprof names them, but cpu.
+const (
+	ProbeCPU       = "cpu"
+	ProbeHeap      = "heap"
+	ProbeAllocs    = "allocs"
+	ProbeGoroutine = "goroutine"
+	ProbeMutex     = "mutex"
+	ProbeBlock     = "block"
+)
+
+// PprofProbes lists the probes of the pprof dimension.
+func PprofProbes() []string {
+	return []string{ProbeCPU, ProbeHeap, ProbeAllocs, ProbeGoroutine, ProbeMutex, ProbeBlock}
+}
+
+// Expect is what the verdict holds findings against. The fixed variant must
+// show no finding, whatever stands here.
+type Expect struct {
+	// Findings must all be found. The first must be ranked first.
+	Findings []ExpectedFinding `yaml:"findings" json:"findings"`
+	// NothingElse makes any other finding a failure. Default: true.
+	NothingElse bool `yaml:"nothing_else" json:"nothing_else" jsonschema:"default=true"`
+}
+
+// ExpectedFinding is one finding that a scenario is about.
+type ExpectedFinding struct {
+	// Cause is an id of the taxonomy.
+	Cause string `yaml:"cause" json:"cause" jsonschema:"required"`
+	// At is the function the finding must name: without its package, such as
+	// "(*store).get", or in full, as the Go runtime names it:
+	// "main.(*store).get". Function literals inside it count as it.
+	At string `yaml:"at" json:"at,omitempty"`
+	// Dimensions must each agree with the finding: ebpf, pprof, trace.
+	// Default: none need to.
+	Dimensions []string `yaml:"dimensions" json:"dimensions,omitempty"`
+}
