@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+//
+// What the programs share: the kernel structures they read, the filter on the
+// target, the window they record in, and the stacks and counters they keep.
+//
+// The structures name only the fields that are read. CO-RE relocates them
+// against the running kernel's BTF, so no vmlinux.h is needed.
+#ifndef CHOKEPOINT_BPF_H
+#define CHOKEPOINT_BPF_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "GPL";
+
+// Keeps an enum in the object's BTF, so that user space gets its numbers from here.
+#define exported_enum(name) enum name *enum_##name __attribute__((unused))
+
+#define relocatable __attribute__((preserve_access_index))
+
+struct thread_struct {
+	unsigned long fsbase;
+} relocatable;
+
+struct task_struct {
+	int pid;
+	int tgid;
+	struct thread_struct thread;
+} relocatable;
+
+struct pt_regs {
+	unsigned long di;
+	unsigned long si;
+	unsigned long dx;
+	unsigned long r10;
+	unsigned long sp;
+} relocatable;
+
+// Set before loading.
+const volatile __u32 target_tgid = 0; // in the initial PID namespace
+const volatile __u64 text_start = 0;  // the target's own code, as mapped
+const volatile __u64 text_end = 0;
+
+// Set while running, in CLOCK_MONOTONIC nanoseconds; 0 is "not yet".
+volatile __u64 window_start = 0;
+volatile __u64 window_end = 0;
+
+// Slots of a histogram by powers of two of nanoseconds: the last holds
+// everything from 2^35 ns, about 34 s.
+#define LOG2_SLOTS 36
+
+// The deepest stack that the kernel walks unless an administrator lowered
+// kernel.perf_event_max_stack, to which user space then lowers the map.
+#define STACK_DEPTH 127
+
+// Stack ids that are no ids.
+#define STACK_NONE -1	  // there is no stack, or it could not be read
+#define STACK_COLLIDED -2 // another stack has its place in the map
+
+enum counter {
+	COUNTER_EVENTS = 0,	 // recorded
+	COUNTER_STACK_COLLIDED,	 // stacks lost to another one with the same hash
+	COUNTER_STACK_UNREADABLE, // user stacks that could not be walked
+	COUNTER_MAP_FULL,	 // entries that found no room
+	COUNTER_UNKNOWN,	 // events that have no slot, such as a syscall number beyond the table
+	COUNTER_UNREAD_ARGUMENT, // arguments in user memory that could not be read
+	COUNTERS,
+};
+exported_enum(counter);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
+	__uint(max_entries, 32768);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, STACK_DEPTH * sizeof(__u64));
+} stacks SEC(".maps");
+
+static __always_inline void count(enum counter which)
+{
+	__u32 key = which;
+	__u64 *n = bpf_map_lookup_elem(&counters, &key);
+	if (n)
+		(*n)++;
+}
+
+static __always_inline __u32 current_tgid(void)
+{
+	return bpf_get_current_pid_tgid() >> 32;
+}
+
+// recording reports whether the window is open.
+static __always_inline int recording(void)
+{
+	return window_start && !window_end;
+}
+
+// clip is how much of the time from since to now lies inside the window.
+static __always_inline __u64 clip(__u64 since, __u64 now)
+{
+	__u64 start = window_start, end = window_end;
+
+	if (!start || !since)
+		return 0;
+	if (since < start)
+		since = start;
+	if (end && now > end)
+		now = end;
+	return now > since ? now - since : 0;
+}
+
+static __always_inline __u32 log2_slot(__u64 ns)
+{
+	__u32 slot = 0;
+
+	if (ns >> 32) { ns >>= 32; slot += 32; }
+	if (ns >> 16) { ns >>= 16; slot += 16; }
+	if (ns >> 8) { ns >>= 8; slot += 8; }
+	if (ns >> 4) { ns >>= 4; slot += 4; }
+	if (ns >> 2) { ns >>= 2; slot += 2; }
+	if (ns >> 1) { slot += 1; }
+	return slot < LOG2_SLOTS ? slot : LOG2_SLOTS - 1;
+}
+
+// stack_id keeps the user or kernel stack of the current thread. It never
+// reuses an id: a stack that collides is counted instead of taking the place
+// of another, which would give that one's events to the wrong code.
+static __always_inline __s32 stack_id(void *ctx, __u64 flags)
+{
+	long id = bpf_get_stackid(ctx, &stacks, flags);
+
+	if (id >= 0)
+		return id;
+	if (id == -17 /* EEXIST */) {
+		count(COUNTER_STACK_COLLIDED);
+		return STACK_COLLIDED;
+	}
+	if (id == -12 /* ENOMEM */) {
+		count(COUNTER_MAP_FULL);
+		return STACK_COLLIDED;
+	}
+	if (flags & BPF_F_USER_STACK)
+		count(COUNTER_STACK_UNREADABLE);
+	return STACK_NONE;
+}
+
+// return_word is the word at the top of the user stack if it points into the
+// target's code. The assembly that enters the kernel has no frame of its own,
+// so its caller is in no frame-pointer walk: it is this word. Elsewhere it can
+// be anything; user space checks that it follows a call of the leaf.
+static __always_inline __u64 return_word(struct task_struct *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	__u64 word = 0;
+
+	if (bpf_probe_read_user(&word, sizeof(word), (void *)regs->sp))
+		return 0;
+	return word >= text_start && word < text_end ? word : 0;
+}
+
+#endif

@@ -1,0 +1,12 @@
+// Package bpf holds the eBPF programs, what is compiled from them, and the Go
+// face of each: its maps, variables and the layout of what it keeps. One
+// program file is one probe; who loads and reads them is
+// chokepoint/harness/capture/ebpf.
+//
+// The compiled objects are committed, so that building needs no clang.
+// scripts/generate-check compiles them again and compares.
+package bpf
+
+//go:generate go tool bpf2go -target amd64 -type op -type call_key -type call_value -type call_totals -type epoll_totals -type error_key -type counter Syscalls syscalls.bpf.c -- -O2 -Wall -Werror -I/usr/include/x86_64-linux-gnu
+//go:generate go tool bpf2go -target amd64 -type state -type holder -type cpu -type thread -type sched_totals -type wait_key -type wait_value Sched sched.bpf.c -- -O2 -Wall -Werror -I/usr/include/x86_64-linux-gnu
+//go:generate go tool bpf2go -target amd64 -type sample_key OnCPU oncpu.bpf.c -- -O2 -Wall -Werror -I/usr/include/x86_64-linux-gnu

@@ -1,0 +1,293 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0
+//
+// What the scheduler did with the target's threads and with the machine's
+// CPUs: on-CPU, run queue and off-CPU time of the target, by user stack where
+// it waited; idle time and the time of everything else.
+//
+// The state of CPUs and threads is kept from attaching on, so that what began
+// before the window is known; only what lies inside the window is counted.
+// Intervals still open at its end are closed by user space.
+#include "chokepoint.bpf.h"
+
+// What a thread is doing. The numbers are shared with user space.
+enum state {
+	STATE_ON_CPU = 0,
+	STATE_RUNNABLE,
+	STATE_SLEEP,   // interruptible
+	STATE_DISK,    // uninterruptible
+	STATE_STOPPED, // by a signal or a debugger
+	STATE_OTHER,
+	STATES,
+};
+exported_enum(state);
+
+// Who has a CPU. The numbers are shared with user space.
+enum holder {
+	HOLDER_UNKNOWN = 0, // nothing was switched there since attaching
+	HOLDER_IDLE,
+	HOLDER_TARGET,
+	HOLDER_OTHER,
+	HOLDERS,
+};
+exported_enum(holder);
+
+struct cpu {
+	__u64 since;
+	__u64 ns[HOLDERS];
+	__u32 holder;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct cpu);
+} cpus SEC(".maps");
+
+struct thread {
+	__u64 since;
+	__u64 caller; // return_word where it last left the CPU
+	__s32 stack;  // where it last left the CPU
+	__u16 state;
+	__u16 ran; // was on a CPU inside the window
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct thread);
+} threads SEC(".maps");
+
+struct sched_totals {
+	__u64 switches;
+	__u64 wakeups;
+	__u64 migrations;
+	__u64 threads;
+	__u64 run_queue_ns;
+	__u64 run_queue_log2_ns[LOG2_SLOTS];
+	__u64 off_ns[STATES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sched_totals);
+} totals SEC(".maps");
+
+struct wait_key {
+	__u64 caller;
+	__s32 stack;
+	__u32 state;
+};
+
+struct wait_value {
+	__u64 ns;
+	__u64 times;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct wait_key);
+	__type(value, struct wait_value);
+} waits SEC(".maps");
+
+static __always_inline struct sched_totals *get_totals(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&totals, &zero);
+}
+
+static __always_inline __u32 holder_of(__u32 pid, __u32 tgid)
+{
+	if (pid == 0)
+		return HOLDER_IDLE;
+	return tgid == target_tgid ? HOLDER_TARGET : HOLDER_OTHER;
+}
+
+// The bits of the kernel's task states.
+static __always_inline __u32 state_of(__u64 preempted, __u32 kernel_state)
+{
+	if (preempted || kernel_state == 0)
+		return STATE_RUNNABLE;
+	if (kernel_state & 0x400) // TASK_NOLOAD: uninterruptible, but idle
+		return STATE_SLEEP;
+	if (kernel_state & 0x1)
+		return STATE_SLEEP;
+	if (kernel_state & 0x2)
+		return STATE_DISK;
+	if (kernel_state & (0x4 | 0x8))
+		return STATE_STOPPED;
+	return STATE_OTHER;
+}
+
+static __always_inline int is_dead(__u32 kernel_state)
+{
+	return kernel_state & (0x10 | 0x20 | 0x80); // EXIT_DEAD, EXIT_ZOMBIE, TASK_DEAD
+}
+
+static __always_inline struct thread *add_thread(__u32 pid, __u32 state, __u64 now)
+{
+	struct thread t = {.since = now, .stack = STACK_NONE, .state = state};
+
+	if (bpf_map_update_elem(&threads, &pid, &t, BPF_NOEXIST))
+		count(COUNTER_MAP_FULL);
+	return bpf_map_lookup_elem(&threads, &pid);
+}
+
+static __always_inline void ran(struct thread *t)
+{
+	struct sched_totals *sum;
+
+	if (t->ran || !recording())
+		return;
+	t->ran = 1;
+	sum = get_totals();
+	if (sum)
+		sum->threads++;
+}
+
+// end_wait accounts for what a thread did off the CPU until now.
+static __always_inline void end_wait(struct thread *t, __u64 now)
+{
+	struct wait_key key = {.caller = t->caller, .stack = t->stack, .state = t->state};
+	__u64 ns = clip(t->since, now);
+	struct wait_value first = {.ns = ns, .times = 1}, *v;
+	struct sched_totals *sum = get_totals();
+
+	if (!ns || !sum)
+		return;
+	if (key.state == STATE_RUNNABLE) {
+		sum->run_queue_ns += ns;
+		sum->run_queue_log2_ns[log2_slot(ns)]++;
+	} else if (key.state < STATES) {
+		sum->off_ns[key.state] += ns;
+	}
+	v = bpf_map_lookup_elem(&waits, &key);
+	if (v) {
+		v->ns += ns;
+		v->times++;
+	} else if (bpf_map_update_elem(&waits, &key, &first, BPF_NOEXIST)) {
+		count(COUNTER_MAP_FULL);
+	}
+}
+
+SEC("tp_btf/sched_switch")
+int chokepoint_sched_switch(__u64 *ctx)
+{
+	struct task_struct *prev = (struct task_struct *)ctx[1];
+	struct task_struct *next = (struct task_struct *)ctx[2];
+	__u32 prev_pid = prev->pid, prev_tgid = prev->tgid;
+	__u32 next_pid = next->pid, next_tgid = next->tgid;
+	__u64 now = bpf_ktime_get_ns();
+	__u32 kernel_state = ctx[3];
+	struct sched_totals *sum;
+	struct thread *t;
+	struct cpu *cpu;
+	__u32 zero = 0;
+
+	cpu = bpf_map_lookup_elem(&cpus, &zero);
+	if (!cpu)
+		return 0;
+	__u32 holder = holder_of(prev_pid, prev_tgid);
+	cpu->ns[holder & 3] += clip(cpu->since, now);
+	cpu->since = now;
+	cpu->holder = holder_of(next_pid, next_tgid);
+
+	if (prev_tgid == target_tgid) {
+		t = bpf_map_lookup_elem(&threads, &prev_pid);
+		if (!t)
+			t = add_thread(prev_pid, STATE_ON_CPU, now);
+		if (t) {
+			ran(t);
+			t->since = now;
+			t->state = state_of(ctx[0], kernel_state);
+			t->stack = STACK_NONE;
+			t->caller = 0;
+		}
+		if (is_dead(kernel_state)) {
+			bpf_map_delete_elem(&threads, &prev_pid);
+		} else if (t) {
+			t->stack = stack_id(ctx, BPF_F_USER_STACK);
+			t->caller = return_word(bpf_get_current_task_btf());
+		}
+		sum = get_totals();
+		if (sum && recording()) {
+			sum->switches++;
+			count(COUNTER_EVENTS);
+		}
+	}
+	if (next_tgid == target_tgid) {
+		t = bpf_map_lookup_elem(&threads, &next_pid);
+		if (!t)
+			t = add_thread(next_pid, STATE_ON_CPU, now);
+		if (t) {
+			ran(t);
+			if (t->state != STATE_ON_CPU)
+				end_wait(t, now);
+			t->since = now;
+			t->state = STATE_ON_CPU;
+		}
+	}
+	return 0;
+}
+
+static __always_inline int woken(struct task_struct *p)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct sched_totals *sum;
+	__u32 pid = p->pid;
+	struct thread *t;
+
+	t = bpf_map_lookup_elem(&threads, &pid);
+	if (!t) {
+		add_thread(pid, STATE_RUNNABLE, now);
+	} else if (t->state != STATE_ON_CPU && t->state != STATE_RUNNABLE) {
+		end_wait(t, now);
+		t->since = now;
+		t->state = STATE_RUNNABLE;
+	}
+	sum = get_totals();
+	if (sum && recording())
+		sum->wakeups++;
+	return 0;
+}
+
+SEC("tp_btf/sched_wakeup")
+int chokepoint_sched_wakeup(__u64 *ctx)
+{
+	struct task_struct *p = (struct task_struct *)ctx[0];
+
+	if (p->tgid != target_tgid)
+		return 0;
+	return woken(p);
+}
+
+SEC("tp_btf/sched_wakeup_new")
+int chokepoint_sched_wakeup_new(__u64 *ctx)
+{
+	struct task_struct *p = (struct task_struct *)ctx[0];
+
+	if (p->tgid != target_tgid)
+		return 0;
+	return woken(p);
+}
+
+SEC("tp_btf/sched_migrate_task")
+int chokepoint_sched_migrate(__u64 *ctx)
+{
+	struct task_struct *p = (struct task_struct *)ctx[0];
+	struct sched_totals *sum;
+
+	if (p->tgid != target_tgid || !recording())
+		return 0;
+	sum = get_totals();
+	if (sum)
+		sum->migrations++;
+	return 0;
+}
