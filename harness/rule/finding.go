@@ -38,6 +38,7 @@ type Finding struct {
 	Fix        string             `json:"fix"`
 	Dimensions []DimensionFinding `json:"dimensions"` // ebpf, pprof, trace, in this order
 	Confused   []string           `json:"confused_with,omitempty"`
+	Also       []string           `json:"also,omitempty"` // rules of the same cause that fired at the same function
 }
 
 // Related is another location that helps to understand a finding.
