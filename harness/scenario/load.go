@@ -41,11 +41,13 @@ func Parse(file string, data []byte) (*Scenario, error) {
 		return nil, err
 	}
 	s := &Scenario{origin: &origin{file: file, doc: doc}}
+	// What must differ from Go's zero when the file leaves it out.
+	s.Load.Ramp = DefaultRamp
 	s.Expect.NothingElse = doc.Has("expect")
 	if err := doc.Decode(s); err != nil {
 		return nil, err
 	}
-	if err := s.validate(); err != nil {
+	if err := s.validate(doc.Errorf); err != nil {
 		return nil, err
 	}
 	return s, nil

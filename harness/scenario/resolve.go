@@ -1,0 +1,196 @@
+package scenario
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"chokepoint/harness/strictyaml"
+)
+
+// Defaults of what a scenario leaves out.
+const (
+	DefaultStartTimeout = Duration(15 * time.Second)
+	DefaultReady        = "/"
+	DefaultDebug        = "http://{debug}/debug/pprof"   // of a package target
+	DefaultMetrics      = "http://{debug}/debug/metrics" // of a package target
+	DefaultRamp         = Duration(5 * time.Second)
+	DefaultTimeout      = Duration(30 * time.Second)
+	DefaultWindow       = Duration(10 * time.Second)
+	DefaultTraceFor     = Duration(5 * time.Second)
+	DefaultTraceAtMost  = Size(64 << 20)
+)
+
+// ResolvedSchema is the version of the Resolved document. A reader refuses a
+// newer one.
+const ResolvedSchema = 1
+
+// Resolved is scenario.json in a bundle: what was run and what is true of it.
+// It is ground truth: a verdict and the header of a report may read it, signals
+// and rules may not.
+type Resolved struct {
+	Schema   int      `json:"schema"`
+	Scenario Scenario `json:"scenario"`
+	// Variant that ran; empty for a target without variants.
+	Variant Variant `json:"variant,omitempty"`
+	// Truth has one entry for each expected finding, in their order. It is the
+	// same for both variants: it says what the scenario is about.
+	Truth []Truth `json:"truth"`
+}
+
+// Overrides are what a command line may change. The zero value changes nothing.
+type Overrides struct {
+	Variant  Variant  // for a package target
+	InFlight int      // requests in flight
+	Window   Duration // of the capture; the trace shrinks with it
+}
+
+// Resolve fills in the defaults and finds the ground truth.
+func (s *Scenario) Resolve(o Overrides) (Resolved, error) {
+	r := *s
+	r.Target = s.Target.resolve()
+	if o.Variant != "" {
+		switch {
+		case o.Variant != Flawed && o.Variant != Fixed:
+			return Resolved{}, fmt.Errorf("unknown variant %q: it is %s or %s", o.Variant, Flawed, Fixed)
+		case !s.Target.HasTwin():
+			return Resolved{}, fmt.Errorf("scenario %s: variant %s was asked for, and only a package target has variants", s.Name, o.Variant)
+		}
+		r.Target.Variant = o.Variant
+	}
+
+	r.Capture = s.Capture.resolve(o.Window)
+	if r.Capture.Window < minWindow || r.Capture.Window > maxWindow {
+		return Resolved{}, fmt.Errorf("scenario %s: the capture window is %s; it must be between %s and %s", s.Name, r.Capture.Window, minWindow, maxWindow)
+	}
+	r.Load = s.Load.resolve(r.Capture.Window)
+	if o.InFlight != 0 {
+		r.Load.InFlight = o.InFlight
+	}
+	if r.Load.InFlight < 1 || r.Load.InFlight > maxInFlight {
+		return Resolved{}, fmt.Errorf("scenario %s: %d in flight were asked for; it must be between 1 and %d", s.Name, r.Load.InFlight, maxInFlight)
+	}
+
+	truth, err := s.GroundTruth()
+	if err != nil {
+		return Resolved{}, err
+	}
+	return Resolved{Schema: ResolvedSchema, Scenario: r, Variant: r.Target.Variant, Truth: truth}, nil
+}
+
+func (t Target) resolve() Target {
+	if t.Package != "" {
+		t.Variant = or(t.Variant, Flawed)
+		t.Debug = or(t.Debug, DefaultDebug)
+		t.Metrics = or(t.Metrics, DefaultMetrics)
+	}
+	for _, u := range []*string{&t.Debug, &t.Metrics} {
+		if *u == none {
+			*u = ""
+		}
+		*u = strings.TrimSuffix(withScheme(*u), "/")
+	}
+	t.Ready = or(t.Ready, DefaultReady)
+	if t.Package != "" || len(t.Command) > 0 {
+		t.StartTimeout = or(t.StartTimeout, DefaultStartTimeout)
+	}
+	return t
+}
+
+func (p Capture) resolve(window Duration) Capture {
+	p.Window = or(window, or(p.Window, DefaultWindow))
+	if p.EBPF == nil {
+		p.EBPF = EBPFProbes()
+	}
+	if p.Pprof == nil {
+		p.Pprof = PprofProbes()
+	}
+	switch {
+	case p.Trace == nil:
+		p.Trace = &Trace{For: DefaultTraceFor, AtMost: DefaultTraceAtMost}
+	case p.Trace.off:
+		p.Trace = nil
+	default:
+		p.Trace = &Trace{For: or(p.Trace.For, DefaultTraceFor), AtMost: or(p.Trace.AtMost, DefaultTraceAtMost)}
+	}
+	if p.Trace != nil {
+		p.Trace.For = min(p.Trace.For, p.Window)
+	}
+	return p
+}
+
+func (l LoadPlan) resolve(window Duration) LoadPlan {
+	l.Hold = max(l.Hold, window)
+	l.Timeout = or(l.Timeout, DefaultTimeout)
+	l.Requests = slices.Clone(l.Requests)
+	if len(l.Requests) == 0 {
+		l.Requests = []Request{{Path: "/"}}
+	}
+	for i := range l.Requests {
+		l.Requests[i].Method = or(l.Requests[i].Method, "GET")
+		l.Requests[i].Weight = or(l.Requests[i].Weight, 1)
+	}
+	return l
+}
+
+// or is value, or otherwise when there is none.
+func or[T comparable](value, otherwise T) T {
+	var zero T
+	if value == zero {
+		return otherwise
+	}
+	return value
+}
+
+// ReadResolved reads scenario.json out of a bundle, which may have been
+// damaged or made by hand: what it says is checked as a scenario file is.
+func ReadResolved(data []byte) (Resolved, error) {
+	var version struct {
+		Schema int `json:"schema"`
+	}
+	if err := json.Unmarshal(data, &version); err != nil {
+		return Resolved{}, fmt.Errorf("read resolved scenario: %w", err)
+	}
+	if version.Schema < 1 || version.Schema > ResolvedSchema {
+		return Resolved{}, fmt.Errorf("read resolved scenario: its version is %d, and this chokepoint reads up to %d; use a newer one", version.Schema, ResolvedSchema)
+	}
+	var r Resolved
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&r); err != nil {
+		return Resolved{}, fmt.Errorf("read resolved scenario: %w", err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return Resolved{}, fmt.Errorf("read resolved scenario: there is more after the document's end")
+	}
+	if err := r.check(); err != nil {
+		return Resolved{}, fmt.Errorf("read resolved scenario: %w", err)
+	}
+	return r, nil
+}
+
+func (r Resolved) check() error {
+	err := r.Scenario.validate(func(field, format string, args ...any) *strictyaml.Error {
+		return &strictyaml.Error{Field: field, Message: fmt.Sprintf(format, args...)}
+	})
+	switch {
+	case err != nil:
+		return err
+	case r.Variant != r.Scenario.Target.Variant:
+		return fmt.Errorf("variant %q ran, and the target names %q", r.Variant, r.Scenario.Target.Variant)
+	case r.Variant == "" && r.Scenario.Target.HasTwin():
+		return fmt.Errorf("a package target has a variant, and none is named")
+	case len(r.Truth) != len(r.Scenario.Expect.Findings):
+		return fmt.Errorf("%d findings are expected, and the truth has %d", len(r.Scenario.Expect.Findings), len(r.Truth))
+	}
+	for i, f := range r.Scenario.Expect.Findings {
+		if r.Truth[i].Cause != f.Cause {
+			return fmt.Errorf("finding %d is expected to be %s, and the truth is %s", i+1, f.Cause, r.Truth[i].Cause)
+		}
+	}
+	return nil
+}
