@@ -153,10 +153,12 @@ func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 
 // enableProfiles turns on the two profiles that are off by default.
 func enableProfiles() {
-	// One contended unlock in 10 is sampled and scaled up. A convoy has
-	// hundreds of them a second, so that 10 s hold plenty; every one would
-	// tax a target with short, healthy critical sections.
-	runtime.SetMutexProfileFraction(10)
+	// Every contended unlock is recorded. One in n, the usual way, loses the
+	// writer of an RWMutex: the runtime charges the waits of all readers that
+	// it lets go to the first of them, one event a refresh, so that 10 s hold
+	// perhaps ten. An event costs about 1 µs, and a target whose unlocks are
+	// contended so often that this counts is sick.
+	runtime.SetMutexProfileFraction(1)
 	// Waits of 10 µs and more are all recorded, shorter ones in proportion:
 	// the waits that make a request slow are whole, the many that do not are
 	// nearly free.
