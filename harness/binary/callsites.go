@@ -1,0 +1,161 @@
+package binary
+
+import (
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"sort"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/gofunc"
+)
+
+// DiagnosticCallees is the functions whose callers matter to a diagnosis:
+// which lines take a lock, use a pool, set a finalizer or sleep.
+func DiagnosticCallees() []string {
+	return []string{
+		"sync.(*Pool).Get",
+		"sync.(*Pool).Put",
+		"sync.(*Mutex).Lock",
+		"sync.(*Mutex).Unlock",
+		"sync.(*RWMutex).Lock",
+		"sync.(*RWMutex).RLock",
+		"sync.(*RWMutex).Unlock",
+		"runtime.SetFinalizer",
+		"runtime.AddCleanup",
+		"time.Sleep",
+	}
+}
+
+// slowPath is the function that the inlined body of a callee calls. It stands
+// in for the callee where inlined functions are not known.
+func slowPath(function string) (callee string, ok bool) {
+	switch function {
+	case "internal/sync.(*Mutex).lockSlow", "sync.(*Mutex).lockSlow": // since 1.24; before
+		return "sync.(*Mutex).Lock", true
+	case "internal/sync.(*Mutex).unlockSlow", "sync.(*Mutex).unlockSlow":
+		return "sync.(*Mutex).Unlock", true
+	case "sync.runtime_SemacquireRWMutexR":
+		return "sync.(*RWMutex).RLock", true
+	}
+	return "", false
+}
+
+// CallSites is the lines that call one of callees, which are named without
+// type arguments. A callee that the compiler inlined counts where its body
+// makes a call of its own, as the slow path of a lock does. Each site is the
+// innermost frame outside the standard library; calls the standard library
+// makes for itself are left out. Sites are sorted by file, line, function and
+// callee, without repetition.
+//
+// Calls through function values and interfaces are not in the machine code as
+// such, and not found. Without DWARF the line of a site is that of the
+// innermost inlined call, which may be in another file than its function.
+func (f *File) CallSites(callees []string) (bundle.CallSites, error) {
+	if f.elf.Machine != elf.EM_X86_64 {
+		return bundle.CallSites{}, fmt.Errorf("call sites of %s: only amd64 code can be read, and it is %v", f.path, f.elf.Machine)
+	}
+	if len(f.funcs) == 0 {
+		return bundle.CallSites{}, fmt.Errorf("call sites of %s: %w the names of its functions: %s", f.path, ErrUnknown, f.symbols.Reason)
+	}
+	wanted := make(map[string]bool, len(callees))
+	for _, c := range callees {
+		wanted[c] = true
+	}
+	entries := make(map[uint64]string, len(f.funcs))
+	for _, fn := range f.funcs {
+		entries[fn.entry] = fn.name
+	}
+	found := map[bundle.CallSite]bool{}
+	for _, s := range f.text() {
+		code, err := sectionData(s, math.MaxInt64)
+		if err != nil {
+			return bundle.CallSites{}, fmt.Errorf("call sites of %s: %w", f.path, err)
+		}
+		for _, fn := range f.funcs {
+			if fn.entry < s.Addr || fn.end > s.Addr+uint64(len(code)) || gofunc.Standard(fn.name) {
+				continue
+			}
+			scanCalls(code[fn.entry-s.Addr:fn.end-s.Addr], fn.entry, func(pc, target uint64) {
+				name, ok := entries[target]
+				if !ok {
+					return
+				}
+				if site, ok := f.site(pc, name, wanted); ok {
+					found[site] = true
+				}
+			})
+		}
+	}
+	sites := make([]bundle.CallSite, 0, len(found))
+	for s := range found {
+		sites = append(sites, s)
+	}
+	sort.Slice(sites, func(i, j int) bool {
+		a, b := sites[i], sites[j]
+		switch {
+		case a.File != b.File:
+			return a.File < b.File
+		case a.Line != b.Line:
+			return a.Line < b.Line
+		case a.Function != b.Function:
+			return a.Function < b.Function
+		}
+		return a.Callee < b.Callee
+	})
+	return bundle.CallSites{Sites: sites}, nil
+}
+
+// site is the call at pc of the function called target, if it is one of those wanted.
+func (f *File) site(pc uint64, target string, wanted map[string]bool) (bundle.CallSite, bool) {
+	callee := ""
+	if name := gofunc.Plain(target); wanted[name] {
+		callee = name
+	} else if !gofunc.Standard(target) {
+		return bundle.CallSite{}, false
+	}
+	frames := f.Frames(pc)
+	if callee == "" && f.dwarf == nil {
+		if name, ok := slowPath(gofunc.Plain(target)); ok && wanted[name] {
+			callee = name
+		}
+	}
+	// Of inlined callees the outermost is the one that the program named:
+	// RWMutex.Lock holds a Mutex.Lock.
+	for _, fr := range frames {
+		if !gofunc.Standard(fr.Function) {
+			if callee == "" {
+				return bundle.CallSite{}, false
+			}
+			return bundle.CallSite{Callee: callee, Function: fr.Function, File: fr.File, Line: fr.Line}, true
+		}
+		if name := gofunc.Plain(fr.Function); wanted[name] {
+			callee = name
+		}
+	}
+	return bundle.CallSite{}, false
+}
+
+// scanCalls finds direct calls and jumps in the machine code of one function.
+// It tries every byte rather than decode: bytes that only look like a call are
+// told from one by the caller, as their target is hardly ever the very first
+// byte of a function.
+func scanCalls(code []byte, base uint64, call func(pc, target uint64)) {
+	const (
+		callRel32 = 0xe8
+		jumpRel32 = 0xe9
+		length    = 5
+	)
+	for i := 0; i+length <= len(code); i++ {
+		if code[i] != callRel32 && code[i] != jumpRel32 {
+			continue
+		}
+		pc := base + uint64(i)
+		target := pc + length + uint64(int64(int32(binary.LittleEndian.Uint32(code[i+1:]))))
+		if target == base {
+			continue // a loop back to the function's own start, after growing the stack
+		}
+		call(pc, target)
+	}
+}

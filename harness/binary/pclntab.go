@@ -1,0 +1,148 @@
+package binary
+
+import (
+	"debug/elf"
+	"debug/gosym"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+
+	"chokepoint/harness/gofunc"
+)
+
+// lineTable is the Go runtime's own table of functions and lines, which
+// stripping leaves in place.
+type lineTable struct {
+	mu    sync.Mutex // gosym caches inside a lookup
+	table *gosym.Table
+	funcs []function
+}
+
+// The headers of pclntab since Go 1.18 and since Go 1.20.
+const (
+	pclntab118 = 0xfffffff0
+	pclntab120 = 0xfffffff1
+)
+
+// moduledata of Go 1.26 stands alone in .go.module; text follows pcHeader, six
+// slices and three pointers.
+const moduledataText = 8 + 6*24 + 3*8
+
+// readLineTable reads pclntab and places it: its entries are offsets from the
+// start of the Go code, which need not be the start of .text.
+func (f *File) readLineTable(symtab []function) (*lineTable, error) {
+	section := f.elf.Section(".gopclntab")
+	if section == nil {
+		section = f.elf.Section(".data.rel.ro.gopclntab") // position independent, before 1.26
+	}
+	if section == nil {
+		return nil, fmt.Errorf("line table: %w (no .gopclntab)", ErrNotGo)
+	}
+	data, err := sectionData(section, math.MaxInt64)
+	if err != nil {
+		return nil, fmt.Errorf("line table: %w", err)
+	}
+	const header = 8 + 8*8
+	if len(data) < header {
+		return nil, errors.New("line table: cut short")
+	}
+	switch magic := binary.LittleEndian.Uint32(data); magic {
+	case pclntab118, pclntab120:
+	default:
+		return nil, fmt.Errorf("line table: unknown format %#x (Go before 1.18, or not yet known)", magic)
+	}
+	// gosym allocates by this count before it reads an entry (8 bytes each).
+	if n := binary.LittleEndian.Uint64(data[8:]); n > uint64(len(data))/8 {
+		return nil, fmt.Errorf("line table: claims %d functions in %d bytes", n, len(data))
+	}
+	start, err := f.textStart(data)
+	if err != nil {
+		return nil, fmt.Errorf("line table: %w", err)
+	}
+	table, err := newTable(data, start)
+	if err != nil {
+		return nil, fmt.Errorf("line table: %w", err)
+	}
+	t := &lineTable{table: table, funcs: make([]function, 0, len(table.Funcs))}
+	for i := range table.Funcs {
+		fn := &table.Funcs[i]
+		t.funcs = append(t.funcs, function{fn.Entry, fn.End, fn.Name})
+	}
+	return t, nil
+}
+
+// textStart is the address of runtime.text. It differs from that of .text when
+// C code was linked in front of the Go code.
+func (f *File) textStart(pclntab []byte) (uint64, error) {
+	if addr, ok := f.symbol("runtime.text"); ok {
+		return addr, nil
+	}
+	if s := f.elf.Section(".go.module"); s != nil && f.elf.Type == elf.ET_EXEC {
+		// In a PIE the loader fills moduledata in.
+		if data, err := sectionData(s, math.MaxInt64); err == nil && len(data) >= moduledataText+8 {
+			if addr := binary.LittleEndian.Uint64(data[moduledataText:]); addr != 0 {
+				return addr, nil
+			}
+		}
+	}
+	// Up to Go 1.25 the header has it, unless the loader would fill it in.
+	if addr := binary.LittleEndian.Uint64(pclntab[24:]); addr != 0 {
+		return addr, nil
+	}
+	text := f.elf.Section(".text")
+	if text == nil {
+		return 0, errors.New("no .text")
+	}
+	// Where the Go linker made the whole file, the Go code is all of .text. A C
+	// linker leaves an interpreter or a C entry point; then nothing tells.
+	if f.internallyLinked(pclntab, text.Addr) {
+		return text.Addr, nil
+	}
+	return 0, errors.New("cannot be placed: C code stands before the Go code and the symbol runtime.text was stripped; build without -ldflags=-s")
+}
+
+// internallyLinked reports whether the program starts in the Go runtime when
+// its code is taken to start at start.
+func (f *File) internallyLinked(pclntab []byte, start uint64) bool {
+	table, err := newTable(pclntab, start)
+	if err != nil {
+		return false
+	}
+	fn := table.PCToFunc(f.elf.Entry)
+	return fn != nil && fn.Entry == f.elf.Entry && len(fn.Name) > 4 && fn.Name[:4] == "_rt0"
+}
+
+func newTable(data []byte, start uint64) (table *gosym.Table, err error) {
+	// gosym was written for tables it can trust.
+	defer func() {
+		if r := recover(); r != nil {
+			table, err = nil, fmt.Errorf("damaged: %v", r)
+		}
+	}()
+	table, err = gosym.NewTable(nil, gosym.NewLineTable(data, start))
+	if err == nil && len(table.Funcs) == 0 {
+		err = errors.New("damaged: it holds no functions")
+	}
+	return table, err
+}
+
+func (t *lineTable) functions() []function { return t.funcs }
+
+// frame is the function that holds the machine code at pc, with the line of
+// the innermost inlined one: the table does not tell them apart.
+func (t *lineTable) frame(pc uint64) (frame Frame, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	defer func() {
+		if recover() != nil {
+			frame, ok = Frame{}, false
+		}
+	}()
+	file, line, fn := t.table.PCToLine(pc)
+	if fn == nil {
+		return Frame{}, false
+	}
+	return Frame{Function: gofunc.Printed(fn.Name), File: file, Line: line}, true
+}
