@@ -1,0 +1,295 @@
+package signal
+
+import (
+	"bytes"
+	"fmt"
+	"sort"
+
+	"github.com/google/pprof/profile"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/gofunc"
+	"chokepoint/harness/signal/gotrace"
+	"chokepoint/harness/signal/stack"
+)
+
+// evidence is a bundle's artifacts, each parsed when first asked for.
+type evidence struct {
+	bundle   bundle.Evidence
+	manifest bundle.Manifest
+	program  stack.Program
+
+	parsed map[string]result
+}
+
+type result struct {
+	value any
+	err   error
+}
+
+func newEvidence(b bundle.Evidence) *evidence {
+	m := b.Manifest()
+	return &evidence{
+		bundle: b, manifest: m,
+		program: stack.Program{MainModule: m.Target.MainModule},
+		parsed:  map[string]result{},
+	}
+}
+
+// once keeps the outcome of parsing under a key.
+func once[T any](e *evidence, key string, parse func() (T, error)) (T, error) {
+	r, ok := e.parsed[key]
+	if !ok {
+		v, err := parse()
+		r = result{v, err}
+		e.parsed[key] = r
+	}
+	v, _ := r.value.(T)
+	return v, r.err
+}
+
+func (e *evidence) trace() (*gotrace.Summary, error) {
+	return once(e, bundle.TraceOut, func() (*gotrace.Summary, error) {
+		data, err := e.bundle.ReadFile(bundle.TraceOut)
+		if err != nil {
+			return nil, missing(e.manifest, bundle.DimTrace, bundle.TraceOut, err)
+		}
+		return gotrace.Read(bytes.NewReader(data), e.program)
+	})
+}
+
+func document[T any](e *evidence, dimension, path string) (*T, error) {
+	return once(e, path, func() (*T, error) {
+		var v T
+		if err := e.bundle.ReadJSON(path, &v); err != nil {
+			return nil, missing(e.manifest, dimension, path, err)
+		}
+		return &v, nil
+	})
+}
+
+func lines[T any](e *evidence, dimension, path string) ([]T, error) {
+	return once(e, path, func() ([]T, error) {
+		v, err := bundle.ReadLines[T](e.bundle, path)
+		if err != nil {
+			return nil, missing(e.manifest, dimension, path, err)
+		}
+		return v, nil
+	})
+}
+
+func (e *evidence) load() (*bundle.Load, error) {
+	return document[bundle.Load](e, bundle.DimLoad, bundle.LoadSummary)
+}
+
+// requests is how many requests ended in a span of the window, and 0 is an error.
+func (e *evidence) requests(span bundle.Window) (float64, error) {
+	l, err := e.load()
+	if err != nil {
+		return 0, err
+	}
+	n := l.Reached.RateHz * span.Duration().Seconds()
+	if n <= 0 {
+		return 0, fmt.Errorf("load: no request ended in the window")
+	}
+	return n, nil
+}
+
+// span is the window of the probe that wrote the artifact.
+func (e *evidence) span(artifact string) bundle.Window {
+	if p, ok := e.manifest.Probe(artifact); ok && p.Window.Duration() > 0 {
+		return p.Window
+	}
+	return e.manifest.Window
+}
+
+// samples is a pprof profile with its stacks resolved, innermost frame first,
+// and without what the recording's own debug requests did.
+type samples struct {
+	list  []sample
+	types map[string]int
+}
+
+type sample struct {
+	frames []stack.Frame
+	values []int64
+	labels map[string][]string
+}
+
+func (s sample) label(key string) string {
+	if v := s.labels[key]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// of sums the values of one sample type over the samples that match.
+func (s *samples) of(sampleType string, match func(sample) bool) int64 {
+	i, ok := s.types[sampleType]
+	if !ok {
+		return 0
+	}
+	var sum int64
+	for _, x := range s.list {
+		if match == nil || match(x) {
+			sum += x.values[i]
+		}
+	}
+	return sum
+}
+
+// bySite sums the values of one sample type by the site that pick gives a
+// sample, and lists the sites, largest first.
+func (s *samples) bySite(sampleType string, pick func(sample) (stack.Frame, bool)) []site {
+	i, ok := s.types[sampleType]
+	if !ok {
+		return nil
+	}
+	sums := map[stack.Frame]int64{}
+	for _, x := range s.list {
+		if f, ok := pick(x); ok && x.values[i] != 0 {
+			sums[f] += x.values[i]
+		}
+	}
+	return ranked(sums)
+}
+
+type site struct {
+	where stack.Frame
+	value int64
+}
+
+func ranked(sums map[stack.Frame]int64) []site {
+	out := make([]site, 0, len(sums))
+	for f, v := range sums {
+		out = append(out, site{f, v})
+	}
+	sort.Slice(out, func(i, j int) bool {
+		a, b := out[i], out[j]
+		switch {
+		case a.value != b.value:
+			return a.value > b.value
+		case a.where.Function != b.where.Function:
+			return a.where.Function < b.where.Function
+		case a.where.File != b.where.File:
+			return a.where.File < b.where.File
+		}
+		return a.where.Line < b.where.Line
+	})
+	return out
+}
+
+// top is the first of ranked sites; the zero site when there is none.
+func top(sites []site) site {
+	if len(sites) == 0 {
+		return site{}
+	}
+	return sites[0]
+}
+
+// byFunction merges sites of one function, keeping its largest line.
+func byFunction(sites []site) []site {
+	index := map[string]int{}
+	var out []site
+	for _, s := range sites {
+		if i, ok := index[s.where.Function]; ok {
+			out[i].value += s.value
+			continue
+		}
+		index[s.where.Function] = len(out)
+		out = append(out, s)
+	}
+	sort.SliceStable(out, func(i, j int) bool { return out[i].value > out[j].value })
+	return out
+}
+
+func (e *evidence) profile(dimension, path string) (*samples, error) {
+	return once(e, path, func() (*samples, error) {
+		data, err := e.bundle.ReadFile(path)
+		if err != nil {
+			return nil, missing(e.manifest, dimension, path, err)
+		}
+		p, err := profile.ParseData(data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w: %w", path, bundle.ErrDamaged, err)
+		}
+		return resolve(p), nil
+	})
+}
+
+func resolve(p *profile.Profile) *samples {
+	s := &samples{types: map[string]int{}}
+	for i, t := range p.SampleType {
+		s.types[t.Type] = i
+	}
+	for _, x := range p.Sample {
+		var frames []stack.Frame
+		for _, loc := range x.Location {
+			for _, line := range loc.Line {
+				f := stack.Frame{Line: int(line.Line)}
+				if line.Function != nil {
+					f.Function, f.File = line.Function.Name, line.Function.Filename
+				}
+				frames = append(frames, f)
+			}
+		}
+		if stack.Diagnostic(frames) {
+			continue
+		}
+		s.list = append(s.list, sample{frames, x.Value, x.Label})
+	}
+	return s
+}
+
+// callSites are the program's calls of the given functions, from its machine code.
+func (e *evidence) callSites(callees ...string) ([]bundle.CallSite, error) {
+	c, err := document[bundle.CallSites](e, "target", bundle.TargetCallSites)
+	if err != nil {
+		return nil, err
+	}
+	var out []bundle.CallSite
+	for _, s := range c.Sites {
+		for _, callee := range callees {
+			if s.Callee == callee {
+				out = append(out, s)
+			}
+		}
+	}
+	return out, nil
+}
+
+// callIn finds the call of one of the functions that the stack's function
+// makes: on its line, else the next one below it, else the last one above. The
+// innermost function on the stack that makes such a call is taken.
+func callIn(sites []bundle.CallSite, frames []stack.Frame) (stack.Frame, bool) {
+	for _, f := range frames {
+		base := gofunc.Base(f.Function)
+		var found *bundle.CallSite
+		for i := range sites {
+			s := &sites[i]
+			if gofunc.Base(s.Function) != base {
+				continue
+			}
+			if found == nil || nearer(f.Line, s.Line, found.Line) {
+				found = s
+			}
+		}
+		if found != nil {
+			return stack.Frame{Function: base, File: found.File, Line: found.Line}, true
+		}
+	}
+	return stack.Frame{}, false
+}
+
+// nearer reports whether line a is a better match for a call at or after from
+// than line b is.
+func nearer(from, a, b int) bool {
+	aAfter, bAfter := a >= from, b >= from
+	if aAfter != bAfter {
+		return aAfter
+	}
+	if aAfter {
+		return a < b
+	}
+	return a > b
+}

@@ -1,0 +1,695 @@
+// Package gotrace reduces a Go execution trace to what signals are made of:
+// where requests spent their time, who held the locks they waited for, what
+// the finalizers did, and what ran.
+//
+// It reads the trace once, streaming, and keeps one small record a goroutine.
+// Times are those of the trace's clock, CLOCK_MONOTONIC in nanoseconds.
+package gotrace
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+
+	"golang.org/x/exp/trace"
+
+	"chokepoint/harness/signal/stack"
+)
+
+// Summary is what one trace says.
+type Summary struct {
+	StartNS, EndNS int64
+	Events         int64
+	// Cut says where reading ended early, and why; empty for a whole trace.
+	Cut string
+	// Requests is the time of goroutines while they serve a request: those of
+	// net/http's server, from the first event inside a handler to the next
+	// wait outside one.
+	Requests Account
+	// Program is the time of all goroutines that have code of the program on
+	// their stack, requests included.
+	Program Account
+	Locks   []Lock // by contended time, largest first
+	// Finalizers are the goroutines that run finalizers and cleanups.
+	Finalizers []Finalizer
+	// Samples are the CPU samples inside the trace; present only while a CPU
+	// profile ran.
+	Samples []Sample
+	// Running holds the goroutines that ran longest, largest first.
+	Running []Running
+	// Syscalls sums up the goroutines' system calls by the program's line.
+	Syscalls []SiteCount
+	GC       Collector
+}
+
+// DurationNS is the length of the trace.
+func (s *Summary) DurationNS() int64 { return s.EndNS - s.StartNS }
+
+// Account is goroutine time by what the goroutine did.
+type Account struct {
+	Goroutines int
+	TotalNS    int64
+	RunningNS  int64
+	RunnableNS int64
+	SyscallNS  int64
+	Waits      []WaitTime // by time, largest first
+}
+
+// WaitNS is the time spent in one kind of wait.
+func (a Account) WaitNS(w stack.Wait) int64 {
+	var ns int64
+	for _, t := range a.Waits {
+		if t.Wait == w {
+			ns += t.NS
+		}
+	}
+	return ns
+}
+
+// WaitTime is time waited for one thing at one line of the program.
+type WaitTime struct {
+	Wait  stack.Wait
+	Where stack.Frame
+	NS    int64
+}
+
+// Doing is what a holder of a lock was doing, for how long.
+type Doing struct {
+	What  string // "running", "runnable", "syscall" or a stack.Wait
+	Where stack.Frame
+	NS    int64
+}
+
+// Lock is a group of lock sites that wake each other: one lock, or several
+// used alike by the same functions.
+type Lock struct {
+	// WaitedNS is the goroutine time spent waiting; Requests' part of it apart.
+	WaitedNS        int64
+	RequestWaitedNS int64
+	Waiters         []SiteTime // the Lock lines waited at, by time
+	// Holders are the functions whose Unlock ended waits. A holder's time is
+	// that from the previous release of the lock, or from when the wait began
+	// if that was later, to its own release.
+	Holders []Holder
+}
+
+// SiteTime is time at one line of the program.
+type SiteTime struct {
+	Where stack.Frame
+	NS    int64
+}
+
+// SiteCount is a number of events, and their time, at one line of the program.
+type SiteCount struct {
+	Where stack.Frame
+	Count int64
+	NS    int64
+}
+
+// Holder is a function that releases a lock others wait for.
+type Holder struct {
+	Unlock stack.Frame // where it releases
+	// Acquire is where it takes the lock; zero if it never had to wait for it.
+	Acquire stack.Frame
+	Reads   bool // it held an RWMutex for reading
+	NS      int64
+	Count   int64
+	// Observed is the part of the holds that was seen from a wait in Lock to the
+	// release, and what the goroutine did in it.
+	ObservedNS int64
+	Doing      []Doing // by time, largest first
+}
+
+// Finalizer is one goroutine that runs finalizers or cleanups.
+type Finalizer struct {
+	// BusyNS is the time it was inside the program's code.
+	BusyNS int64
+	Sites  []SiteTime // the finalizer function, at the line it was in
+	Doing  []Doing
+}
+
+// Sample is a group of CPU samples with the same stack.
+type Sample struct {
+	Frames []stack.Frame
+	Count  int64
+}
+
+// Running is one goroutine's time in state running, or in system calls.
+type Running struct {
+	Goroutine int64
+	NS        int64
+	SyscallNS int64
+	Site      stack.Frame // of its CPU samples, the most frequent
+}
+
+// Collector is what the garbage collector did.
+type Collector struct {
+	Cycles   int
+	MarkNS   int64 // wall time marking was on
+	AssistNS int64 // goroutine time spent helping
+	StopNS   int64 // wall time the world was stopped
+}
+
+const (
+	keptRunning = 8
+	keptStacks  = 20000 // distinct sample stacks; beyond this they are not kept apart
+)
+
+// Read reduces the trace from r. Frames are attributed to the program that p
+// describes. A trace that ends early gives what was read, with Cut set; only a
+// trace of which nothing can be read is an error.
+func Read(r io.Reader, p stack.Program) (*Summary, error) {
+	tr, err := trace.NewReader(r)
+	if err != nil {
+		return nil, fmt.Errorf("read execution trace: %w", err)
+	}
+	s := newScan(p)
+	for {
+		ev, err := tr.ReadEvent()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			if s.sum.Events == 0 {
+				return nil, fmt.Errorf("read execution trace: %w", err)
+			}
+			s.sum.Cut = fmt.Sprintf("after %d events: %v", s.sum.Events, err)
+			break
+		}
+		s.event(&ev)
+	}
+	if s.sum.Events == 0 {
+		return nil, errors.New("read execution trace: it holds no events")
+	}
+	return s.finish(), nil
+}
+
+// place is an interned stack with what the scan needs to know of it.
+type place struct {
+	frames    []stack.Frame
+	own       stack.Frame
+	outer     stack.Frame
+	wait      stack.Wait
+	serving   stack.Serving
+	unlocks   bool
+	reads     bool
+	finalizer bool
+	diag      bool
+	ours      bool // code of the program is on it
+}
+
+// holds reports whether the function is on the stack.
+func (pl *place) holds(function string) bool {
+	for _, f := range pl.frames {
+		if f.Function == function {
+			return true
+		}
+	}
+	return false
+}
+
+type state uint8
+
+const (
+	gone state = iota
+	runnable
+	running
+	waiting
+	inSyscall
+)
+
+type goroutine struct {
+	state     state
+	since     int64
+	at        *place // last known stack
+	request   bool
+	ours      bool
+	finalizer bool
+	diag      bool
+	blamed    stack.Wait // what the current wait is for
+
+	runningNS int64
+	syscallNS int64
+	samples   map[stack.Frame]int64
+
+	// Of a lock that it took after a wait, while it holds it:
+	acquired *hold
+	assist   int64
+}
+
+type hold struct {
+	at    *place // where it took the lock
+	since int64
+	doing []Doing
+}
+
+type waitKey struct {
+	wait stack.Wait
+	own  stack.Frame
+}
+
+type ledger struct {
+	goroutines map[trace.GoID]bool
+	total      int64
+	running    int64
+	runnable   int64
+	syscall    int64
+	waits      map[waitKey]int64
+}
+
+func newLedger() *ledger {
+	return &ledger{goroutines: map[trace.GoID]bool{}, waits: map[waitKey]int64{}}
+}
+
+func (l *ledger) add(id trace.GoID, g *goroutine, ns int64) {
+	l.goroutines[id] = true
+	l.total += ns
+	switch g.state {
+	case running:
+		l.running += ns
+	case runnable:
+		l.runnable += ns
+	case inSyscall:
+		l.syscall += ns
+	case waiting:
+		var own stack.Frame
+		if g.at != nil {
+			own = g.at.own
+		}
+		l.waits[waitKey{g.blamed, own}] += ns
+	}
+}
+
+func (l *ledger) account() Account {
+	a := Account{Goroutines: len(l.goroutines), TotalNS: l.total, RunningNS: l.running, RunnableNS: l.runnable, SyscallNS: l.syscall}
+	for k, ns := range l.waits {
+		a.Waits = append(a.Waits, WaitTime{k.wait, k.own, ns})
+	}
+	sort.Slice(a.Waits, func(i, j int) bool {
+		x, y := a.Waits[i], a.Waits[j]
+		if x.NS != y.NS {
+			return x.NS > y.NS
+		}
+		if x.Wait != y.Wait {
+			return x.Wait < y.Wait
+		}
+		return less(x.Where, y.Where)
+	})
+	return a
+}
+
+type scan struct {
+	program stack.Program
+	sum     Summary
+	last    int64
+
+	places   map[trace.Stack]*place
+	interned map[string]*place
+	gs       map[trace.GoID]*goroutine
+
+	requests, all *ledger
+	locks         *locks
+	finalizers    map[trace.GoID]*finalizing
+	samples       map[*place]int64
+	syscalls      map[stack.Frame]*SiteCount
+	ranges        map[string]int64 // open global ranges, by name, since
+}
+
+type finalizing struct {
+	busy  int64
+	sites map[stack.Frame]int64
+	doing map[Doing]int64
+}
+
+func newScan(p stack.Program) *scan {
+	return &scan{
+		program: p,
+		places:  map[trace.Stack]*place{}, interned: map[string]*place{},
+		gs:       map[trace.GoID]*goroutine{},
+		requests: newLedger(), all: newLedger(),
+		locks:      newLocks(),
+		finalizers: map[trace.GoID]*finalizing{},
+		samples:    map[*place]int64{},
+		syscalls:   map[stack.Frame]*SiteCount{},
+		ranges:     map[string]int64{},
+	}
+}
+
+func (s *scan) event(ev *trace.Event) {
+	now := int64(ev.Time())
+	if s.sum.Events == 0 {
+		s.sum.StartNS = now
+	}
+	s.sum.Events++
+	s.last = max(s.last, now)
+	switch ev.Kind() {
+	case trace.EventSync:
+		// Stack handles belong to a generation, which this event ends; keeping
+		// them would keep its tables alive.
+		clear(s.places)
+	case trace.EventStateTransition:
+		st := ev.StateTransition()
+		if st.Resource.Kind == trace.ResourceGoroutine {
+			s.transition(ev, &st, now)
+		}
+	case trace.EventStackSample:
+		s.sample(ev)
+	case trace.EventRangeBegin, trace.EventRangeActive, trace.EventRangeEnd:
+		s.span(ev, now)
+	}
+}
+
+func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64) {
+	id := st.Resource.Goroutine()
+	from, to := st.Goroutine()
+	g := s.gs[id]
+	if g == nil {
+		g = &goroutine{since: now}
+		if from == trace.GoUndetermined {
+			// It was in this state since before the trace began.
+			g.since = s.sum.StartNS
+			g.state = stateOf(to)
+		}
+		s.gs[id] = g
+		at := s.place(st.Stack)
+		s.settle(g, at)
+		if from == trace.GoUndetermined {
+			g.at = at
+			g.blamed = waitOf(at)
+			if g.state == waiting && g.blamed == stack.Lock {
+				s.locks.wait(g, at, g.since)
+			}
+		}
+		if from == trace.GoUndetermined {
+			return
+		}
+	}
+	s.charge(id, g, now)
+
+	switch {
+	case to == trace.GoWaiting:
+		at := s.place(st.Stack)
+		s.settle(g, at)
+		g.blamed = waitOf(at)
+		s.blocked(g, at, now)
+		g.at = at
+	case from == trace.GoWaiting && to == trace.GoRunnable:
+		s.woken(ev, g, now)
+	case to == trace.GoSyscall:
+		at := s.place(st.Stack)
+		s.settle(g, at)
+		g.at = at
+		if at != nil && at.ours && !g.diag {
+			c := s.syscalls[at.own]
+			if c == nil {
+				c = &SiteCount{Where: at.own}
+				s.syscalls[at.own] = c
+			}
+			c.Count++
+		}
+	case to == trace.GoRunnable && from == trace.GoRunning:
+		if at := s.place(st.Stack); at != nil {
+			s.settle(g, at)
+			g.at = at
+		}
+	case to == trace.GoNotExist:
+		g.state = gone
+		delete(s.gs, id)
+		s.keepRunning(id, g)
+		return
+	}
+	g.state = stateOf(to)
+	g.since = now
+}
+
+// settle learns from a stack what kind of goroutine it is and whether it is
+// inside a request.
+func (s *scan) settle(g *goroutine, at *place) {
+	if at == nil {
+		return
+	}
+	g.finalizer = g.finalizer || at.finalizer
+	g.diag = g.diag || at.diag
+	g.ours = at.ours
+	switch at.serving {
+	case stack.InHandler:
+		g.request = true
+	case stack.BetweenRequests:
+		g.request = false
+	}
+}
+
+// charge adds the time since the last event to what the goroutine did.
+func (s *scan) charge(id trace.GoID, g *goroutine, now int64) {
+	ns := now - g.since
+	g.since = now
+	if ns <= 0 || g.state == gone {
+		return
+	}
+	switch g.state {
+	case running:
+		g.runningNS += ns
+	case inSyscall:
+		g.syscallNS += ns
+		if g.at != nil && g.at.ours && !g.diag {
+			if c := s.syscalls[g.at.own]; c != nil {
+				c.NS += ns
+			}
+		}
+	}
+	if g.diag {
+		return
+	}
+	if g.request {
+		s.requests.add(id, g, ns)
+	}
+	if g.ours || g.request {
+		s.all.add(id, g, ns)
+	}
+	if h := g.acquired; h != nil {
+		h.add(g.doing(ns))
+	}
+	if g.finalizer {
+		s.finalizing(id, g, ns)
+	}
+}
+
+func (g *goroutine) doing(ns int64) Doing {
+	d := Doing{NS: ns}
+	switch g.state {
+	case running:
+		d.What = "running"
+	case runnable:
+		d.What = "runnable"
+	case inSyscall:
+		d.What = "syscall"
+	case waiting:
+		d.What = string(g.blamed)
+	}
+	if g.at != nil && (g.state == waiting || g.state == inSyscall) {
+		d.Where = g.at.own
+	}
+	return d
+}
+
+func (h *hold) add(d Doing) {
+	for i := range h.doing {
+		if h.doing[i].What == d.What && h.doing[i].Where == d.Where {
+			h.doing[i].NS += d.NS
+			return
+		}
+	}
+	h.doing = append(h.doing, d)
+}
+
+func (s *scan) finalizing(id trace.GoID, g *goroutine, ns int64) {
+	f := s.finalizers[id]
+	if f == nil {
+		f = &finalizing{sites: map[stack.Frame]int64{}, doing: map[Doing]int64{}}
+		s.finalizers[id] = f
+	}
+	// Outside the program's code it is idle, or between two finalizers. While
+	// it runs, its last stack stands: it leaves the program by parking in the
+	// runtime, which is an event.
+	if g.at == nil || !g.at.ours {
+		return
+	}
+	f.busy += ns
+	f.sites[g.at.outer] += ns
+	f.doing[Doing{What: g.doing(0).What, Where: g.doing(0).Where}] += ns
+}
+
+func (s *scan) sample(ev *trace.Event) {
+	at := s.place(ev.Stack())
+	if at == nil || at.diag {
+		return
+	}
+	if len(s.samples) < keptStacks {
+		s.samples[at]++
+	}
+	if g := s.gs[ev.Goroutine()]; g != nil && !at.own.IsZero() {
+		if g.samples == nil {
+			g.samples = map[stack.Frame]int64{}
+		}
+		g.samples[at.own]++
+	}
+}
+
+func (s *scan) span(ev *trace.Event, now int64) {
+	r := ev.Range()
+	switch {
+	case r.Name == "GC mark assist":
+		g := s.gs[r.Scope.Goroutine()]
+		if g == nil {
+			return
+		}
+		if ev.Kind() == trace.EventRangeEnd {
+			if g.assist > 0 {
+				s.sum.GC.AssistNS += now - g.assist
+			}
+			g.assist = 0
+		} else if g.assist == 0 {
+			g.assist = now
+		}
+	case strings.HasPrefix(r.Name, "GC concurrent mark"), strings.HasPrefix(r.Name, "stop-the-world"):
+		if ev.Kind() != trace.EventRangeEnd {
+			if _, open := s.ranges[r.Name]; !open {
+				s.ranges[r.Name] = now
+				if ev.Kind() == trace.EventRangeActive {
+					s.ranges[r.Name] = s.sum.StartNS
+				}
+			}
+			return
+		}
+		s.endSpan(r.Name, now)
+	}
+}
+
+func (s *scan) endSpan(name string, now int64) {
+	since, open := s.ranges[name]
+	if !open {
+		return
+	}
+	delete(s.ranges, name)
+	if strings.HasPrefix(name, "stop-the-world") {
+		s.sum.GC.StopNS += now - since
+		return
+	}
+	s.sum.GC.Cycles++
+	s.sum.GC.MarkNS += now - since
+}
+
+func (s *scan) finish() *Summary {
+	s.sum.EndNS = s.last
+	ids := make([]trace.GoID, 0, len(s.gs))
+	for id := range s.gs {
+		ids = append(ids, id)
+	}
+	sort.Slice(ids, func(i, j int) bool { return ids[i] < ids[j] })
+	for _, id := range ids {
+		g := s.gs[id]
+		if g.state == waiting && g.blamed == stack.Lock {
+			s.locks.stillWaiting(g, s.last)
+		}
+		s.charge(id, g, s.last)
+		s.keepRunning(id, g)
+	}
+	for name := range s.ranges {
+		s.endSpan(name, s.last)
+	}
+	s.sum.Requests = s.requests.account()
+	s.sum.Program = s.all.account()
+	s.sum.Locks = s.locks.list()
+	s.finishFinalizers()
+	s.finishSites()
+	return &s.sum
+}
+
+func (s *scan) keepRunning(id trace.GoID, g *goroutine) {
+	if g.diag || g.runningNS+g.syscallNS == 0 {
+		return
+	}
+	r := Running{Goroutine: int64(id), NS: g.runningNS, SyscallNS: g.syscallNS}
+	var most int64
+	for f, n := range g.samples {
+		if n > most || n == most && less(f, r.Site) {
+			r.Site, most = f, n
+		}
+	}
+	s.sum.Running = append(s.sum.Running, r)
+	if len(s.sum.Running) > 64*keptRunning {
+		s.sum.Running = longest(s.sum.Running)
+	}
+}
+
+func longest(rs []Running) []Running {
+	sort.Slice(rs, func(i, j int) bool {
+		a, b := rs[i].NS+rs[i].SyscallNS, rs[j].NS+rs[j].SyscallNS
+		if a != b {
+			return a > b
+		}
+		return rs[i].Goroutine < rs[j].Goroutine
+	})
+	return rs[:min(len(rs), keptRunning)]
+}
+
+func (s *scan) finishFinalizers() {
+	for _, f := range s.finalizers {
+		out := Finalizer{BusyNS: f.busy, Sites: siteTimes(f.sites)}
+		for d, ns := range f.doing {
+			d.NS = ns
+			out.Doing = append(out.Doing, d)
+		}
+		sortDoing(out.Doing)
+		s.sum.Finalizers = append(s.sum.Finalizers, out)
+	}
+	sort.Slice(s.sum.Finalizers, func(i, j int) bool { return s.sum.Finalizers[i].BusyNS > s.sum.Finalizers[j].BusyNS })
+}
+
+func (s *scan) finishSites() {
+	s.sum.Running = longest(s.sum.Running)
+	for at, n := range s.samples {
+		s.sum.Samples = append(s.sum.Samples, Sample{Frames: at.frames, Count: n})
+	}
+	sort.Slice(s.sum.Samples, func(i, j int) bool {
+		a, b := s.sum.Samples[i], s.sum.Samples[j]
+		if a.Count != b.Count {
+			return a.Count > b.Count
+		}
+		return lessFrames(a.Frames, b.Frames)
+	})
+	for _, c := range s.syscalls {
+		s.sum.Syscalls = append(s.sum.Syscalls, *c)
+	}
+	sort.Slice(s.sum.Syscalls, func(i, j int) bool {
+		a, b := s.sum.Syscalls[i], s.sum.Syscalls[j]
+		if a.Count != b.Count {
+			return a.Count > b.Count
+		}
+		return less(a.Where, b.Where)
+	})
+}
+
+// waitOf is what a wait on this stack is for; a wait without a stack is unknown.
+func waitOf(at *place) stack.Wait {
+	if at == nil {
+		return stack.Other
+	}
+	return at.wait
+}
+
+func stateOf(s trace.GoState) state {
+	switch s {
+	case trace.GoRunnable:
+		return runnable
+	case trace.GoRunning:
+		return running
+	case trace.GoWaiting:
+		return waiting
+	case trace.GoSyscall:
+		return inSyscall
+	}
+	return gone
+}

@@ -1,0 +1,239 @@
+package gotrace
+
+import (
+	"sort"
+
+	"golang.org/x/exp/trace"
+
+	"chokepoint/harness/gofunc"
+	"chokepoint/harness/signal/stack"
+)
+
+// locks works out who held what others waited for.
+//
+// A trace names no lock. What it has is the line a goroutine waits at and, when
+// the wait ends, the stack of the goroutine that ended it, inside Unlock. Lines
+// and unlocking functions that ever meet so are one group. In a group, the
+// time between two releases belongs to the one who releases at its end: a lock
+// with waiters passes from holder to holder, so nobody else can have had it.
+// That also covers holders that took the lock without waiting, which a method
+// that follows a goroutine from its wait to its release cannot see. What
+// holders do meanwhile is known for those that had to wait themselves.
+type locks struct {
+	groups  map[string]*group // by site key, to the group or one merged into another
+	waiting map[*goroutine]lockWait
+}
+
+type lockWait struct {
+	at    *place
+	since int64
+}
+
+type group struct {
+	merged      *group
+	waited      int64
+	requests    int64
+	waiters     map[stack.Frame]int64
+	holders     map[string]*holder
+	lastRelease int64
+}
+
+type holder struct {
+	Holder
+	acquires map[stack.Frame]int64
+	unlocks  map[stack.Frame]int64
+	doing    map[Doing]int64
+}
+
+func newLocks() *locks {
+	return &locks{groups: map[string]*group{}, waiting: map[*goroutine]lockWait{}}
+}
+
+func (l *locks) find(key string) *group {
+	g := l.groups[key]
+	if g == nil {
+		g = &group{waiters: map[stack.Frame]int64{}, holders: map[string]*holder{}}
+		l.groups[key] = g
+		return g
+	}
+	for g.merged != nil {
+		g = g.merged
+	}
+	l.groups[key] = g
+	return g
+}
+
+// join makes two sites one group.
+func (l *locks) join(a, b string) *group {
+	x, y := l.find(a), l.find(b)
+	if x == y {
+		return x
+	}
+	x.waited += y.waited
+	x.requests += y.requests
+	x.lastRelease = max(x.lastRelease, y.lastRelease)
+	for f, ns := range y.waiters {
+		x.waiters[f] += ns
+	}
+	for name, h := range y.holders {
+		x.holder(name, h.Reads).merge(h)
+	}
+	y.merged = x
+	return x
+}
+
+func (g *group) holder(name string, reads bool) *holder {
+	key := name
+	if reads {
+		key += " (reading)"
+	}
+	h := g.holders[key]
+	if h == nil {
+		h = &holder{acquires: map[stack.Frame]int64{}, unlocks: map[stack.Frame]int64{}, doing: map[Doing]int64{}}
+		h.Reads = reads
+		g.holders[key] = h
+	}
+	return h
+}
+
+func (h *holder) merge(o *holder) {
+	h.NS += o.NS
+	h.Count += o.Count
+	h.ObservedNS += o.ObservedNS
+	for f, n := range o.acquires {
+		h.acquires[f] += n
+	}
+	for f, n := range o.unlocks {
+		h.unlocks[f] += n
+	}
+	for d, n := range o.doing {
+		h.doing[d] += n
+	}
+}
+
+func waitSite(at *place) string { return "wait " + at.own.Function + ":" + itoa(at.own.Line) }
+func holdSite(at *place) string { return "hold " + gofunc.Base(at.own.Function) }
+
+func (l *locks) wait(g *goroutine, at *place, since int64) {
+	if at != nil {
+		l.waiting[g] = lockWait{at, since}
+	}
+}
+
+// stillWaiting counts a wait that the end of the trace cut.
+func (l *locks) stillWaiting(g *goroutine, now int64) { l.endWait(g, now) }
+
+// endWait counts the wait of g and returns it; ok is false if it waited for no lock.
+func (l *locks) endWait(g *goroutine, now int64) (w lockWait, ok bool) {
+	w, ok = l.waiting[g]
+	if !ok {
+		return w, false
+	}
+	delete(l.waiting, g)
+	grp := l.find(waitSite(w.at))
+	ns := now - w.since
+	grp.waited += ns
+	grp.waiters[w.at.own] += ns
+	if g.request {
+		grp.requests += ns
+	}
+	return w, true
+}
+
+// release notes that holder ended the wait w from its stack at.
+func (l *locks) release(h *goroutine, at *place, w lockWait, now int64) {
+	grp := l.join(waitSite(w.at), holdSite(at))
+	ns := now - max(w.since, grp.lastRelease)
+	grp.lastRelease = now
+	hold := grp.holder(gofunc.Base(at.own.Function), at.reads)
+	hold.NS += ns
+	hold.Count++
+	hold.unlocks[at.own] += ns + 1
+	if h == nil || h.acquired == nil || !at.holds(h.acquired.at.own.Function) {
+		return
+	}
+	a := h.acquired
+	h.acquired = nil
+	hold.ObservedNS += now - a.since
+	hold.acquires[a.at.own] += now - a.since + 1
+	for _, d := range a.doing {
+		n := d.NS
+		d.NS = 0
+		hold.doing[d] += n
+	}
+}
+
+// blocked follows a goroutine into a wait.
+func (s *scan) blocked(g *goroutine, at *place, now int64) {
+	if g.blamed == stack.Lock {
+		// It waits, perhaps again after it was woken and lost the race: it
+		// does not hold what it was thought to have taken there.
+		if h := g.acquired; h != nil && (at == nil || h.at.own == at.own) {
+			g.acquired = nil
+		}
+		s.locks.wait(g, at, now)
+	}
+	// Outside the function that took the lock it holds it no more.
+	if h := g.acquired; h != nil && (at == nil || !at.holds(h.at.own.Function)) {
+		g.acquired = nil
+	}
+}
+
+// woken ends a goroutine's wait, on the stack of the goroutine that ended it.
+func (s *scan) woken(ev *trace.Event, g *goroutine, now int64) {
+	if g.blamed != stack.Lock {
+		return
+	}
+	w, ok := s.locks.endWait(g, now)
+	if !ok {
+		return
+	}
+	g.acquired = &hold{at: w.at, since: now}
+	by := s.place(ev.Stack())
+	if by == nil || !by.unlocks || by.own.IsZero() {
+		return
+	}
+	h := s.gs[ev.Goroutine()]
+	if h != nil && h.acquired != nil {
+		// Its time up to now is not yet charged.
+		s.charge(ev.Goroutine(), h, now)
+	}
+	s.locks.release(h, by, w, now)
+}
+
+func (l *locks) list() []Lock {
+	var out []Lock
+	seen := map[*group]bool{}
+	for key := range l.groups {
+		g := l.find(key)
+		if seen[g] || g.waited == 0 {
+			continue
+		}
+		seen[g] = true
+		lock := Lock{WaitedNS: g.waited, RequestWaitedNS: g.requests, Waiters: siteTimes(g.waiters)}
+		for _, h := range g.holders {
+			h.Unlock, h.Acquire = largest(h.unlocks), largest(h.acquires)
+			for d, ns := range h.doing {
+				d.NS = ns
+				h.Doing = append(h.Doing, d)
+			}
+			sortDoing(h.Doing)
+			lock.Holders = append(lock.Holders, h.Holder)
+		}
+		sort.Slice(lock.Holders, func(i, j int) bool {
+			a, b := lock.Holders[i], lock.Holders[j]
+			if a.NS != b.NS {
+				return a.NS > b.NS
+			}
+			return less(a.Unlock, b.Unlock)
+		})
+		out = append(out, lock)
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].WaitedNS != out[j].WaitedNS {
+			return out[i].WaitedNS > out[j].WaitedNS
+		}
+		return less(out[i].Waiters[0].Where, out[j].Waiters[0].Where)
+	})
+	return out
+}

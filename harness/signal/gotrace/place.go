@@ -1,0 +1,63 @@
+package gotrace
+
+import (
+	"strconv"
+	"strings"
+
+	"golang.org/x/exp/trace"
+
+	"chokepoint/harness/signal/stack"
+)
+
+// place resolves a stack, once a generation and handle; nil for no stack.
+// Equal stacks of different generations are the same place.
+func (s *scan) place(st trace.Stack) *place {
+	if st == trace.NoStack {
+		return nil
+	}
+	if pl, ok := s.places[st]; ok {
+		return pl
+	}
+	pl := &place{}
+	var key strings.Builder
+	for f := range st.Frames() {
+		pl.frames = append(pl.frames, stack.Frame{Function: f.Func, File: f.File, Line: int(f.Line)})
+		key.WriteString(strconv.FormatUint(f.PC, 16))
+		key.WriteByte(' ')
+	}
+	if known, ok := s.interned[key.String()]; ok {
+		s.places[st] = known
+		return known
+	}
+	s.interned[key.String()] = pl
+	s.places[st] = pl
+	pl.own = s.program.Own(pl.frames)
+	pl.ours = !pl.own.IsZero()
+	pl.outer = s.program.Outermost(pl.frames)
+	pl.wait = s.program.WaitOf(pl.frames)
+	pl.serving = stack.ServingOf(pl.frames)
+	pl.unlocks = stack.Unlocks(pl.frames)
+	pl.reads = stack.Reads(pl.frames)
+	pl.finalizer = stack.Finalizing(pl.frames)
+	pl.diag = stack.Diagnostic(pl.frames)
+	return pl
+}
+
+func less(a, b stack.Frame) bool {
+	if a.Function != b.Function {
+		return a.Function < b.Function
+	}
+	if a.File != b.File {
+		return a.File < b.File
+	}
+	return a.Line < b.Line
+}
+
+func lessFrames(a, b []stack.Frame) bool {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return less(a[i], b[i])
+		}
+	}
+	return len(a) < len(b)
+}

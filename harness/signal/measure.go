@@ -1,0 +1,99 @@
+package signal
+
+import (
+	"errors"
+	"fmt"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/signal/stack"
+)
+
+// definition is a signal and how it is measured: exactly one of number and
+// place is set. A measurement that has no value returns an error that says why.
+type definition struct {
+	Definition
+	number func(*evidence) (float64, error)
+	place  func(*evidence) (stack.Frame, error)
+}
+
+// definitions is the one list of signals. A new signal is a function in the
+// file of its dimension and an entry in that file's list.
+func definitions() []definition {
+	var all []definition
+	for _, list := range [][]definition{traceSignals(), pprofSignals(), ebpfSignals(), procSignals(), loadSignals()} {
+		all = append(all, list...)
+	}
+	return all
+}
+
+// Catalogue lists every signal there is, in a stable order.
+func Catalogue() []Definition {
+	defs := definitions()
+	out := make([]Definition, len(defs))
+	for i, d := range defs {
+		out[i] = d.Definition
+	}
+	return out
+}
+
+// errNone says that there was nothing to measure, though what it would be
+// measured from was captured.
+var errNone = errors.New("nothing of the kind in the recording")
+
+// Measure takes every signal from a bundle's evidence. A damaged or missing
+// artifact costs the signals that rest on it, and Missing says so.
+func Measure(b bundle.Evidence) Set {
+	e := newEvidence(b)
+	set := Set{Signals: map[string]Signal{}, Missing: map[string]string{}}
+	for _, d := range definitions() {
+		s := Signal{Definition: d.Definition}
+		var err error
+		if d.number != nil {
+			s.Value, err = d.number(e)
+		} else {
+			var f stack.Frame
+			f, err = d.place(e)
+			if err == nil && f.IsZero() {
+				err = errNone
+			}
+			s.Where = Location{Function: f.Function, File: f.File, Line: f.Line}
+		}
+		if err != nil {
+			set.Missing[d.Name] = err.Error()
+			continue
+		}
+		set.Signals[d.Name] = s
+	}
+	return set
+}
+
+func number(name, dimension string, unit Unit, measure func(*evidence) (float64, error), meaning string) definition {
+	return definition{Definition: Definition{Name: name, Dimension: dimension, Kind: Number, Unit: unit, Meaning: meaning}, number: measure}
+}
+
+func place(name, dimension string, measure func(*evidence) (stack.Frame, error), meaning string) definition {
+	return definition{Definition: Definition{Name: name, Dimension: dimension, Kind: Place, Meaning: meaning}, place: measure}
+}
+
+// share is part of whole, and 0 of nothing.
+func share(part, whole int64) float64 {
+	if whole <= 0 {
+		return 0
+	}
+	return float64(part) / float64(whole)
+}
+
+// missing explains the absence of an artifact by what the manifest says of the
+// probe and the dimension that should have written it.
+func missing(m bundle.Manifest, dimension, artifact string, err error) error {
+	if !errors.Is(err, bundle.ErrNoArtifact) {
+		return err
+	}
+	if p, ok := m.Probe(artifact); ok && p.Reason != "" {
+		return fmt.Errorf("%s: the %s probe was not captured: %s", dimension, p.Name, p.Reason)
+	}
+	if d, ok := m.Dimension(dimension); ok && !d.Captured && d.Reason != "" {
+		return fmt.Errorf("%s was not captured: %s", dimension, d.Reason)
+	}
+	return fmt.Errorf("%s: %s was not captured", dimension, artifact)
+}

@@ -1,0 +1,87 @@
+package signal
+
+import (
+	"fmt"
+
+	"chokepoint/harness/bundle"
+)
+
+func procSignals() []definition {
+	const dim = bundle.DimProc
+	return []definition{
+		number("proc.finalizers_done_share", dim, Share, doneShare("/gc/finalizers/executed:finalizers", "/gc/finalizers/queued:finalizers"),
+			"Finalizers executed since the target started, as a share of those queued; 1 when none was queued. The runtime counts executions in blocks."),
+		number("proc.cleanups_done_share", dim, Share, doneShare("/gc/cleanups/executed:cleanups", "/gc/cleanups/queued:cleanups"),
+			"Cleanups executed since the target started, as a share of those queued; 1 when none was queued. The runtime counts executions in blocks."),
+		number("proc.finalizers_waiting_per_second", dim, Hertz, queueGrowth("/gc/finalizers/executed:finalizers", "/gc/finalizers/queued:finalizers"),
+			"How fast the queue of finalizers grew over the window."),
+		number("proc.cleanups_waiting_per_second", dim, Hertz, queueGrowth("/gc/cleanups/executed:cleanups", "/gc/cleanups/queued:cleanups"),
+			"How fast the queue of cleanups grew over the window."),
+		number("proc.cpu_share", dim, Share, func(e *evidence) (float64, error) {
+			s, err := lines[bundle.ProcSample](e, dim, bundle.ProcSamples)
+			if err != nil {
+				return 0, err
+			}
+			if len(s) < 2 {
+				return 0, errNone
+			}
+			a, b := s[0], s[len(s)-1]
+			cpus := int64(max(1, e.manifest.Host.CPUs))
+			return min(1, share(b.UserNS+b.SystemNS-a.UserNS-a.SystemNS, cpus*(b.MonoNS-a.MonoNS))), nil
+		}, "Share of the machine's CPU time that the target used, by /proc."),
+		number("proc.rss_bytes", dim, Byte, func(e *evidence) (float64, error) {
+			s, err := lines[bundle.ProcSample](e, dim, bundle.ProcSamples)
+			if err != nil {
+				return 0, err
+			}
+			if len(s) == 0 {
+				return 0, errNone
+			}
+			return float64(s[len(s)-1].RSSBytes), nil
+		}, "Resident memory of the target at the end of the window."),
+	}
+}
+
+func metrics(e *evidence, names ...string) (first, last bundle.MetricsSample, err error) {
+	s, err := lines[bundle.MetricsSample](e, bundle.DimProc, bundle.ProcMetrics)
+	if err != nil {
+		return first, last, err
+	}
+	if len(s) == 0 {
+		return first, last, errNone
+	}
+	first, last = s[0], s[len(s)-1]
+	for _, n := range names {
+		if _, ok := last.Values[n]; !ok {
+			return first, last, fmt.Errorf("proc: the target's runtime has no metric %s", n)
+		}
+	}
+	return first, last, nil
+}
+
+func doneShare(done, queued string) func(*evidence) (float64, error) {
+	return func(e *evidence) (float64, error) {
+		_, last, err := metrics(e, done, queued)
+		if err != nil {
+			return 0, err
+		}
+		if last.Values[queued] == 0 {
+			return 1, nil
+		}
+		return min(1, last.Values[done]/last.Values[queued]), nil
+	}
+}
+
+func queueGrowth(done, queued string) func(*evidence) (float64, error) {
+	return func(e *evidence) (float64, error) {
+		first, last, err := metrics(e, done, queued)
+		if err != nil {
+			return 0, err
+		}
+		if last.MonoNS <= first.MonoNS {
+			return 0, errNone
+		}
+		waiting := func(s bundle.MetricsSample) float64 { return s.Values[queued] - s.Values[done] }
+		return (waiting(last) - waiting(first)) / (float64(last.MonoNS-first.MonoNS) / 1e9), nil
+	}
+}

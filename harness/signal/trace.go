@@ -1,0 +1,345 @@
+package signal
+
+import (
+	"errors"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/gofunc"
+	"chokepoint/harness/signal/gotrace"
+	"chokepoint/harness/signal/stack"
+)
+
+func traceSignals() []definition {
+	const dim = bundle.DimTrace
+	return []definition{
+		number("trace.lock_wait_share", dim, Share, lockWaitShare,
+			"Share of request time spent waiting for the one lock that costs requests most; of all the program's goroutine time in a program without net/http."),
+		number("trace.lock_held_share", dim, Share, ofLock(func(s *gotrace.Summary, l gotrace.Lock) float64 {
+			return min(1, share(holdersNS(l), s.DurationNS()))
+		}), "Share of the trace's length during which that lock was held while others waited for it."),
+		number("trace.lock_holder_share", dim, Share, ofLock(func(_ *gotrace.Summary, l gotrace.Lock) float64 {
+			return share(l.Holders[0].NS, holdersNS(l))
+		}), "Share of that lock's contended time which belongs to the function that holds it most."),
+		place("trace.lock_holder_site", dim, lockHolderSite,
+			"Where the function that holds the lock most takes it."),
+		place("trace.lock_waiter_site", dim, atLock(func(l gotrace.Lock) stack.Frame { return l.Waiters[0].Where }),
+			"Where goroutines wait longest for that lock."),
+		number("trace.lock_holder_running_share", dim, Share, holderDoing("running"),
+			"Share of the holder's time under that lock spent running."),
+		number("trace.lock_holder_asleep_share", dim, Share, holderDoing(string(stack.Sleep)),
+			"Share of the holder's time under that lock spent in time.Sleep."),
+		number("trace.lock_holder_io_share", dim, Share, holderDoing(string(stack.NetRead), string(stack.NetWrite), string(stack.NetConnect), string(stack.HTTPClient), string(stack.DBConn), "syscall"),
+			"Share of the holder's time under that lock spent in network or file I/O and other system calls."),
+		place("trace.lock_holder_blocked_site", dim, atLock(holderBlocked),
+			"Where the holder of that lock spends its time off the CPU."),
+
+		number("trace.finalizer_busy_share", dim, Share, func(e *evidence) (float64, error) {
+			s, err := e.trace()
+			if err != nil {
+				return 0, err
+			}
+			if len(s.Finalizers) == 0 {
+				return 0, nil
+			}
+			return min(1, share(s.Finalizers[0].BusyNS, s.DurationNS())), nil
+		}, "Share of the trace's length for which the goroutine that runs finalizers or cleanups was inside one of the program's."),
+		number("trace.finalizer_blocked_share", dim, Share, ofFinalizer(func(f gotrace.Finalizer) float64 {
+			var blocked int64
+			for _, d := range f.Doing {
+				if d.What != "running" && d.What != "runnable" {
+					blocked += d.NS
+				}
+			}
+			return share(blocked, f.BusyNS)
+		}), "Share of that busy time spent blocked rather than running."),
+		place("trace.finalizer_site", dim, func(e *evidence) (stack.Frame, error) {
+			s, err := e.trace()
+			if err != nil {
+				return stack.Frame{}, err
+			}
+			if len(s.Finalizers) == 0 || len(s.Finalizers[0].Sites) == 0 {
+				return stack.Frame{}, errNone
+			}
+			return baseFrame(s.Finalizers[0].Sites[0].Where), nil
+		}, "The finalizer or cleanup function that takes the longest, at the line it is held up at."),
+
+		number("trace.netio_spin_share", dim, Share, func(e *evidence) (float64, error) {
+			sites, all, err := traceSpin(e)
+			return share(top(sites).value, all), err
+		}, "Share of the CPU samples in the trace taken in one call that reads, writes or accepts, outside any system call."),
+		place("trace.netio_spin_site", dim, func(e *evidence) (stack.Frame, error) {
+			sites, _, err := traceSpin(e)
+			return top(sites).where, err
+		}, "The program's line that makes that call."),
+		number("trace.hog_share", dim, Share, func(e *evidence) (float64, error) {
+			s, err := e.trace()
+			if err != nil || len(s.Running) == 0 {
+				return 0, err
+			}
+			return min(1, share(s.Running[0].NS+s.Running[0].SyscallNS, s.DurationNS())), nil
+		}, "Share of the trace's length for which the busiest goroutine was running or in a system call."),
+		number("trace.syscall_top_share", dim, Share, func(e *evidence) (float64, error) {
+			s, err := e.trace()
+			if err != nil || len(s.Syscalls) == 0 {
+				return 0, err
+			}
+			var all int64
+			for _, c := range s.Syscalls {
+				all += c.Count
+			}
+			return share(s.Syscalls[0].Count, all), nil
+		}, "Share of the program's own system calls in the trace that one line makes."),
+		number("trace.syscall_top_per_request", dim, Ratio, func(e *evidence) (float64, error) {
+			s, err := e.trace()
+			if err != nil || len(s.Syscalls) == 0 {
+				return 0, err
+			}
+			n, err := e.requests(bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS})
+			if err != nil {
+				return 0, err
+			}
+			return float64(s.Syscalls[0].Count) / n, nil
+		}, "System calls made by that line for each request that ended."),
+		place("trace.syscall_top_site", dim, func(e *evidence) (stack.Frame, error) {
+			s, err := e.trace()
+			if err != nil {
+				return stack.Frame{}, err
+			}
+			if len(s.Syscalls) == 0 {
+				return stack.Frame{}, errNone
+			}
+			return s.Syscalls[0].Where, nil
+		}, "The program's line that makes most system calls."),
+		number("trace.gc_mark_share", dim, Share, func(e *evidence) (float64, error) {
+			s, err := e.trace()
+			if err != nil {
+				return 0, err
+			}
+			return min(1, share(s.GC.MarkNS, s.DurationNS())), nil
+		}, "Share of the trace's length during which the collector was marking."),
+		number("trace.pool_new_share", dim, Share, func(e *evidence) (float64, error) {
+			s, err := e.trace()
+			if err != nil {
+				return 0, err
+			}
+			var part, all int64
+			for _, x := range s.Samples {
+				all += x.Count
+				if _, ok := e.program.PoolNew(x.Frames); ok {
+					part += x.Count
+				}
+			}
+			if all == 0 {
+				return 0, errNoSamples
+			}
+			return share(part, all), nil
+		}, "Share of the CPU samples in the trace taken while making a new value under sync.Pool.Get."),
+	}
+}
+
+var errNoSamples = errors.New("trace: no CPU samples in it; they are there only while a CPU profile runs")
+
+// base is the account that shares of time refer to: request time, or all the
+// program's goroutine time where no goroutine serves requests for net/http.
+func base(s *gotrace.Summary) (gotrace.Account, bool, error) {
+	if s.Requests.TotalNS > 0 {
+		return s.Requests, true, nil
+	}
+	if s.Program.TotalNS > 0 {
+		return s.Program, false, nil
+	}
+	return gotrace.Account{}, false, errors.New("trace: no goroutine ran code of the program")
+}
+
+// topLock is the lock that costs requests most, or the program's goroutines
+// where there are no requests.
+func topLock(s *gotrace.Summary) (lock gotrace.Lock, waited, whole int64, err error) {
+	account, requests, err := base(s)
+	if err != nil {
+		return lock, 0, 0, err
+	}
+	for _, l := range s.Locks {
+		ns := l.WaitedNS
+		if requests {
+			ns = l.RequestWaitedNS
+		}
+		if ns > waited {
+			lock, waited = l, ns
+		}
+	}
+	return lock, waited, account.TotalNS, nil
+}
+
+func lockWaitShare(e *evidence) (float64, error) {
+	s, err := e.trace()
+	if err != nil {
+		return 0, err
+	}
+	_, waited, whole, err := topLock(s)
+	return share(waited, whole), err
+}
+
+func ofLock(f func(*gotrace.Summary, gotrace.Lock) float64) func(*evidence) (float64, error) {
+	return func(e *evidence) (float64, error) {
+		s, err := e.trace()
+		if err != nil {
+			return 0, err
+		}
+		l, waited, _, err := topLock(s)
+		if err != nil {
+			return 0, err
+		}
+		if waited == 0 || len(l.Holders) == 0 {
+			return 0, nil
+		}
+		return f(s, l), nil
+	}
+}
+
+func atLock(f func(gotrace.Lock) stack.Frame) func(*evidence) (stack.Frame, error) {
+	return func(e *evidence) (stack.Frame, error) {
+		s, err := e.trace()
+		if err != nil {
+			return stack.Frame{}, err
+		}
+		l, waited, _, err := topLock(s)
+		if err != nil {
+			return stack.Frame{}, err
+		}
+		if waited == 0 {
+			return stack.Frame{}, errNone
+		}
+		return f(l), nil
+	}
+}
+
+func holdersNS(l gotrace.Lock) int64 {
+	var ns int64
+	for _, h := range l.Holders {
+		ns += h.NS
+	}
+	return ns
+}
+
+// lockHolderSite is where the longest holder takes the lock. Where it never
+// had to wait the trace does not show that line; then it is the call of Lock
+// in the function that unlocks, and if the machine code was not read, the
+// unlock itself.
+func lockHolderSite(e *evidence) (stack.Frame, error) {
+	s, err := e.trace()
+	if err != nil {
+		return stack.Frame{}, err
+	}
+	l, waited, _, err := topLock(s)
+	if err != nil {
+		return stack.Frame{}, err
+	}
+	if waited == 0 || len(l.Holders) == 0 {
+		return stack.Frame{}, errNone
+	}
+	h := l.Holders[0]
+	if !h.Acquire.IsZero() {
+		return baseFrame(h.Acquire), nil
+	}
+	callees := []string{"sync.(*Mutex).Lock", "sync.(*RWMutex).Lock"}
+	if h.Reads {
+		callees = []string{"sync.(*RWMutex).RLock"}
+	}
+	return lockAbove(e, callees, h.Unlock), nil
+}
+
+// lockAbove is the last call of one of the lock functions before an unlock in
+// the same function; the unlock itself where there is none.
+func lockAbove(e *evidence, callees []string, unlock stack.Frame) stack.Frame {
+	sites, err := e.callSites(callees...)
+	if err != nil {
+		return baseFrame(unlock)
+	}
+	best := baseFrame(unlock)
+	found := false
+	for _, c := range sites {
+		if gofunc.Base(c.Function) != gofunc.Base(unlock.Function) {
+			continue
+		}
+		if !found || c.Line <= unlock.Line && c.Line > best.Line {
+			best = stack.Frame{Function: gofunc.Base(c.Function), File: c.File, Line: c.Line}
+			found = true
+		}
+	}
+	return best
+}
+
+func holderDoing(what ...string) func(*evidence) (float64, error) {
+	return func(e *evidence) (float64, error) {
+		s, err := e.trace()
+		if err != nil {
+			return 0, err
+		}
+		l, waited, _, err := topLock(s)
+		if err != nil {
+			return 0, err
+		}
+		if waited == 0 || len(l.Holders) == 0 || l.Holders[0].ObservedNS == 0 {
+			return 0, errNone
+		}
+		var ns int64
+		for _, d := range l.Holders[0].Doing {
+			for _, w := range what {
+				if d.What == w {
+					ns += d.NS
+				}
+			}
+		}
+		return share(ns, l.Holders[0].ObservedNS), nil
+	}
+}
+
+func holderBlocked(l gotrace.Lock) stack.Frame {
+	if len(l.Holders) == 0 {
+		return stack.Frame{}
+	}
+	for _, d := range l.Holders[0].Doing {
+		if d.What != "running" && d.What != "runnable" && !d.Where.IsZero() {
+			return d.Where
+		}
+	}
+	return stack.Frame{}
+}
+
+func ofFinalizer(f func(gotrace.Finalizer) float64) func(*evidence) (float64, error) {
+	return func(e *evidence) (float64, error) {
+		s, err := e.trace()
+		if err != nil {
+			return 0, err
+		}
+		if len(s.Finalizers) == 0 {
+			return 0, errNone
+		}
+		return f(s.Finalizers[0]), nil
+	}
+}
+
+func traceSpin(e *evidence) ([]site, int64, error) {
+	s, err := e.trace()
+	if err != nil {
+		return nil, 0, err
+	}
+	sums := map[stack.Frame]int64{}
+	var all int64
+	for _, x := range s.Samples {
+		all += x.Count
+		if c := e.program.CPUOf(x.Frames); c.NetCall && !c.InSyscall && !c.Own.IsZero() {
+			sums[c.Own] += x.Count
+		}
+	}
+	if all == 0 {
+		return nil, 0, errNoSamples
+	}
+	return ranked(sums), all, nil
+}
+
+// baseFrame names the function a closure or wrapper was written in.
+func baseFrame(f stack.Frame) stack.Frame {
+	f.Function = gofunc.Base(f.Function)
+	return f
+}
