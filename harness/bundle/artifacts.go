@@ -10,6 +10,9 @@ type Load struct {
 	ResponseBytes Distribution `json:"response_bytes"`
 	// LatencySeconds is service time: from sending a request to the end of its response.
 	LatencySeconds Distribution `json:"latency_seconds"`
+	// CorrectedSeconds is from when a request was due to the end of its
+	// response, free of coordinated omission; empty in a closed loop.
+	CorrectedSeconds Distribution `json:"corrected_seconds,omitzero"`
 	// Checks is what comparing responses with their requests showed.
 	Checks    LoadChecks      `json:"checks"`
 	Generator GeneratorHealth `json:"generator"`

@@ -1,0 +1,435 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	vegeta "github.com/tsenart/vegeta/v12/lib"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/clock"
+)
+
+var get = []Request{{Path: "/session?id={seq}"}}
+
+// start starts an attack that is stopped, and looked over for leftovers, at the
+// end of the test.
+func start(t *testing.T, c Config) *Generator {
+	t.Helper()
+	g, err := New(c)
+	require.NoError(t, err)
+	require.NoError(t, g.Start(t.Context()))
+	t.Cleanup(func() { stop(t, g) })
+	return g
+}
+
+func stop(t *testing.T, g *Generator) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	require.NoError(t, g.Stop(ctx))
+	status := g.Status()
+	assert.Zero(t, status.InFlight, "requests in flight after Stop")
+	assert.Zero(t, status.OpenSockets, "sockets after Stop")
+	within(t, "goroutines of the attack end", func() bool { return len(leftovers()) == 0 })
+}
+
+func reach(t *testing.T, g *Generator) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	require.NoError(t, g.WaitReached(ctx))
+}
+
+func measure(g *Generator, d time.Duration) {
+	g.BeginWindow(clock.MonoNS())
+	time.Sleep(d)
+	g.EndWindow(clock.MonoNS())
+}
+
+// write puts the account into a bundle, and reads the results as vegeta does.
+func write(t *testing.T, g *Generator) (bundle.Dimension, []vegeta.Result) {
+	t.Helper()
+	dir := t.TempDir()
+	w, err := bundle.Create(dir+"/b", bundle.Manifest{})
+	require.NoError(t, err)
+	dim, err := g.Write(w)
+	require.NoError(t, err)
+	data, err := os.ReadFile(dir + "/b/" + bundle.LoadResults)
+	if errors.Is(err, os.ErrNotExist) {
+		return dim, nil
+	}
+	require.NoError(t, err)
+	decode := vegeta.DecoderFor(bytes.NewReader(data))
+	require.NotNil(t, decode, "vegeta does not know the encoding")
+	var results []vegeta.Result
+	for {
+		var r vegeta.Result
+		if err := decode(&r); err == io.EOF {
+			return dim, results
+		} else {
+			require.NoError(t, err)
+		}
+		results = append(results, r)
+	}
+}
+
+func handler(f http.HandlerFunc) func(*testing.T) string {
+	return func(t *testing.T) string {
+		s := httptest.NewServer(f)
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+}
+
+// raw serves connections with f, which owns them.
+func raw(f func(net.Conn)) func(*testing.T) string {
+	return func(t *testing.T) string {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = ln.Close() })
+		go func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				go f(c)
+			}
+		}()
+		return "http://" + ln.Addr().String()
+	}
+}
+
+func waiting(d time.Duration) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(d):
+		case <-r.Context().Done():
+		}
+		fmt.Fprintf(w, "session %s token %s", r.URL.Query().Get("id"), r.Header.Get(TokenHeader))
+	}
+}
+
+func TestClosedLoopHoldsItsConcurrency(t *testing.T) {
+	before := sockets(t)
+	t.Run("attack", func(t *testing.T) {
+		requests := []Request{{Path: "/session?id={seq}", Check: Check{Token: true}}}
+		g := start(t, Config{BaseURL: handler(waiting(200 * time.Millisecond))(t), InFlight: 300, Ramp: 500 * time.Millisecond, Requests: requests})
+		reach(t, g)
+		measure(g, 2*time.Second)
+		stop(t, g)
+
+		dim, results := write(t, g)
+		sum := g.Summary()
+		assert.True(t, dim.Captured)
+		assert.Len(t, dim.Probes, 2)
+		assert.True(t, sum.Generator.ReachedInFlight, sum.Generator.Reason)
+		assert.Positive(t, sum.Generator.CPUSeconds)
+		assert.GreaterOrEqual(t, sum.Reached.InFlightAtCapture, 290)
+		assert.LessOrEqual(t, sum.Reached.InFlightMax, 300)
+		assert.LessOrEqual(t, sum.Reached.OpenSocketsMax, 300)
+		assert.InDelta(t, 300, sum.Reached.InFlightMean, 10)
+		assert.Positive(t, sum.Requests.OK)
+		assert.Equal(t, sum.Requests.Ended, sum.Requests.OK)
+		assert.Equal(t, map[string]int64{"200": sum.Requests.OK}, sum.Requests.ByCode)
+		assert.Empty(t, sum.Requests.ByError)
+		assert.Equal(t, bundle.LoadChecks{Checked: sum.Requests.Ended}, sum.Checks)
+		assert.GreaterOrEqual(t, sum.LatencySeconds.P50, 0.2)
+		assert.Positive(t, sum.ResponseBytes.Mean)
+		assert.NotEmpty(t, sum.Seconds)
+		assert.Zero(t, sum.Generator.ResultsDropped)
+		assert.Zero(t, sum.CorrectedSeconds.Count, "a closed loop has no due times")
+
+		require.Len(t, results, int(sum.Requests.Ended))
+		for _, r := range results {
+			require.Equal(t, uint16(200), r.Code)
+			require.Empty(t, r.Error)
+			require.GreaterOrEqual(t, r.Latency, 200*time.Millisecond)
+			require.Positive(t, r.BytesIn)
+			require.Contains(t, r.URL, "/session?id=")
+		}
+	})
+	within(t, "sockets are closed", func() bool { return sockets(t) <= before })
+}
+
+func TestRampIsLinear(t *testing.T) {
+	g := start(t, Config{BaseURL: handler(waiting(time.Minute))(t), InFlight: 200, Ramp: 2 * time.Second, Requests: get})
+	begun := time.Now()
+	var seen int
+	for time.Since(begun) < 1800*time.Millisecond {
+		in := g.Status().InFlight
+		// At the moment of looking no more may be in flight than the ramp allows.
+		allowed := int(time.Since(begun).Seconds()/2*200) + 2
+		require.LessOrEqual(t, in, allowed)
+		seen = max(seen, in)
+		time.Sleep(10 * time.Millisecond)
+	}
+	assert.Greater(t, seen, 20, "the ramp goes up before its end")
+	reach(t, g)
+}
+
+func TestOpenLoop(t *testing.T) {
+	g := start(t, Config{BaseURL: handler(waiting(500 * time.Millisecond))(t), InFlight: 100, RateHz: 400, Ramp: 500 * time.Millisecond, Requests: get})
+	reach(t, g)
+	measure(g, time.Second)
+	stop(t, g)
+	sum := g.Summary()
+	assert.LessOrEqual(t, sum.Reached.InFlightMax, 100)
+	require.Positive(t, sum.CorrectedSeconds.Count)
+	// 100 in flight at 0.5 s each are 200/s, not the 400/s that are due: what is
+	// due is sent ever later, and the corrected latency says so.
+	assert.Positive(t, sum.Generator.SendLagP99)
+	assert.Greater(t, sum.CorrectedSeconds.Mean, sum.LatencySeconds.Mean)
+}
+
+func TestOpenLoopThatCannotReach(t *testing.T) {
+	g := start(t, Config{BaseURL: handler(waiting(0))(t), InFlight: 200, RateHz: 100, Requests: get})
+	ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+	defer cancel()
+	err := g.WaitReached(ctx)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.ErrorContains(t, err, "asked for 200 requests in flight")
+	assert.ErrorContains(t, err, "raise the rate")
+}
+
+func TestBadTargets(t *testing.T) {
+	refused := func(t *testing.T) string {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		require.NoError(t, ln.Close())
+		return "http://" + ln.Addr().String()
+	}
+	reset := raw(func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 1))
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
+	})
+	answer := func(text string) func(*testing.T) string {
+		return raw(func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 4096))
+			_, _ = io.WriteString(c, text)
+			_ = c.Close()
+		})
+	}
+	tests := []struct {
+		name   string
+		target func(*testing.T) string
+		kind   string
+	}{
+		{"nothing listens", refused, kindRefused},
+		{"resets", reset, kindReset},
+		{"closes", answer(""), kindNoAnswer},
+		{"garbage", answer("\x00\xff garbage 127.0.0.1:8080\r\n\r\n"), kindMalformed},
+		{"endless header", answer("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 100<<10)), kindMalformed},
+		{"cut short", answer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), kindCut},
+		{"errors", handler(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 503) }), "status 503"},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			g := start(t, Config{BaseURL: tc.target(t), InFlight: 100, Requests: get, Timeout: 5 * time.Second})
+			g.BeginWindow(clock.MonoNS())
+			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+			defer cancel()
+			err := g.WaitReached(ctx)
+			require.Error(t, err)
+			require.NoError(t, ctx.Err(), "WaitReached should see early that this is hopeless")
+			assert.ErrorContains(t, err, "all requests fail")
+			assert.ErrorContains(t, err, tc.kind)
+			g.EndWindow(clock.MonoNS())
+			stop(t, g)
+
+			_, results := write(t, g)
+			sum := g.Summary()
+			assert.Zero(t, sum.Requests.OK)
+			assert.False(t, sum.Generator.ReachedInFlight)
+			assert.Equal(t, err.Error(), sum.Generator.Reason)
+			if code, is := strings.CutPrefix(tc.kind, "status "); is {
+				assert.Positive(t, sum.Requests.ByCode[code])
+			} else {
+				assert.Positive(t, sum.Requests.ByError[tc.kind], "%v", sum.Requests.ByError)
+			}
+			require.NotEmpty(t, results)
+			assert.NotEmpty(t, results[0].Error)
+			// Slots pause while nothing succeeds, so this is no connect loop:
+			// 100 slots and a pause that grows make far fewer than 20,000.
+			assert.Less(t, sum.Requests.Ended, int64(20_000))
+		})
+	}
+}
+
+func TestTargetThatNeverAnswers(t *testing.T) {
+	g := start(t, Config{
+		BaseURL:  raw(func(c net.Conn) { _, _ = io.Copy(io.Discard, c); _ = c.Close() })(t),
+		InFlight: 200, Ramp: 200 * time.Millisecond, Requests: get,
+	})
+	reach(t, g) // all in flight is all in flight, answered or not
+	measure(g, 200*time.Millisecond)
+	begun := time.Now()
+	stop(t, g)
+	assert.Less(t, time.Since(begun), 15*time.Second, "Stop waits for no response")
+	dim, results := write(t, g)
+	sum := g.Summary()
+	assert.Equal(t, 200, sum.Reached.InFlightMin)
+	assert.Zero(t, sum.Requests.Ended, "hanging up is no result")
+	assert.Empty(t, sum.Requests.ByError)
+	assert.Zero(t, g.Status().Errors)
+	assert.Empty(t, results)
+	require.Len(t, dim.Probes, 2)
+	assert.False(t, dim.Probes[1].Captured)
+	assert.Contains(t, dim.Probes[1].Reason, "no request ended")
+}
+
+func TestTimeout(t *testing.T) {
+	g := start(t, Config{BaseURL: handler(waiting(time.Minute))(t), InFlight: 20, Timeout: 300 * time.Millisecond, Requests: get})
+	g.BeginWindow(clock.MonoNS())
+	within(t, "timeouts", func() bool { return g.Status().Errors >= 20 })
+	g.EndWindow(clock.MonoNS())
+	stop(t, g)
+	assert.Positive(t, g.Summary().Requests.ByError[kindTimeout])
+}
+
+func TestTargetThatDies(t *testing.T) {
+	base, server := startServer(t, 50*time.Millisecond)
+	g := start(t, Config{BaseURL: base, InFlight: 100, Requests: get})
+	reach(t, g)
+	g.BeginWindow(clock.MonoNS())
+	within(t, "answers", func() bool { return g.Status().OK > 100 })
+	require.NoError(t, server.Process.Kill())
+	within(t, "errors", func() bool { return g.Status().Errors > 100 })
+	within(t, "sockets go", func() bool { return g.Status().OpenSockets == 0 })
+	g.EndWindow(clock.MonoNS())
+	stop(t, g)
+	sum := g.Summary()
+	assert.Positive(t, sum.Requests.OK)
+	assert.Positive(t, sum.Requests.ByError[kindRefused], "%v", sum.Requests.ByError)
+	assert.Zero(t, sum.Reached.OpenSocketsMin)
+	assert.LessOrEqual(t, len(sum.Requests.ByError), maxKinds+1)
+}
+
+func TestForeignAndMissingTokens(t *testing.T) {
+	var last atomic.Value // the token of some earlier request
+	last.Store("")
+	var n atomic.Int64
+	target := handler(func(w http.ResponseWriter, r *http.Request) {
+		own := r.Header.Get(TokenHeader)
+		other := last.Swap(own).(string)
+		switch n.Add(1) % 10 {
+		case 3:
+			fmt.Fprintf(w, `{"mine":%q,"left behind":%q}`, own, other)
+		case 6:
+			fmt.Fprint(w, `{}`)
+		default:
+			fmt.Fprintf(w, `{"mine":%q,"query":%q}`, own, r.URL.Query().Get("t"))
+		}
+	})
+	g := start(t, Config{BaseURL: target(t), InFlight: 20, Requests: []Request{
+		{Path: "/x?t={token}", Check: Check{Token: true}},
+	}})
+	g.BeginWindow(clock.MonoNS())
+	within(t, "requests", func() bool { return g.Status().OK >= 500 })
+	g.EndWindow(clock.MonoNS())
+	stop(t, g)
+	checks := g.Summary().Checks
+	assert.InDelta(t, 0.1, float64(checks.Foreign)/float64(checks.Checked), 0.03)
+	assert.InDelta(t, 0.1, float64(checks.Missing)/float64(checks.Checked), 0.03)
+	assert.Contains(t, checks.Example, "left behind")
+	assert.Contains(t, checks.Example, "GET ")
+	assert.NotContains(t, checks.Example, "\n")
+}
+
+func TestRequestsAreSentAsDescribed(t *testing.T) {
+	type seen struct{ method, path, query, header, body, host string }
+	got := make(chan seen, 1000)
+	target := handler(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		select {
+		case got <- seen{r.Method, r.URL.Path, r.URL.RawQuery, r.Header.Get("X-Id"), string(body), r.Host}:
+		default:
+		}
+		http.Redirect(w, r, "http://127.0.0.1:1/elsewhere", http.StatusFound)
+	})
+	g := start(t, Config{BaseURL: target(t) + "/", InFlight: 2, Requests: []Request{
+		{Path: "/a", Weight: 3},
+		{Method: "POST", Path: "/b?n={seq}", Header: map[string]string{"x-id": "id-{seq}", "Host": "shop.example"}, Body: `{"n":{seq}}`},
+	}})
+	within(t, "requests", func() bool { return g.Status().OK >= 200 })
+	stop(t, g)
+	assert.Zero(t, g.Status().Errors, "a redirect is an answer and is not followed")
+	count := map[string]int{}
+	for range 100 {
+		s := <-got
+		count[s.method+" "+s.path]++
+		if s.method == "POST" {
+			n, ok := strings.CutPrefix(s.query, "n=")
+			require.True(t, ok, s.query)
+			assert.Equal(t, "id-"+n, s.header)
+			assert.Equal(t, `{"n":`+n+`}`, s.body)
+			assert.Equal(t, "shop.example", s.host)
+		}
+	}
+	assert.InDelta(t, 75, count["GET /a"], 3)
+	assert.InDelta(t, 25, count["POST /b"], 3)
+}
+
+func TestStopIsBounded(t *testing.T) {
+	g := start(t, Config{BaseURL: handler(waiting(time.Minute))(t), InFlight: 50, Requests: get})
+	within(t, "in flight", func() bool { return g.Status().InFlight == 50 })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	// Either it has already ended or it says what is left; it does not wait.
+	if err := g.Stop(ctx); err != nil {
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.ErrorContains(t, err, "still open")
+	}
+	stop(t, g)
+	stop(t, g)
+}
+
+func TestEndOfContextHangsUp(t *testing.T) {
+	g, err := New(Config{BaseURL: handler(waiting(time.Minute))(t), InFlight: 50, Requests: get})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	require.NoError(t, g.Start(ctx))
+	within(t, "in flight", func() bool { return g.Status().InFlight == 50 })
+	cancel()
+	within(t, "nothing in flight", func() bool { return g.Status().InFlight == 0 })
+	require.Error(t, g.WaitReached(t.Context()))
+	stop(t, g)
+	assert.Zero(t, g.Status().Errors)
+}
+
+func TestOrderOfCalls(t *testing.T) {
+	g, err := New(Config{BaseURL: handler(waiting(0))(t), InFlight: 2, Requests: get})
+	require.NoError(t, err)
+	require.NoError(t, g.Stop(t.Context()), "nothing to stop")
+	require.ErrorContains(t, g.WaitReached(t.Context()), "not been started")
+	dim, results := write(t, g)
+	assert.False(t, dim.Captured)
+	assert.Contains(t, dim.Reason, "never started")
+	assert.Empty(t, results)
+
+	require.NoError(t, g.Start(t.Context()))
+	require.ErrorContains(t, g.Start(t.Context()), "started once")
+	w, err := bundle.Create(t.TempDir(), bundle.Manifest{})
+	require.NoError(t, err)
+	_, err = g.Write(w)
+	require.ErrorContains(t, err, "not been stopped")
+	stop(t, g)
+	dim, _ = write(t, g)
+	assert.False(t, dim.Captured)
+	assert.Contains(t, dim.Reason, "before a window")
+}

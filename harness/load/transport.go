@@ -1,0 +1,245 @@
+package load
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// errHungUp is the cause of requests cancelled by Stop.
+var errHungUp = errors.New("load: hung up")
+
+// connections opens the client's connections and knows those that are open.
+type connections struct {
+	dialer net.Dialer
+	ctx    context.Context // ends with the attack
+	rec    *recorder
+
+	dialling sync.WaitGroup
+	mu       sync.Mutex
+	open     map[*conn]struct{}
+	closed   bool
+}
+
+// dial does not bind a local address: the kernel then chooses the port at
+// connect, and may reuse one that is in TIME_WAIT towards another peer.
+func (c *connections) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil, errHungUp
+	}
+	c.dialling.Add(1)
+	c.mu.Unlock()
+	defer c.dialling.Done()
+
+	// The pool dials on behalf of no request in particular, so ctx does not end
+	// with the request that asked.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+
+	raw, err := c.dialer.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	opened := &conn{Conn: raw, from: c}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		_ = raw.Close()
+		return nil, errHungUp
+	}
+	c.open[opened] = struct{}{}
+	c.mu.Unlock()
+	c.rec.socket(+1)
+	return opened, nil
+}
+
+// closeAll resets every connection and refuses new ones.
+func (c *connections) closeAll() {
+	c.mu.Lock()
+	c.closed = true
+	all := make([]*conn, 0, len(c.open))
+	for opened := range c.open {
+		all = append(all, opened)
+	}
+	c.mu.Unlock()
+	for _, opened := range all {
+		if tcp, ok := opened.Conn.(*net.TCPConn); ok {
+			// Failing leaves a socket in TIME_WAIT, no more.
+			_ = tcp.SetLinger(0)
+		}
+		_ = opened.Close()
+	}
+}
+
+// conn is a connection that is counted until it is closed.
+type conn struct {
+	net.Conn
+	from *connections
+	once sync.Once
+	err  error
+}
+
+func (c *conn) Close() error {
+	c.once.Do(func() {
+		c.err = c.Conn.Close()
+		c.from.mu.Lock()
+		delete(c.from.open, c)
+		c.from.mu.Unlock()
+		c.from.rec.socket(-1)
+	})
+	return c.err
+}
+
+// newPool is net/http's pool of connections, made to hold inFlight of them with
+// as little memory as it allows.
+func newPool(c *connections, inFlight int) *http.Transport {
+	const (
+		// One request or response of a lab target fits; a larger body costs more
+		// system calls, not correctness.
+		buffer = 2 << 10
+		// A response whose header does not end is malformed, not a memory leak.
+		longestHeader = 64 << 10
+	)
+	return &http.Transport{
+		DialContext:            c.dial,
+		MaxConnsPerHost:        inFlight,
+		MaxIdleConnsPerHost:    inFlight,
+		DisableCompression:     true,
+		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{}, // HTTP/1.1 alone
+		ReadBufferSize:         buffer,
+		WriteBufferSize:        buffer,
+		MaxResponseHeaderBytes: longestHeader,
+	}
+}
+
+// meter is the RoundTripper between vegeta and the pool. It measures, bounds
+// and cancels requests, and changes nothing about them.
+type meter struct {
+	pool    http.RoundTripper
+	rec     *recorder
+	ctx     context.Context // ends with the attack
+	timeout time.Duration
+	// pause is how long to hold a slot back after so many failures in a row.
+	pause func(streak int64) time.Duration
+}
+
+// RoundTrip implements http.RoundTripper.
+func (m *meter) RoundTrip(req *http.Request) (*http.Response, error) {
+	x := exchange{method: req.Method, url: req.URL.String(), bytesOut: max(0, req.ContentLength)}
+	// Vegeta numbers its requests in the order in which the pacer let them out.
+	x.seq, _ = strconv.ParseUint(req.Header.Get("X-Vegeta-Seq"), 10, 64)
+
+	ctx, cancel := context.WithTimeout(m.ctx, m.timeout)
+	x.sent = m.rec.send()
+	resp, err := m.pool.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		m.fail(x, err)
+		cancel()
+		return nil, err
+	}
+	x.code = resp.StatusCode
+	b := &body{ReadCloser: resp.Body, meter: m, exchange: x, cancel: cancel}
+	if token := req.Header.Get(TokenHeader); token != "" && x.ok() {
+		b.scan = &tokenScan{want: []byte(token)}
+	}
+	resp.Body = b
+	return resp, nil
+}
+
+// fail ends an exchange without a complete response.
+func (m *meter) fail(x exchange, err error) {
+	if m.ctx.Err() != nil {
+		m.rec.hungUp()
+		return
+	}
+	x.code, x.failure = 0, kindOf(err)
+	m.wait(m.pause(m.rec.end(x)))
+}
+
+func (m *meter) wait(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-m.ctx.Done():
+	}
+}
+
+// body is a response's body; the exchange ends with it. Vegeta's worker alone
+// uses it.
+type body struct {
+	io.ReadCloser
+	meter    *meter
+	exchange exchange
+	cancel   context.CancelFunc
+	scan     *tokenScan
+	over     bool
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.exchange.bytesIn += int64(n)
+	if b.scan != nil {
+		b.scan.scan(p[:n])
+	}
+	switch {
+	case err == nil || b.over:
+	case err == io.EOF:
+		b.complete()
+	default:
+		b.over = true
+		b.meter.fail(b.exchange, err)
+		b.cancel()
+	}
+	return n, err
+}
+
+// complete ends an exchange whose response was read to the end.
+func (b *body) complete() {
+	b.over = true
+	x := &b.exchange
+	if b.scan != nil {
+		x.checked = true
+		x.missing = !b.scan.own
+		if b.scan.foreign != "" {
+			x.foreign = foreignExample(x, b.scan)
+		}
+	}
+	streak := b.meter.rec.end(*x)
+	b.cancel()
+	if !x.ok() {
+		b.meter.wait(b.meter.pause(streak))
+	}
+}
+
+func (b *body) Close() error {
+	err := b.ReadCloser.Close()
+	if !b.over {
+		b.over = true
+		b.meter.fail(b.exchange, io.ErrUnexpectedEOF)
+		b.cancel()
+	}
+	return err
+}
+
+// foreignExample is one line on a response that holds another's token.
+func foreignExample(x *exchange, s *tokenScan) string {
+	const longest = 300
+	line := x.method + " " + x.url + " with token " + string(s.want) + " was answered with " + strconv.Quote(s.foreign)
+	if len(line) > longest {
+		line = line[:longest] + "..."
+	}
+	return line
+}
