@@ -19,7 +19,7 @@ const (
 	DefaultDebug        = "http://{debug}/debug/pprof"   // of a package target
 	DefaultMetrics      = "http://{debug}/debug/metrics" // of a package target
 	DefaultRamp         = Duration(5 * time.Second)
-	DefaultTimeout      = Duration(30 * time.Second)
+	DefaultTimeout      = Duration(2 * time.Minute) // far above what a flawed target takes: slowness must not show as errors
 	DefaultWindow       = Duration(10 * time.Second)
 	DefaultTraceFor     = Duration(5 * time.Second)
 	DefaultTraceAtMost  = Size(64 << 20)

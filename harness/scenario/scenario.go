@@ -100,7 +100,7 @@ type LoadPlan struct {
 	// Rate makes an open loop of this many requests a second, such as 5000/s,
 	// with at most in_flight of them in flight. Default: a closed loop, in which
 	// a request is sent as soon as another ends.
-	Rate Rate `yaml:"rate" json:"rate,omitempty"`
+	Rate Rate `yaml:"rate" json:"rate,omitzero"`
 	// Ramp is how long the load takes to grow from nothing to in_flight.
 	// Default: 5s.
 	Ramp Duration `yaml:"ramp" json:"ramp"`
@@ -108,7 +108,7 @@ type LoadPlan struct {
 	// capture window in any case. Default: the capture window.
 	Hold Duration `yaml:"hold" json:"hold,omitempty"`
 	// Timeout is how long one request may take before the client gives it up.
-	// Default: 30s.
+	// Default: 2m.
 	Timeout Duration `yaml:"timeout" json:"timeout,omitempty"`
 	// Requests are sent in turn, by weight. Default: GET /.
 	Requests []Request `yaml:"requests" json:"requests,omitempty"`
@@ -136,7 +136,7 @@ type Request struct {
 // Check says what is compared between a response and its request.
 type Check struct {
 	// Token demands that a response holds the {token} of its request and that of
-	// no other.
+	// no other. The request also carries it in the header X-Request-Token.
 	Token bool `yaml:"token" json:"token,omitempty"`
 }
 

@@ -24,7 +24,9 @@ const none = "none"
 // disk; nothing that was measured stands behind them.
 const (
 	maxInFlight     = 1_000_000
+	maxRateHz       = 1_000_000
 	maxWeight       = 1000
+	maxWeights      = 10_000
 	maxWindow       = Duration(10 * time.Minute)
 	minWindow       = Duration(time.Second) // shorter windows hold too few samples at 100 Hz
 	maxStartTimeout = Duration(10 * time.Minute)
@@ -283,8 +285,16 @@ func (c *checker) load(l LoadPlan) {
 	c.between("load.ramp", l.Ramp, 0, maxWindow)
 	c.between("load.hold", l.Hold, 0, maxWindow)
 	c.between("load.timeout", l.Timeout, Duration(time.Millisecond), maxWindow)
+	if l.Rate.Hz() > maxRateHz {
+		c.add("load.rate", "is %s; it must be at most %s", l.Rate, Rate(maxRateHz))
+	}
+	weights := 0
 	for i, r := range l.Requests {
 		c.request(fmt.Sprintf("load.requests[%d]", i), r)
+		weights += r.Weight
+	}
+	if weights > maxWeights {
+		c.add("load.requests", "have weights of %d together; it must be at most %d", weights, maxWeights)
 	}
 }
 
@@ -305,15 +315,10 @@ func (c *checker) request(field string, r Request) {
 		}
 	}
 	for _, at := range slices.Sorted(maps.Keys(texts)) {
-		c.placeholders(at, texts[at], true, "seq", "token")
+		c.placeholders(at, texts[at], false, "seq", "token")
 	}
 	if r.Weight < 0 || r.Weight > maxWeight {
 		c.add(field+".weight", "is %d; it must be between 1 and %d", r.Weight, maxWeight)
-	}
-	if r.Check.Token && !slices.ContainsFunc(slices.Collect(maps.Values(texts)), func(text string) bool {
-		return strings.Contains(text, "{token}")
-	}) {
-		c.add(field+".check.token", "has nothing to look for: put {token} into the path, a header or the body")
 	}
 }
 
