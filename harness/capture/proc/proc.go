@@ -68,6 +68,8 @@ type Recorder struct {
 	conn    *endpoint.Conn
 	noConn  error
 
+	gomaxprocs int
+
 	stop    chan struct{}      // closed by Stop: one last sample and no more
 	cancel  context.CancelFunc // no more, and give up what is under way; nil before Start
 	running sync.WaitGroup
@@ -143,24 +145,18 @@ func (r *Recorder) open(ctx context.Context) (*endpoint.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the metrics connection before the load: %w", err)
 	}
-	if _, err := readMetrics(ctx, conn, r.subject.MetricsURL); err != nil {
+	values, err := readMetrics(ctx, conn, r.subject.MetricsURL)
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}
+	r.gomaxprocs = int(values["/sched/gomaxprocs:threads"])
 	return conn, nil
 }
 
-// GOMAXPROCS asks the target's runtime/metrics; 0 when it does not say.
-func (r *Recorder) GOMAXPROCS() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, s := range r.metrics {
-		if n := s.Values["/sched/gomaxprocs:threads"]; n > 0 {
-			return int(n)
-		}
-	}
-	return 0
-}
+// GOMAXPROCS is what the target's runtime/metrics said in Prepare; 0 when they
+// did not say.
+func (r *Recorder) GOMAXPROCS() int { return r.gomaxprocs }
 
 // Start begins to take samples, until Stop or ctx's end.
 func (r *Recorder) Start(ctx context.Context) error {

@@ -1,0 +1,258 @@
+package ebpf
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/google/pprof/profile"
+
+	"chokepoint/bpf"
+	"chokepoint/harness/bundle"
+)
+
+// schedProbe reads bpf/sched.bpf.c.
+type schedProbe struct{ programs }
+
+func (p *schedProbe) name() string { return Sched }
+
+func (p *schedProbe) load(s subject) error {
+	spec, err := bpf.LoadSched()
+	if err != nil {
+		return err
+	}
+	if err := p.programs.load(spec, s, bpf.SchedProgChokepointSchedMigrate); err != nil {
+		return err
+	}
+	return p.attachTracing()
+}
+
+func (p *schedProbe) status() string { return thousands(p.events()) + " switches" }
+
+func (p *schedProbe) write(ctx context.Context, w *bundle.Writer, window bundle.Window, img *image) (result, error) {
+	var res result
+	res.notes = p.notes
+	var err error
+	if res.lost, err = p.lost(); err != nil {
+		return res, err
+	}
+	s := &schedReading{window: window, img: img, stacks: p.stackReader(),
+		off: newProfile(delay()), queue: newProfile(delay()),
+		doc: bundle.Sched{OffCPUNS: map[string]int64{}}}
+	for _, read := range []func(*schedReading) error{p.readTotals, p.readCPUs, p.readWaits, p.closeThreads} {
+		if err := read(s); err != nil {
+			return res, err
+		}
+	}
+	s.doc.RunQueueLog2NS = trimZeros(s.doc.RunQueueLog2NS)
+	if s.unseenCPUs > 0 {
+		if res.lost == nil {
+			res.lost = map[string]int64{}
+		}
+		// Nothing was switched there since attaching: idle, or held by one thread.
+		res.lost["cpus_without_switch"] = int64(s.unseenCPUs)
+	}
+	if err := w.WriteJSON(bundle.EBPFSched, s.doc); err != nil {
+		return res, err
+	}
+	res.artifacts = append(res.artifacts, bundle.EBPFSched)
+	for _, out := range []struct {
+		path string
+		prof *profileBuilder
+	}{{bundle.EBPFOffCPUProfile, s.off}, {bundle.EBPFRunQueueProfile, s.queue}} {
+		if err := writeProfile(ctx, w, out.path, out.prof, window, img, &kernelSymbols{}); err != nil {
+			return res, err
+		}
+		res.artifacts = append(res.artifacts, out.path)
+	}
+	return res, nil
+}
+
+func delay() *profile.ValueType { return &profile.ValueType{Type: "delay", Unit: "nanoseconds"} }
+
+// schedReading is what the maps say, as it is put together.
+type schedReading struct {
+	window     bundle.Window
+	img        *image
+	stacks     *stackReader
+	off, queue *profileBuilder
+	doc        bundle.Sched
+	unseenCPUs int
+}
+
+// open is how much of an interval that had not ended lies inside the window.
+func (s *schedReading) open(since uint64) int64 {
+	if since == 0 {
+		return 0
+	}
+	return max(0, s.window.EndNS-max(s.window.StartNS, int64(since)))
+}
+
+// wait gives off-CPU or run queue time to a stack.
+func (s *schedReading) wait(state bpf.SchedState, stack int32, caller uint64, ns int64) {
+	r := s.stacks.userRow(stack, caller, s.img)
+	r.values = []int64{ns}
+	if state == bpf.SchedStateSTATE_RUNNABLE {
+		s.queue.add(r)
+		return
+	}
+	r.labels = []label{{key: "state", value: stateName(state)}}
+	s.off.add(r)
+}
+
+func (p *schedProbe) readTotals(s *schedReading) error {
+	var each []bpf.SchedSchedTotals
+	if err := p.coll.Maps["totals"].Lookup(uint32(0), &each); err != nil {
+		return fmt.Errorf("read scheduler totals: %w", err)
+	}
+	s.doc.RunQueueLog2NS = make([]int64, len(each[0].RunQueueLog2Ns))
+	for _, cpu := range each {
+		s.doc.Switches += int64(cpu.Switches)
+		s.doc.Wakeups += int64(cpu.Wakeups)
+		s.doc.Migrations += int64(cpu.Migrations)
+		s.doc.Threads += int(cpu.Threads)
+		s.doc.RunQueueNS += int64(cpu.RunQueueNs)
+		for slot, n := range cpu.RunQueueLog2Ns {
+			s.doc.RunQueueLog2NS[slot] += int64(n)
+		}
+		for state, ns := range cpu.OffNs {
+			if ns > 0 {
+				s.doc.OffCPUNS[stateName(bpf.SchedState(state))] += int64(ns)
+			}
+		}
+	}
+	return nil
+}
+
+func (p *schedProbe) readCPUs(s *schedReading) error {
+	online, err := onlineCPUs()
+	if err != nil {
+		return err
+	}
+	s.doc.CPUs = len(online)
+	var each []bpf.SchedCpu
+	if err := p.coll.Maps["cpus"].Lookup(uint32(0), &each); err != nil {
+		return fmt.Errorf("read CPU times: %w", err)
+	}
+	for _, n := range online {
+		if n >= len(each) {
+			continue
+		}
+		cpu := each[n]
+		if cpu.Holder == uint32(bpf.SchedHolderHOLDER_UNKNOWN) {
+			s.unseenCPUs++
+		} else if int(cpu.Holder) < len(cpu.Ns) {
+			cpu.Ns[cpu.Holder] += uint64(s.open(cpu.Since))
+		}
+		s.doc.IdleNS += int64(cpu.Ns[bpf.SchedHolderHOLDER_IDLE])
+		s.doc.TargetOnCPUNS += int64(cpu.Ns[bpf.SchedHolderHOLDER_TARGET])
+		s.doc.OtherOnCPUNS += int64(cpu.Ns[bpf.SchedHolderHOLDER_OTHER])
+	}
+	return nil
+}
+
+func (p *schedProbe) readWaits(s *schedReading) error {
+	var key bpf.SchedWaitKey
+	var each []bpf.SchedWaitValue
+	entries := p.coll.Maps["waits"].Iterate()
+	for entries.Next(&key, &each) {
+		var ns uint64
+		for _, cpu := range each {
+			ns += cpu.Ns
+		}
+		s.wait(bpf.SchedState(key.State), key.Stack, key.Caller, int64(ns))
+	}
+	if err := entries.Err(); err != nil {
+		return fmt.Errorf("read waits: %w", err)
+	}
+	return nil
+}
+
+// closeThreads counts what threads were still doing when the window ended.
+func (p *schedProbe) closeThreads(s *schedReading) error {
+	var tid uint32
+	var t bpf.SchedThread
+	entries := p.coll.Maps["threads"].Iterate()
+	for entries.Next(&tid, &t) {
+		ns := s.open(t.Since)
+		state := bpf.SchedState(t.State)
+		switch {
+		case ns == 0:
+			continue
+		case state == bpf.SchedStateSTATE_ON_CPU:
+			if t.Ran == 0 {
+				s.doc.Threads++ // it ran through the window without a switch
+			}
+			continue
+		case state == bpf.SchedStateSTATE_RUNNABLE:
+			s.doc.RunQueueNS += ns
+			s.doc.RunQueueLog2NS[min(log2(ns), len(s.doc.RunQueueLog2NS)-1)]++
+		default:
+			s.doc.OffCPUNS[stateName(state)] += ns
+		}
+		s.wait(state, t.Stack, t.Caller, ns)
+	}
+	if err := entries.Err(); err != nil {
+		return fmt.Errorf("read threads: %w", err)
+	}
+	return nil
+}
+
+// log2 is the slot of a histogram by powers of two that n belongs to.
+func log2(n int64) int {
+	slot := 0
+	for n > 1 {
+		n >>= 1
+		slot++
+	}
+	return slot
+}
+
+func stateName(s bpf.SchedState) string {
+	switch s {
+	case bpf.SchedStateSTATE_SLEEP:
+		return "sleep"
+	case bpf.SchedStateSTATE_DISK:
+		return "disk"
+	case bpf.SchedStateSTATE_STOPPED:
+		return "stopped"
+	}
+	return "other"
+}
+
+// onlineCPUs is the numbers of the CPUs in use.
+func onlineCPUs() ([]int, error) {
+	const path = "/sys/devices/system/cpu/online"
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("which CPUs are online: %w", err)
+	}
+	cpus, err := parseCPUList(strings.TrimSpace(string(data)))
+	if err != nil {
+		return nil, fmt.Errorf("which CPUs are online: %s: %w", path, err)
+	}
+	return cpus, nil
+}
+
+// parseCPUList reads "0-3,8".
+func parseCPUList(s string) ([]int, error) {
+	const most = 1 << 16 // beyond any kernel's NR_CPUS
+	var cpus []int
+	for part := range strings.SplitSeq(s, ",") {
+		from, to, isRange := strings.Cut(part, "-")
+		first, err := strconv.Atoi(from)
+		last := first
+		if err == nil && isRange {
+			last, err = strconv.Atoi(to)
+		}
+		if err != nil || first < 0 || last < first || last >= most {
+			return nil, fmt.Errorf("%q is no list of CPUs", s)
+		}
+		for n := first; n <= last; n++ {
+			cpus = append(cpus, n)
+		}
+	}
+	return cpus, nil
+}

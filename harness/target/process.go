@@ -1,0 +1,276 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"chokepoint/harness/procfs"
+)
+
+const (
+	// killWait is how long a killed process is given to disappear; one that
+	// sleeps in the kernel on a dead disk may never.
+	killWait = 5 * time.Second
+	// pipeWait is how long after the target's end its output is waited for, when
+	// something that left its process group still holds the pipe.
+	pipeWait = time.Second
+	// watchEvery is how often an attached process that cannot be waited for is looked at.
+	watchEvery = 250 * time.Millisecond
+)
+
+// Process is a running target. Its fields do not change.
+type Process struct {
+	// PID is the process that serves Address: of a command that starts its
+	// server as a child, the child. 0 for a URL.
+	PID        int
+	Executable string // of PID; empty for a URL
+	Address    string // "127.0.0.1:1234"
+	BaseURL    string // "http://127.0.0.1:1234"
+	DebugURL   string // of net/http/pprof; empty: none
+	MetricsURL string // of runtime/metrics; empty: none
+
+	name        string
+	stopTimeout time.Duration
+	output      *tail
+	began       time.Time
+
+	done chan struct{} // closed when the process has ended
+
+	mu       sync.Mutex
+	group    int  // process group; 0 when attached, and once it may be signalled no more
+	stopping bool // Stop was called: an end is no news
+	how      string
+	err      error
+
+	unwatch chan struct{} // ends the watch of an attached process
+	once    sync.Once     // closes unwatch
+}
+
+// Done is closed when the target has ended, asked to or not. That of a URL never is.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err says, once Done is closed, how the target ended when nobody had asked it
+// to: an ErrDied with its signal or exit code and its last lines. It is nil
+// before Done, and after Stop.
+func (p *Process) Err() error {
+	select {
+	case <-p.done:
+	default:
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// LastLines are the last lines the target has printed; none of one attached to.
+func (p *Process) LastLines() []string {
+	if p.output == nil {
+		return nil
+	}
+	return p.output.all()
+}
+
+// launch starts an executable as the leader of a process group.
+func launch(c Config, executable string, args []string, env []string) (*Process, error) {
+	p := &Process{
+		Executable:  executable,
+		name:        c.name(),
+		stopTimeout: c.StopTimeout,
+		output:      &tail{},
+		done:        make(chan struct{}),
+		began:       time.Now(),
+	}
+	cmd := exec.Command(executable, args...)
+	cmd.Dir = c.Dir
+	cmd.Env = append(os.Environ(), env...)
+	out := io.MultiWriter(p.output, unfailing{c.Output})
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.WaitDelay = pipeWait
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+
+	started := make(chan error, 1)
+	go func() {
+		// The kernel sends Pdeathsig when the thread that forked ends, and not
+		// the process: this one must live as long as the target, and serve
+		// nothing else meanwhile. It ends with this goroutine.
+		runtime.LockOSThread()
+		if err := cmd.Start(); err != nil {
+			started <- err
+			return
+		}
+		p.PID, p.group = cmd.Process.Pid, cmd.Process.Pid
+		started <- nil
+		p.wait(cmd)
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("%w: start %s: %w", ErrDied, p.name, err)
+	}
+	return p, nil
+}
+
+// wait waits for the leader, ends what is left of its group, and says how it ended.
+func (p *Process) wait(cmd *exec.Cmd) {
+	defer close(p.done)
+	// Until it is waited for, the leader's pid names this group and no other,
+	// so that signals cannot reach a stranger. A failure here means that the
+	// process is gone already, which Wait below reports.
+	for errors.Is(unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
+	}
+	p.mu.Lock()
+	_ = unix.Kill(-p.group, unix.SIGKILL) // no such process: it had no children left
+	p.group = 0
+	p.mu.Unlock()
+
+	err := cmd.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.how = howEnded(cmd.ProcessState, err)
+	if !p.stopping {
+		p.err = fmt.Errorf("%w: %s (pid %d) %s, %s after its start; %s",
+			ErrDied, p.name, cmd.Process.Pid, p.how, since(p.began), quote(p.output.all()))
+	}
+}
+
+// howEnded is "exited with code 3" or "was killed by SIGSEGV".
+func howEnded(state *os.ProcessState, err error) string {
+	if state == nil {
+		return fmt.Sprintf("could not be waited for (%v)", err)
+	}
+	ws, ok := state.Sys().(syscall.WaitStatus)
+	if !ok || !ws.Signaled() {
+		return fmt.Sprintf("exited with code %d", state.ExitCode())
+	}
+	text := "was killed by " + unix.SignalName(ws.Signal())
+	if ws.Signal() == syscall.SIGKILL {
+		text += " (by hand, or by the kernel for want of memory: see dmesg)"
+	}
+	return text
+}
+
+func since(t time.Time) time.Duration { return time.Since(t).Round(10 * time.Millisecond) }
+
+// signal reaches the whole group, and nobody once the leader was waited for.
+func (p *Process) signal(sig syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.group != 0 {
+		_ = unix.Kill(-p.group, sig) // it can only have ended just now
+	}
+}
+
+// Stop asks the target to end with SIGTERM and kills it, and all that is left
+// of its process group, when it has not ended after the stop timeout; that is
+// an ErrHangsOnStop. When ctx ends first it is killed at once and the error is
+// ctx's cause. A target that has ended already is no error, and one attached to
+// is left alone. Stop is safe to call twice.
+func (p *Process) Stop(ctx context.Context) error {
+	if p.unwatch != nil {
+		p.once.Do(func() { close(p.unwatch) })
+		return nil
+	}
+	p.mu.Lock()
+	pid := p.group
+	p.stopping = true
+	p.mu.Unlock()
+	if pid == 0 {
+		// The leader has ended; its output may still be on its way.
+		<-p.done
+		return nil
+	}
+	p.signal(syscall.SIGTERM)
+	timer := time.NewTimer(p.stopTimeout)
+	defer timer.Stop()
+	var hung error
+	select {
+	case <-p.done:
+	case <-timer.C:
+		hung = fmt.Errorf("%w: %s (pid %d) had not ended %s after SIGTERM and was killed: let it end on SIGTERM; %s",
+			ErrHangsOnStop, p.name, pid, p.stopTimeout, quote(p.output.all()))
+	case <-ctx.Done():
+		hung = fmt.Errorf("stop %s (pid %d): it was killed without waiting: %w", p.name, pid, context.Cause(ctx))
+	}
+	if hung == nil {
+		return awaitEmpty(pid)
+	}
+	return errors.Join(hung, p.kill(pid))
+}
+
+// kill kills the group and waits until it is gone.
+func (p *Process) kill(group int) error {
+	p.mu.Lock()
+	p.stopping = true
+	p.mu.Unlock()
+	p.signal(syscall.SIGKILL)
+	select {
+	case <-p.done:
+	case <-time.After(killWait):
+		return fmt.Errorf("%s (pid %d) is still there %s after SIGKILL: it hangs in the kernel", p.name, group, killWait)
+	}
+	return awaitEmpty(group)
+}
+
+// awaitEmpty waits until no process of a killed group is left.
+func awaitEmpty(group int) error {
+	for deadline := time.Now().Add(killWait); ; time.Sleep(5 * time.Millisecond) {
+		if errors.Is(unix.Kill(-group, 0), unix.ESRCH) {
+			return nil
+		}
+		// What has ended but was not waited for by its new parent still has the group.
+		left, err := procfs.InGroup(group)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("processes %v of the target are still there %s after SIGKILL", left, killWait)
+		}
+	}
+}
+
+// watch closes done when an attached process ends.
+func (p *Process) watch() error {
+	born, err := procfs.Of(p.PID).Stat()
+	if err != nil {
+		return fmt.Errorf("watch pid %d: %w", p.PID, err)
+	}
+	go func() {
+		ticker := time.NewTicker(watchEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-p.unwatch:
+				return
+			case <-ticker.C:
+			}
+			now, err := procfs.Of(p.PID).Stat()
+			if err == nil && !now.Ended && now.StartTicks == born.StartTicks {
+				continue
+			}
+			p.mu.Lock()
+			p.err = fmt.Errorf("%w: pid %d ended, %s after it was attached to; only its parent knows how", ErrDied, p.PID, since(p.began))
+			p.mu.Unlock()
+			close(p.done)
+			return
+		}
+	}()
+	return nil
+}
+
+// unfailing goes on taking what its writer refuses: a target must not die of
+// a closed pipe because whoever watches it has gone.
+type unfailing struct{ w io.Writer }
+
+func (u unfailing) Write(p []byte) (int, error) {
+	_, _ = u.w.Write(p)
+	return len(p), nil
+}
