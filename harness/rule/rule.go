@@ -9,6 +9,7 @@ import (
 	"cel.dev/cel-go/cel"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/cause"
 	"chokepoint/harness/signal"
 	"chokepoint/harness/strictyaml"
 )
@@ -177,12 +178,8 @@ func (p *parser) rule(doc document) *Rule {
 }
 
 func (p *parser) cause(field, id string) {
-	var known []string
-	for _, c := range Causes() {
-		known = append(known, c.ID)
-	}
-	if !slices.Contains(known, id) {
-		p.problem(field, "there is no cause %q", id).Hint = strictyaml.Nearest(id, known)
+	if !cause.Known(id) {
+		p.problem(field, "there is no cause %q", id).Hint = strictyaml.Nearest(id, cause.IDs())
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/invopop/jsonschema"
 
+	"chokepoint/harness/cause"
 	"chokepoint/harness/signal"
 )
 
@@ -18,11 +19,11 @@ func Schema() ([]byte, error) {
 	schema.Title = "Chokepoint rule"
 	schema.Description = "How one cause of slowness is recognised from signals."
 	var causes []any
-	for _, c := range Causes() {
-		causes = append(causes, c.ID)
+	for _, id := range cause.IDs() {
+		causes = append(causes, id)
 	}
-	if cause, ok := schema.Properties.Get("cause"); ok {
-		cause.Enum = causes
+	if names, ok := schema.Properties.Get("cause"); ok {
+		names.Enum = causes
 	}
 	if confused, ok := schema.Properties.Get("confused_with"); ok && confused.Items != nil {
 		confused.Items.Enum = causes
