@@ -3,9 +3,16 @@ package scenario
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
-	"strings"
 	"time"
+)
+
+// How the scalars are written; the schema shows the same patterns to editors.
+var (
+	durationPattern = regexp.MustCompile(`^(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))+$`)
+	ratePattern     = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)/(s|m)$`)
+	sizePattern     = regexp.MustCompile(`^([0-9]+)(B|kB|KiB|MB|MiB|GB|GiB)$`)
 )
 
 // Duration is a time span, written with its unit: 500ms, 10s, 2m.
@@ -17,15 +24,12 @@ func (d Duration) String() string { return time.Duration(d).String() }
 // MarshalText is String.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads "10s". Negative spans are refused: none has a meaning in
-// a scenario.
+// UnmarshalText reads "10s". Negative spans have no meaning in a scenario and
+// are refused, and so are numbers without a unit, 0 included.
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
-	if err != nil {
-		return fmt.Errorf("%q is not a duration; write a number with a unit, such as 500ms, 10s or 2m", text)
-	}
-	if v < 0 {
-		return fmt.Errorf("%q is negative; a duration is 0s or more", text)
+	if err != nil || !durationPattern.Match(text) {
+		return fmt.Errorf("%q is not a duration of 0s or more; write a number with a unit, such as 500ms, 10s or 2m", text)
 	}
 	*d = Duration(v)
 	return nil
@@ -45,13 +49,19 @@ func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // UnmarshalText reads "5000/s", and "300/m" as 5 a second. A rate is above 0.
 func (r *Rate) UnmarshalText(text []byte) error {
-	number, unit, found := strings.Cut(string(text), "/")
-	f, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	per := map[string]float64{"s": 1, "m": 60}[strings.TrimSpace(unit)]
-	if !found || err != nil || per == 0 || !(f > 0) || math.IsInf(f, 0) {
-		return fmt.Errorf("%q is not a rate; write a number above 0 and a unit, such as 5000/s or 300/m", text)
+	wrong := fmt.Errorf("%q is not a rate; write a number above 0 and a unit, such as 5000/s or 300/m", text)
+	m := ratePattern.FindStringSubmatch(string(text))
+	if m == nil {
+		return wrong
 	}
-	*r = Rate(f / per)
+	hz, err := strconv.ParseFloat(m[1], 64)
+	if m[2] == "m" {
+		hz /= 60
+	}
+	if err != nil || hz == 0 {
+		return wrong
+	}
+	*r = Rate(hz)
 	return nil
 }
 
@@ -90,17 +100,16 @@ func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // UnmarshalText reads "64MiB": B, kB, MB and GB of 1000, KiB, MiB and GiB of 1024.
 func (s *Size) UnmarshalText(text []byte) error {
 	wrong := fmt.Errorf("%q is not a size; write a whole number with a unit, such as 512KiB or 64MiB", text)
+	m := sizePattern.FindStringSubmatch(string(text))
+	if m == nil {
+		return wrong
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
 	for _, u := range sizeUnits() {
-		number, found := strings.CutSuffix(string(text), u.name)
-		if !found {
-			continue
+		if u.name == m[2] && err == nil && n <= math.MaxInt64/u.bytes {
+			*s = Size(n * u.bytes)
+			return nil
 		}
-		n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
-		if err != nil || n < 0 || n > math.MaxInt64/u.bytes {
-			return wrong
-		}
-		*s = Size(n * u.bytes)
-		return nil
 	}
 	return wrong
 }

@@ -36,8 +36,8 @@ type Scenario struct {
 	origin *origin
 }
 
-// Target is the server under test: exactly one of Package, Command, PID and
-// URL says where it comes from.
+// Target is the server under test: exactly one of package, command, pid and
+// url says where it comes from.
 type Target struct {
 	// Package is the directory of a Go main package that is built and started,
 	// relative to the directory of the nearest go.mod at or above the scenario
@@ -50,8 +50,8 @@ type Target struct {
 	Command []string `yaml:"command" json:"command,omitempty"`
 	// PID is the process id of a server that runs already. It is not stopped.
 	PID int `yaml:"pid" json:"pid,omitempty"`
-	// URL is the base URL of a server of which nothing else is known. Only the
-	// client's side can be recorded.
+	// URL is the base URL of a server whose process is out of reach. The client's
+	// side is recorded, and what debug and metrics give.
 	URL string `yaml:"url" json:"url,omitempty"`
 
 	// Variant is which variant of a package target runs when the command line
@@ -153,7 +153,7 @@ type Capture struct {
 	// dimension off.
 	Pprof []string `yaml:"pprof" json:"pprof"`
 	// Trace bounds the execution trace. Default: {for: 5s, at_most: 64MiB}. The
-	// word none switches the dimension off. In a resolved scenario nil is off.
+	// word none switches the dimension off, and a resolved scenario has null then.
 	Trace *Trace `yaml:"trace" json:"trace"`
 }
 

@@ -1,0 +1,122 @@
+package scenario
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/invopop/jsonschema"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/cause"
+)
+
+// descriptions holds the doc comments of this package's types, by "Type" and
+// "Type.Field": what editors show beside a field is what stands in the source.
+// TestDescriptions keeps it current; its -update flag writes it.
+//
+//go:embed descriptions.json
+var descriptions []byte
+
+// Schema is the JSON Schema of a scenario file, for editors and other tools. It
+// refuses what a schema can see; Parse sees more.
+func Schema() ([]byte, error) {
+	comments := map[string]string{}
+	if err := json.Unmarshal(descriptions, &comments); err != nil {
+		return nil, fmt.Errorf("schema of a scenario: read its descriptions: %w", err)
+	}
+	r := &jsonschema.Reflector{
+		Anonymous:                  true,
+		ExpandedStruct:             true,
+		FieldNameTag:               "yaml",
+		RequiredFromJSONSchemaTags: true,
+		Mapper:                     scalarSchema,
+		LookupComment: func(t reflect.Type, field string) string {
+			if field == "" {
+				return comments[t.Name()]
+			}
+			// A doc comment begins with the Go name, a reader knows the YAML one.
+			f, _ := t.FieldByName(field)
+			return f.Tag.Get("yaml") + strings.TrimPrefix(comments[t.Name()+"."+field], field)
+		},
+	}
+	root := r.Reflect(Scenario{})
+	root.Title = "Chokepoint scenario"
+	of := func(definition, property string) *jsonschema.Schema {
+		p, _ := root.Definitions[definition].Properties.Get(property)
+		return p
+	}
+
+	target := root.Definitions["Target"]
+	for _, kind := range []string{"package", "command", "pid", "url"} {
+		target.OneOf = append(target.OneOf, &jsonschema.Schema{Required: []string{kind}})
+	}
+	of("Target", "variant").Enum = values(Flawed, Fixed)
+	of("Target", "pid").Minimum = "1"
+	of("Target", "gomaxprocs").Minimum = "1"
+	of("Target", "package").Pattern = `^\./`
+	one := uint64(1)
+	of("Target", "command").MinItems = &one
+	// A text may be written without quotes, whatever it looks like.
+	of("Target", "command").Items = anyScalar()
+	of("Target", "args").Items = anyScalar()
+	of("Target", "knobs").AdditionalProperties = anyScalar()
+	of("Target", "env").AdditionalProperties = anyScalar()
+	of("Request", "header").AdditionalProperties = anyScalar()
+
+	of("Request", "path").Pattern = `^/\S*$`
+	of("Request", "method").Enum = values("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+	enumList(of("Capture", "ebpf"), EBPFProbes())
+	enumList(of("Capture", "pprof"), PprofProbes())
+	enumList(of("ExpectedFinding", "dimensions"), []string{bundle.DimEBPF, bundle.DimPprof, bundle.DimTrace})
+	of("ExpectedFinding", "cause").Enum = values(cause.IDs()...)
+	if name, ok := root.Properties.Get("scenario"); ok {
+		name.Pattern = namePattern.String()
+	}
+
+	// The trace is a mapping or the word none.
+	bounds := root.Definitions["Trace"]
+	root.Definitions["Trace"] = &jsonschema.Schema{
+		Description: bounds.Description,
+		OneOf:       []*jsonschema.Schema{bounds, {Const: none}},
+	}
+	bounds.Description = ""
+
+	data, err := json.MarshalIndent(root, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("schema of a scenario: %w", err)
+	}
+	return append(data, '\n'), nil
+}
+
+// scalarSchema describes the types that are written as a number with a unit.
+func scalarSchema(t reflect.Type) *jsonschema.Schema {
+	switch t {
+	case reflect.TypeFor[Duration]():
+		return &jsonschema.Schema{Type: "string", Pattern: durationPattern.String(), Examples: []any{"10s"}}
+	case reflect.TypeFor[Rate]():
+		return &jsonschema.Schema{Type: "string", Pattern: `^[0-9]+(\.[0-9]+)?/(s|m)$`, Examples: []any{"5000/s"}}
+	case reflect.TypeFor[Size]():
+		return &jsonschema.Schema{Type: "string", Pattern: sizePattern.String(), Examples: []any{"64MiB"}}
+	}
+	return nil
+}
+
+func anyScalar() *jsonschema.Schema {
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string"}, {Type: "number"}, {Type: "boolean"}}}
+}
+
+func enumList(list *jsonschema.Schema, known []string) {
+	list.UniqueItems = true
+	list.Items = &jsonschema.Schema{Type: "string", Enum: values(known...)}
+}
+
+func values[T any](list ...T) []any {
+	var all []any
+	for _, v := range list {
+		all = append(all, v)
+	}
+	return all
+}

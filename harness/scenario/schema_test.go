@@ -1,0 +1,63 @@
+package scenario
+
+import (
+	"encoding/json"
+	"flag"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares got with a file, or writes it when -update is given.
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		require.NoError(t, os.WriteFile(path, got, 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err, "run this test with -update")
+	assert.Equal(t, string(want), string(got), "%s is out of date: run this test with -update", path)
+}
+
+func TestDescriptions(t *testing.T) {
+	f, err := parser.ParseFile(token.NewFileSet(), "scenario.go", nil, parser.ParseComments)
+	require.NoError(t, err)
+	comments := map[string]string{}
+	text := func(group *ast.CommentGroup) string { return strings.Join(strings.Fields(group.Text()), " ") }
+	for _, d := range f.Decls {
+		decl, ok := d.(*ast.GenDecl)
+		if !ok || decl.Tok != token.TYPE {
+			continue
+		}
+		spec := decl.Specs[0].(*ast.TypeSpec)
+		body, ok := spec.Type.(*ast.StructType)
+		if !ok {
+			continue
+		}
+		comments[spec.Name.Name] = text(decl.Doc)
+		for _, field := range body.Fields.List {
+			if name := field.Names[0]; name.IsExported() {
+				require.NotNil(t, field.Doc, "%s.%s needs a doc comment: editors show it", spec.Name, name)
+				comments[spec.Name.Name+"."+name.Name] = text(field.Doc)
+			}
+		}
+	}
+	data, err := json.MarshalIndent(comments, "", "  ")
+	require.NoError(t, err)
+	golden(t, "descriptions.json", append(data, '\n'))
+}
+
+func TestSchemaGolden(t *testing.T) {
+	schema, err := Schema()
+	require.NoError(t, err)
+	golden(t, filepath.Join("testdata", "schema.json"), schema)
+}
