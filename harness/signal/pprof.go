@@ -148,7 +148,14 @@ func pprofSignals() []definition {
 			k, err := kept(e)
 			return k.where, err
 		}, "The line of that Put."),
-		place("pprof.pool_get_site", dim, poolGetSite,
+		number("pprof.pools_in_requests", dim, Count, func(e *evidence) (float64, error) {
+			sites, err := poolGets(e)
+			return float64(len(sites)), err
+		}, "Calls of sync.Pool.Get, by line, in functions that profiled request work passes through."),
+		place("pprof.pool_get_site", dim, func(e *evidence) (stack.Frame, error) {
+			sites, err := poolGets(e)
+			return top(sites).where, err
+		},
 			"The call of sync.Pool.Get in the function that most of the profiled request work passes through."),
 	}
 }
@@ -352,40 +359,36 @@ func kept(e *evidence) (keeping, error) {
 	})
 }
 
-// poolGetSite is the Get in the function that most sampled work passes through.
-func poolGetSite(e *evidence) (stack.Frame, error) {
+// poolGets are the calls of Get in functions that sampled request work passes
+// through, most work first. The CPU profile decides if it knows any, since it
+// counts passes; what was allocated, and what is in use, stand in for it.
+func poolGets(e *evidence) ([]site, error) {
 	gets, err := e.callSites("sync.(*Pool).Get")
 	if err != nil {
-		return stack.Frame{}, err
+		return nil, err
 	}
-	seen := map[stack.Frame]int64{}
-	var whole error
+	captured := false
 	for _, a := range []struct{ artifact, sampleType string }{
 		{bundle.CPUProfile, "samples"}, {bundle.AllocsProfile, "alloc_objects"}, {bundle.HeapProfile, "inuse_objects"},
 	} {
-		p, err := e.profile(bundle.DimPprof, a.artifact)
-		if err != nil {
-			whole = err
+		p, perr := e.profile(bundle.DimPprof, a.artifact)
+		if perr != nil {
+			err = perr
 			continue
 		}
-		for _, s := range p.bySite(a.sampleType, func(s sample) (stack.Frame, bool) {
+		captured = true
+		sites := p.bySite(a.sampleType, func(s sample) (stack.Frame, bool) {
 			if stack.ServingOf(s.frames) == stack.NotServing {
 				return stack.Frame{}, false
 			}
 			return callIn(gets, s.frames)
-		}) {
-			seen[s.where] += s.value
-		}
-		// The CPU profile alone decides if it knows a site: it counts passes.
-		if len(seen) > 0 {
-			break
+		})
+		if len(sites) > 0 {
+			return sites, nil
 		}
 	}
-	if len(seen) == 0 {
-		if whole != nil {
-			return stack.Frame{}, whole
-		}
-		return stack.Frame{}, errNone
+	if !captured {
+		return nil, err
 	}
-	return top(ranked(seen)).where, nil
+	return nil, nil
 }
