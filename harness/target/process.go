@@ -44,12 +44,12 @@ type Process struct {
 	output      *tail
 	began       time.Time
 
-	done chan struct{} // closed when the process has ended
+	leader int           // of the process group; 0 when attached
+	done   chan struct{} // closed when the process has ended
 
 	mu       sync.Mutex
-	group    int  // process group; 0 when attached, and once it may be signalled no more
+	reaped   bool // the leader was waited for: its pid may be another's by now
 	stopping bool // Stop was called: an end is no news
-	how      string
 	err      error
 
 	unwatch chan struct{} // ends the watch of an attached process
@@ -109,12 +109,12 @@ func launch(c Config, executable string, args []string, env []string) (*Process,
 			started <- err
 			return
 		}
-		p.PID, p.group = cmd.Process.Pid, cmd.Process.Pid
+		p.PID, p.leader = cmd.Process.Pid, cmd.Process.Pid
 		started <- nil
 		p.wait(cmd)
 	}()
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("%w: start %s: %w", ErrDied, p.name, err)
+		return nil, fmt.Errorf("%w: start %s: %w", ErrConfig, p.name, err)
 	}
 	return p, nil
 }
@@ -128,17 +128,16 @@ func (p *Process) wait(cmd *exec.Cmd) {
 	for errors.Is(unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
 	}
 	p.mu.Lock()
-	_ = unix.Kill(-p.group, unix.SIGKILL) // no such process: it had no children left
-	p.group = 0
+	_ = unix.Kill(-p.leader, unix.SIGKILL) // no such process: it had no children left
+	p.reaped = true
 	p.mu.Unlock()
 
 	err := cmd.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.how = howEnded(cmd.ProcessState, err)
 	if !p.stopping {
 		p.err = fmt.Errorf("%w: %s (pid %d) %s, %s after its start; %s",
-			ErrDied, p.name, cmd.Process.Pid, p.how, since(p.began), quote(p.output.all()))
+			ErrDied, p.name, p.leader, howEnded(cmd.ProcessState, err), since(p.began), quote(p.output.all()))
 	}
 }
 
@@ -164,8 +163,8 @@ func since(t time.Time) time.Duration { return time.Since(t).Round(10 * time.Mil
 func (p *Process) signal(sig syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.group != 0 {
-		_ = unix.Kill(-p.group, sig) // it can only have ended just now
+	if !p.reaped {
+		_ = unix.Kill(-p.leader, sig) // it can only have ended just now
 	}
 }
 
@@ -180,14 +179,8 @@ func (p *Process) Stop(ctx context.Context) error {
 		return nil
 	}
 	p.mu.Lock()
-	pid := p.group
 	p.stopping = true
 	p.mu.Unlock()
-	if pid == 0 {
-		// The leader has ended; its output may still be on its way.
-		<-p.done
-		return nil
-	}
 	p.signal(syscall.SIGTERM)
 	timer := time.NewTimer(p.stopTimeout)
 	defer timer.Stop()
@@ -196,18 +189,18 @@ func (p *Process) Stop(ctx context.Context) error {
 	case <-p.done:
 	case <-timer.C:
 		hung = fmt.Errorf("%w: %s (pid %d) had not ended %s after SIGTERM and was killed: let it end on SIGTERM; %s",
-			ErrHangsOnStop, p.name, pid, p.stopTimeout, quote(p.output.all()))
+			ErrHangsOnStop, p.name, p.leader, p.stopTimeout, quote(p.output.all()))
 	case <-ctx.Done():
-		hung = fmt.Errorf("stop %s (pid %d): it was killed without waiting: %w", p.name, pid, context.Cause(ctx))
+		hung = fmt.Errorf("stop %s (pid %d): it was killed without waiting: %w", p.name, p.leader, context.Cause(ctx))
 	}
 	if hung == nil {
-		return awaitEmpty(pid)
+		return awaitEmpty(p.leader)
 	}
-	return errors.Join(hung, p.kill(pid))
+	return errors.Join(hung, p.kill())
 }
 
 // kill kills the group and waits until it is gone.
-func (p *Process) kill(group int) error {
+func (p *Process) kill() error {
 	p.mu.Lock()
 	p.stopping = true
 	p.mu.Unlock()
@@ -215,9 +208,9 @@ func (p *Process) kill(group int) error {
 	select {
 	case <-p.done:
 	case <-time.After(killWait):
-		return fmt.Errorf("%s (pid %d) is still there %s after SIGKILL: it hangs in the kernel", p.name, group, killWait)
+		return fmt.Errorf("%s (pid %d) is still there %s after SIGKILL: it hangs in the kernel", p.name, p.leader, killWait)
 	}
-	return awaitEmpty(group)
+	return awaitEmpty(p.leader)
 }
 
 // awaitEmpty waits until no process of a killed group is left.

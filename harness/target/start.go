@@ -85,11 +85,10 @@ func startOnce(ctx context.Context, c Config, executable string, picksPort bool)
 	if err != nil {
 		return nil, err
 	}
-	group := p.PID
 	p.Address, p.BaseURL = address, "http://"+address
 	p.DebugURL, p.MetricsURL = addresses.debug, addresses.metrics
 	if err := p.await(ctx, c, ready); err != nil {
-		return nil, errors.Join(err, p.kill(group))
+		return nil, errors.Join(err, p.kill())
 	}
 	return p, nil
 }
@@ -233,10 +232,14 @@ func (p *Process) await(ctx context.Context, c Config, ready string) error {
 	waiting, cancel := context.WithTimeout(ctx, c.StartTimeout)
 	defer cancel()
 	client := &http.Client{Timeout: askTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
+	var notYet error
 	for pause := askFirst; ; pause = min(2*pause, askMost) {
-		notYet := p.ask(waiting, client, ready)
-		if notYet == nil {
+		err := p.ask(waiting, client, ready)
+		if err == nil {
 			return nil
+		}
+		if notYet == nil || waiting.Err() == nil {
+			notYet = err // rather than that the time is over
 		}
 		select {
 		case <-p.done:
@@ -259,9 +262,9 @@ func (p *Process) await(ctx context.Context, c Config, ready string) error {
 func (p *Process) diedOnStart() error {
 	err := p.Err()
 	if p.output != nil && slices.ContainsFunc(p.output.all(), saysPortInUse) {
-		return fmt.Errorf("%w: %s is taken, or the port of its debug endpoints: %w", ErrPortInUse, p.Address, err)
+		return fmt.Errorf("%w: another process has %s, or the port of its debug endpoints: %w", ErrPortInUse, p.Address, err)
 	}
-	return fmt.Errorf("on start: %w", err)
+	return fmt.Errorf("start %s: %w", p.name, err)
 }
 
 // saysPortInUse knows the words of the C library, which Go and most others use.
@@ -318,8 +321,11 @@ func (p *Process) findServer() error {
 		return err
 	}
 	pids := []int{p.PID}
+	if p.unwatch != nil && !sameNetwork(p.PID) {
+		return nil // its ports may be mapped
+	}
 	if p.unwatch == nil {
-		members, err := procfs.InGroup(p.PID)
+		members, err := procfs.InGroup(p.leader)
 		if err != nil {
 			return err
 		}
@@ -338,6 +344,16 @@ func (p *Process) findServer() error {
 		}
 	}
 	return fmt.Errorf("another process listens at %s", p.Address)
+}
+
+// sameNetwork reports whether a process lives in the harness's network namespace.
+func sameNetwork(pid int) bool {
+	mine, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return true
+	}
+	its, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
+	return err != nil || its == mine
 }
 
 func (p *Process) isServer(pid int) error {
