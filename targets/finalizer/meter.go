@@ -18,9 +18,8 @@ type meter struct {
 	taken  atomic.Int64 // bytes in frames, ever
 	leaked atomic.Int64 // frames that were not closed
 
-	mu       sync.Mutex
+	mu       sync.RWMutex
 	returned int64 // bytes of frames that have gone
-	posted   int64 // what the collector knows of returned
 }
 
 func newMeter(ctx context.Context, addr string, flawed bool) (*meter, error) {
@@ -33,54 +32,48 @@ func newMeter(ctx context.Context, addr string, flawed bool) (*meter, error) {
 	return m, nil
 }
 
-// post tells the collector what has changed, over and over until ctx ends.
+// post tells the collector how much has been returned since the last post,
+// over and over until ctx ends.
 func (m *meter) post(ctx context.Context) {
+	var posted int64
 	for ctx.Err() == nil {
 		var err error
 		if m.flawed {
-			err = m.postLocked()
+			posted, err = m.postReading(posted)
 		} else {
-			err = m.postSnapshot()
+			posted, err = m.postCopy(posted)
 		}
-		if err != nil && ctx.Err() == nil {
-			log.Printf("posting to the collector: %v", err)
+		if err != nil {
+			if ctx.Err() == nil {
+				log.Printf("posting to the collector: %v", err)
+			}
 			return
 		}
 	}
 }
 
-// postLocked keeps the meter locked until the collector has answered, so that
-// nothing changes between what was posted and what is noted as posted.
-func (m *meter) postLocked() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.collector.ask(fmt.Sprintf("returned %d", m.returned-m.posted)); err != nil {
-		return err
-	}
-	m.posted = m.returned
-	return nil
+// postReading posts what has been returned beyond posted, and returns what is
+// posted now. It holds the read lock until the collector has answered: it does
+// but read, and other readers do not mind. Frames that go, however, write.
+func (m *meter) postReading(posted int64) (int64, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	err := m.collector.ask(fmt.Sprintf("returned %d", m.returned-posted))
+	return m.returned, err
 }
 
-// postSnapshot posts what stood at one moment. What changes meanwhile goes
-// into the next post.
-func (m *meter) postSnapshot() error {
-	m.mu.Lock()
-	returned, posted := m.returned, m.posted
-	m.mu.Unlock()
-
-	if err := m.collector.ask(fmt.Sprintf("returned %d", returned-posted)); err != nil {
-		return err
-	}
-
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.posted = returned
-	return nil
+// postCopy is postReading with the lock held to take a copy.
+func (m *meter) postCopy(posted int64) (int64, error) {
+	m.mu.RLock()
+	returned := m.returned
+	m.mu.RUnlock()
+	err := m.collector.ask(fmt.Sprintf("returned %d", returned-posted))
+	return returned, err
 }
 
 func (m *meter) stats() stats {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.mu.RLock()
+	defer m.mu.RUnlock()
 	return stats{taken: m.taken.Load(), returned: m.returned, leaked: m.leaked.Load()}
 }
 
