@@ -68,7 +68,10 @@ func (r *row) key() string {
 		_ = binary.Write(&k, binary.LittleEndian, uint32(len(part)))
 		_ = binary.Write(&k, binary.LittleEndian, part)
 	}
-	fmt.Fprintf(&k, "%t %q %q", r.exact, r.lost, r.labels)
+	fmt.Fprintf(&k, "%t %q", r.exact, r.lost)
+	for _, l := range r.labels {
+		fmt.Fprintf(&k, " %q %q %d %q", l.key, l.value, l.number, l.unit)
+	}
 	return k.String()
 }
 
