@@ -17,7 +17,7 @@ const (
 // Scenario is one file of scenarios/. Load and Parse give it as written;
 // Resolve fills in the defaults.
 type Scenario struct {
-	// Name of the scenario: lower-case words joined by "-", in parts joined by
+	// Name is unique: lower-case words joined by "-", in parts joined by
 	// "/": lock-contention/held-over-sleep. Reports and bundles carry it.
 	Name string `yaml:"scenario" json:"scenario" jsonschema:"required"`
 	// About says in a sentence what goes on, for a person who reads a list.
