@@ -72,13 +72,13 @@ type Symbols struct {
 // File is an open executable. Its methods may be called from several goroutines.
 type File struct {
 	path  string
-	data  io.ReaderAt
 	close func() error
 	stat  os.FileInfo // nil when not opened from a path
 	elf   *elf.File
 	build Build
 
 	symbols Symbols
+	symtab  symtab
 	dwarf   *dwarfIndex // nil: none, or damaged
 	lines   *lineTable  // nil: no pclntab, or none that can be placed
 	funcs   []function  // by address: from .symtab, or from pclntab
@@ -129,7 +129,7 @@ func newFile(path string, r io.ReaderAt, size int64) (*File, error) {
 	if ef.Type != elf.ET_EXEC && ef.Type != elf.ET_DYN {
 		return nil, fmt.Errorf("read executable %s: %w: its type is %v", path, ErrNotExecutable, ef.Type)
 	}
-	f := &File{path: path, data: r, close: func() error { return nil }, elf: ef, cache: map[uint64][]Frame{}}
+	f := &File{path: path, close: func() error { return nil }, elf: ef, cache: map[uint64][]Frame{}}
 	f.offsets = sync.OnceValues(f.readOffsets)
 
 	sum := sha256.New()
@@ -143,14 +143,14 @@ func newFile(path string, r io.ReaderAt, size int64) (*File, error) {
 		f.build.MainModule = info.Main.Path
 	}
 
-	symtab, symErr := f.readSymtab()
-	var lineErr, dwarfErr error
-	f.lines, lineErr = f.readLineTable(symtab)
-	f.dwarf, dwarfErr = f.readDWARF(size)
+	var symErr, lineErr, dwarfErr error
+	f.symtab, symErr = f.readSymtab()
+	f.lines, lineErr = f.readLineTable()
+	f.dwarf, dwarfErr = f.readDWARF()
 	f.build.Stripped = f.dwarf == nil
-	f.funcs = symtab
+	f.funcs = f.symtab.funcs
 	if len(f.funcs) == 0 && f.lines != nil {
-		f.funcs = f.lines.functions()
+		f.funcs = f.lines.funcs
 	}
 	f.build.CGO = f.holdsCGO()
 	f.symbols = f.describe(symErr, lineErr, dwarfErr)
@@ -238,39 +238,32 @@ func (f *File) functionAt(pc uint64) (function, bool) {
 	return f.funcs[i], true
 }
 
-// readSymtab is the functions of .symtab by address; none when stripped.
-func (f *File) readSymtab() ([]function, error) {
-	syms, err := f.elf.Symbols()
-	if err != nil {
-		return nil, fmt.Errorf("symbol table: %w", err)
-	}
-	funcs := make([]function, 0, len(syms)/2)
-	for _, s := range syms {
-		if elf.ST_TYPE(s.Info) != elf.STT_FUNC || s.Value == 0 || s.Name == "" || s.Section == elf.SHN_UNDEF {
-			continue
-		}
-		end := s.Value + max(s.Size, 1)
-		if end < s.Value {
-			continue
-		}
-		funcs = append(funcs, function{s.Value, end, strings.TrimSuffix(s.Name, ".abi0")})
-	}
-	sort.SliceStable(funcs, func(i, j int) bool { return funcs[i].entry < funcs[j].entry })
-	return funcs, nil
+// symtab is what .symtab tells.
+type symtab struct {
+	funcs []function // by address
+	text  uint64     // of runtime.text: where Go code starts; 0 when not known
+	tlsg  *uint64    // of runtime.tlsg: where g is in the thread-local segment; nil when not known
 }
 
-// symbol is the address of one symbol.
-func (f *File) symbol(name string) (uint64, bool) {
+func (f *File) readSymtab() (symtab, error) {
 	syms, err := f.elf.Symbols()
 	if err != nil {
-		return 0, false
+		return symtab{}, fmt.Errorf("symbol table: %w", err)
 	}
+	t := symtab{funcs: make([]function, 0, len(syms)/2)}
 	for _, s := range syms {
-		if s.Name == name {
-			return s.Value, true
+		switch kind := elf.ST_TYPE(s.Info); {
+		case s.Section == elf.SHN_UNDEF || s.Name == "":
+		case s.Name == "runtime.text":
+			t.text = s.Value
+		case s.Name == "runtime.tlsg" && kind == elf.STT_TLS:
+			t.tlsg = &s.Value
+		case kind == elf.STT_FUNC && s.Value != 0 && s.Value+max(s.Size, 1) > s.Value:
+			t.funcs = append(t.funcs, function{s.Value, s.Value + max(s.Size, 1), strings.TrimSuffix(s.Name, ".abi0")})
 		}
 	}
-	return 0, false
+	sort.SliceStable(t.funcs, func(i, j int) bool { return t.funcs[i].entry < t.funcs[j].entry })
+	return t, nil
 }
 
 // holdsCGO reports whether C code is linked in. The build's CGO_ENABLED says
@@ -282,7 +275,7 @@ func (f *File) holdsCGO() bool {
 		}
 	}
 	if f.lines != nil {
-		for _, fn := range f.lines.functions() {
+		for _, fn := range f.lines.funcs {
 			if gofunc.Package(fn.name) == "runtime/cgo" {
 				return true
 			}

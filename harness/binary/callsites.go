@@ -50,8 +50,8 @@ func slowPath(function string) (callee string, ok bool) {
 // callee, without repetition.
 //
 // Calls through function values and interfaces are not in the machine code as
-// such, and not found. Without DWARF the line of a site is that of the
-// innermost inlined call, which may be in another file than its function.
+// such, and not found. Without DWARF the line of an inlined callee is not
+// known, and 0; see Symbols.
 func (f *File) CallSites(callees []string) (bundle.CallSites, error) {
 	if f.elf.Machine != elf.EM_X86_64 {
 		return bundle.CallSites{}, fmt.Errorf("call sites of %s: only amd64 code can be read, and it is %v", f.path, f.elf.Machine)
@@ -153,9 +153,6 @@ func scanCalls(code []byte, base uint64, call func(pc, target uint64)) {
 		}
 		pc := base + uint64(i)
 		target := pc + length + uint64(int64(int32(binary.LittleEndian.Uint32(code[i+1:]))))
-		if target == base {
-			continue // a loop back to the function's own start, after growing the stack
-		}
 		call(pc, target)
 	}
 }

@@ -76,8 +76,8 @@ type row struct {
 	end  bool // nothing is known from here on
 }
 
-// readDWARF indexes the debug information of a file of size bytes.
-func (f *File) readDWARF(size int64) (index *dwarfIndex, err error) {
+// readDWARF indexes the debug information.
+func (f *File) readDWARF() (index *dwarfIndex, err error) {
 	// debug/dwarf checks what it reads, but was not written for hostile input.
 	defer func() {
 		if r := recover(); r != nil {

@@ -96,17 +96,12 @@ func (f *File) tlsOffset() (int64, error) {
 		return 0, fmt.Errorf("thread-local segment of %d bytes aligned to %d: damaged", tls.Memsz, tls.Align)
 	}
 	size := int64((tls.Memsz + align - 1) &^ (align - 1))
-	syms, err := f.elf.Symbols()
-	if err != nil {
+	switch at := f.symtab.tlsg; {
+	case at == nil:
 		return 0, fmt.Errorf("%w where g is among %d bytes of thread-local variables: the symbol runtime.tlsg was stripped; build without -ldflags=-s", ErrUnknown, tls.Memsz)
+	case *at > tls.Memsz-word:
+		return 0, fmt.Errorf("runtime.tlsg at %d is outside the thread-local segment of %d bytes: damaged", *at, tls.Memsz)
+	default:
+		return int64(*at) - size, nil
 	}
-	for _, s := range syms {
-		if s.Name == "runtime.tlsg" && elf.ST_TYPE(s.Info) == elf.STT_TLS {
-			if s.Value > tls.Memsz-word {
-				return 0, fmt.Errorf("runtime.tlsg at %d is outside the thread-local segment of %d bytes", s.Value, tls.Memsz)
-			}
-			return int64(s.Value) - size, nil
-		}
-	}
-	return 0, fmt.Errorf("%w where g is: %d bytes of thread-local variables and no symbol runtime.tlsg", ErrUnknown, tls.Memsz)
 }

@@ -28,11 +28,14 @@ const (
 
 // moduledata of Go 1.26 stands alone in .go.module; text follows pcHeader, six
 // slices and three pointers.
-const moduledataText = 8 + 6*24 + 3*8
+const (
+	moduledataText = 8 + 6*24 + 3*8
+	maxModuledata  = 1 << 16 // bytes; it has about 600
+)
 
 // readLineTable reads pclntab and places it: its entries are offsets from the
 // start of the Go code, which need not be the start of .text.
-func (f *File) readLineTable(symtab []function) (*lineTable, error) {
+func (f *File) readLineTable() (*lineTable, error) {
 	section := f.elf.Section(".gopclntab")
 	if section == nil {
 		section = f.elf.Section(".data.rel.ro.gopclntab") // position independent, before 1.26
@@ -76,16 +79,11 @@ func (f *File) readLineTable(symtab []function) (*lineTable, error) {
 // textStart is the address of runtime.text. It differs from that of .text when
 // C code was linked in front of the Go code.
 func (f *File) textStart(pclntab []byte) (uint64, error) {
-	if addr, ok := f.symbol("runtime.text"); ok {
-		return addr, nil
+	if f.symtab.text != 0 {
+		return f.symtab.text, nil
 	}
-	if s := f.elf.Section(".go.module"); s != nil && f.elf.Type == elf.ET_EXEC {
-		// In a PIE the loader fills moduledata in.
-		if data, err := sectionData(s, math.MaxInt64); err == nil && len(data) >= moduledataText+8 {
-			if addr := binary.LittleEndian.Uint64(data[moduledataText:]); addr != 0 {
-				return addr, nil
-			}
-		}
+	if addr, ok := f.moduledata(moduledataText); ok {
+		return addr, nil
 	}
 	// Up to Go 1.25 the header has it, unless the loader would fill it in.
 	if addr := binary.LittleEndian.Uint64(pclntab[24:]); addr != 0 {
@@ -95,12 +93,43 @@ func (f *File) textStart(pclntab []byte) (uint64, error) {
 	if text == nil {
 		return 0, errors.New("no .text")
 	}
-	// Where the Go linker made the whole file, the Go code is all of .text. A C
-	// linker leaves an interpreter or a C entry point; then nothing tells.
+	// Where the Go linker made the whole file, the Go code is all of .text. A
+	// C linker puts a C entry point in front, and then nothing tells.
 	if f.internallyLinked(pclntab, text.Addr) {
 		return text.Addr, nil
 	}
 	return 0, errors.New("cannot be placed: C code stands before the Go code and the symbol runtime.text was stripped; build without -ldflags=-s")
+}
+
+// moduledata is a pointer of the runtime's moduledata, at off bytes from its
+// start, in the executables that say where that is (Go 1.26 and later).
+func (f *File) moduledata(off uint64) (uint64, bool) {
+	s := f.elf.Section(".go.module")
+	if s == nil {
+		return 0, false
+	}
+	data, err := sectionData(s, maxModuledata)
+	if err != nil || uint64(len(data)) < off+8 {
+		return 0, false
+	}
+	if addr := binary.LittleEndian.Uint64(data[off:]); addr != 0 {
+		return addr, true
+	}
+	// In a position independent executable the loader fills it in.
+	rela := f.elf.Section(".rela.dyn")
+	if rela == nil {
+		return 0, false
+	}
+	if data, err = sectionData(rela, math.MaxInt64); err != nil {
+		return 0, false
+	}
+	for ; len(data) >= 24; data = data[24:] {
+		kind := elf.R_X86_64(binary.LittleEndian.Uint32(data[8:]))
+		if binary.LittleEndian.Uint64(data) == s.Addr+off && kind == elf.R_X86_64_RELATIVE {
+			return binary.LittleEndian.Uint64(data[16:]), true
+		}
+	}
+	return 0, false
 }
 
 // internallyLinked reports whether the program starts in the Go runtime when
@@ -128,21 +157,24 @@ func newTable(data []byte, start uint64) (table *gosym.Table, err error) {
 	return table, err
 }
 
-func (t *lineTable) functions() []function { return t.funcs }
-
-// frame is the function that holds the machine code at pc, with the line of
-// the innermost inlined one: the table does not tell them apart.
+// frame is the function that holds the machine code at pc. The table does not
+// tell whether the code was inlined from another function; where it came from
+// another file, the line would be one of that file, and is left out.
 func (t *lineTable) frame(pc uint64) (frame Frame, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	defer func() {
-		if recover() != nil {
+		if recover() != nil { // see newTable
 			frame, ok = Frame{}, false
 		}
 	}()
 	file, line, fn := t.table.PCToLine(pc)
 	if fn == nil {
 		return Frame{}, false
+	}
+	own, _, _ := t.table.PCToLine(fn.Entry)
+	if file != own {
+		file, line = own, 0
 	}
 	return Frame{Function: gofunc.Printed(fn.Name), File: file, Line: line}, true
 }
