@@ -29,7 +29,7 @@ func service() kit.Service {
 		Knobs: map[string]string{
 			"mode":  "never-put|per-request|oversized|boxed|dirty",
 			"delay": "2500ms", // the time to fetch an order
-			"spool": "40ms",   // the time to spool a statement (mode oversized)
+			"spool": "50ms",   // the time to spool a statement (mode oversized)
 			"keep":  "64KiB",  // the largest buffer that the fixed variant keeps (mode oversized)
 		},
 		Build: build,
