@@ -22,8 +22,8 @@
 // the mean is the integral over time divided by the window.
 //
 // In a closed loop (RateHz 0) requests rise linearly to InFlight over the ramp;
-// afterwards each ended request is followed by another at once. A request that
-// fails is not: as long as nothing succeeds, the pause before the next one grows,
+// afterwards each ended request is followed by another at once, which stands
+// ready: there are more workers than slots. A request that fails is not: as long as nothing succeeds, the pause before the next one grows,
 // so that a dead target does not turn the generator into a connect loop.
 //
 // In an open loop the rate rises linearly to RateHz over the ramp and then stays.

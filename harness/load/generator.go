@@ -41,6 +41,8 @@ type Generator struct {
 	rec       *recorder
 	pace      *pacer
 
+	hopelessAfter time.Duration // a field for tests alone
+
 	mu       sync.Mutex
 	attack   *attack // nil before Start
 	reached  bool
@@ -86,7 +88,7 @@ func New(c Config) (*Generator, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Generator{cfg: c, openFiles: limit}
+	g := &Generator{cfg: c, openFiles: limit, hopelessAfter: hopelessAfter}
 	g.pace = &pacer{inFlight: c.InFlight, rateHz: c.RateHz, ramp: c.Ramp}
 	if c.RateHz > 0 {
 		g.rec = newRecorder(g.pace.due)
@@ -119,8 +121,14 @@ func (g *Generator) Start(ctx context.Context) error {
 	conns := &connections{ctx: ctx, rec: g.rec, open: map[*conn]struct{}{}}
 	conns.dialer = net.Dialer{Timeout: g.cfg.Timeout, KeepAlive: -1}
 	pool := newPool(conns, g.cfg.InFlight)
+	m := &meter{pool: pool, rec: g.rec, ctx: ctx, timeout: g.cfg.Timeout, pause: g.pause}
+	workers := g.cfg.InFlight
+	if g.cfg.RateHz == 0 {
+		m.slots = make(chan struct{}, g.cfg.InFlight)
+		workers += spare(g.cfg.InFlight)
+	}
 	client := &http.Client{
-		Transport: &meter{pool: pool, rec: g.rec, ctx: ctx, timeout: g.cfg.Timeout, pause: g.pause},
+		Transport: m,
 		// A redirect is the answer: following it could leave the target.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -128,7 +136,7 @@ func (g *Generator) Start(ctx context.Context) error {
 		attacker: vegeta.NewAttacker(
 			vegeta.Client(client), // first: other options write into the client
 			vegeta.Workers(1),     // vegeta starts more as they are needed
-			vegeta.MaxWorkers(uint64(g.cfg.InFlight)),
+			vegeta.MaxWorkers(uint64(workers)),
 			vegeta.MaxBody(0), // bodies are read and counted, not kept
 		),
 		hangUp: hangUp, conns: conns, pool: pool, results: results,
@@ -145,12 +153,13 @@ func (g *Generator) Start(ctx context.Context) error {
 	return nil
 }
 
+// spare is how many of a closed loop's workers stand ready with their next
+// request while inFlight others are in flight: as many as may end in one burst.
+func spare(inFlight int) int { return max(4, inFlight/16) }
+
 // pause is how long a slot of the closed loop is held back after streak failures
 // in a row, over all slots. An open loop sends at its rate whatever happens.
 func (g *Generator) pause(streak int64) time.Duration {
-	if g.cfg.RateHz > 0 {
-		return 0
-	}
 	rounds := streak / int64(g.cfg.InFlight)
 	return min(time.Duration(min(rounds, 1000))*pauseStep, pauseMost)
 }
@@ -190,8 +199,9 @@ func (g *Generator) waitReached(ctx context.Context, a *attack) error {
 	var (
 		start  = time.Now()
 		goal   = g.goal()
-		since  time.Time // when the goal was reached, if it still is
-		best   int       // the most in flight over open sockets so far
+		from   live // when the goal was reached
+		inGoal bool
+		best   int // the most in flight over open sockets so far
 		ok     int64
 		better = start // when something last got better
 	)
@@ -202,16 +212,22 @@ func (g *Generator) waitReached(ctx context.Context, a *attack) error {
 			best, ok, better = max(best, height), now.ok, time.Now()
 		}
 		switch {
-		case height < goal:
-			since = time.Time{}
-		case g.cfg.RateHz > 0:
-			return nil
-		case since.IsZero():
-			since = time.Now()
-		case time.Since(since) >= reachedHold:
-			return nil
+		case !inGoal:
+			inGoal, from = height >= goal, now
+			if inGoal && g.cfg.RateHz > 0 {
+				return nil
+			}
+		case now.sockets < goal || now.inFlight < goal*9/10:
+			inGoal = false
+		case now.at-from.at >= int64(reachedHold):
+			// Staying is judged by the mean: between two requests a slot is empty
+			// for a moment, and a single look may find many such moments.
+			if now.meanSince(from) >= float64(goal) {
+				return nil
+			}
+			inGoal = false
 		}
-		if since.IsZero() && now.streak >= hopelessStreak && time.Since(better) >= hopelessAfter {
+		if !inGoal && now.streak >= hopelessStreak && time.Since(better) >= g.hopelessAfter {
 			return g.notReached(start, best, "all requests fail", nil)
 		}
 		select {

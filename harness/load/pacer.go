@@ -50,7 +50,7 @@ func (p *pacer) wait(elapsed time.Duration, hits uint64) time.Duration {
 		return p.due(hits) - elapsed
 	}
 	if elapsed >= p.ramp {
-		return 0 // vegeta's workers, of which there are inFlight, do the limiting
+		return 0 // the slots are the bound
 	}
 	// The request that brings n in flight may leave at n/inFlight of the ramp.
 	n := float64(hits-p.ended.Load()) + 1

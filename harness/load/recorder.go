@@ -355,17 +355,25 @@ func (r *recorder) dropped() int64 {
 
 // live are the figures as they stand.
 type live struct {
+	at, area           int64 // the time, and the integral of in flight up to it
 	inFlight, sockets  int
 	ok, errors, streak int64
 	last               bundle.LoadSecond // the last whole second; zero before there is one
 	kinds              map[string]int64  // copied when asked for
 }
 
+// meanSince is the mean number of requests in flight between two looks.
+func (l live) meanSince(from live) float64 {
+	return float64(l.area-from.area) / float64(l.at-from.at)
+}
+
+// live looks at the figures; the kinds of failure are copied if they are wanted.
 func (r *recorder) live(withKinds bool) live {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.advance(r.now())
-	l := live{inFlight: r.inFlight, sockets: r.sockets, ok: r.ok, errors: r.errors, streak: r.streak}
+	t := r.now()
+	r.advance(t)
+	l := live{at: t, area: r.integral(t), inFlight: r.inFlight, sockets: r.sockets, ok: r.ok, errors: r.errors, streak: r.streak}
 	if n := len(r.seconds); n > 0 {
 		l.last = r.seconds[n-1]
 	}
