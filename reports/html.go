@@ -1,0 +1,158 @@
+package reports
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"math"
+	"strings"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/rule"
+	"chokepoint/harness/signal"
+	"chokepoint/harness/verdict"
+)
+
+//go:embed templates/report.html
+var page string
+
+// HTML writes the report as one file that asks nothing of the network. Its
+// links to artifacts are relative: it belongs at the top of its bundle.
+func HTML(w io.Writer, r Report) error {
+	t, err := template.New("report").Funcs(template.FuncMap{
+		"figure":   rule.Figure.String,
+		"fileLine": fileLine,
+		"percent":  func(v float64) string { return show(v, signal.Share) },
+		"join":     func(list []string) string { return strings.Join(list, ", ") },
+		"slug":     slug,
+		"mul100":   func(v float64) float64 { return v * 100 },
+	}).Parse(page)
+	if err != nil {
+		return fmt.Errorf("render report as HTML: %w", err)
+	}
+	// Rendered whole before the first byte is written, so that a failure
+	// leaves no half a page.
+	var b bytes.Buffer
+	if err := t.Execute(&b, newView(r)); err != nil {
+		return fmt.Errorf("render report as HTML: %w", err)
+	}
+	if _, err := w.Write(b.Bytes()); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+// view is what the template shows.
+type view struct {
+	Report
+	Subject, Outcome, Tone, Empty string
+	Tiles                         []fact
+	LoadFacts, RunFacts           []fact
+	Captured                      []capturedView
+	Artifacts                     []artifactView
+	Chart                         *chart
+}
+
+type capturedView struct {
+	Name, What string
+	Captured   bool
+	Gaps       []string
+}
+
+type artifactView struct {
+	Dimension, Probe, Path, Command string
+}
+
+func newView(r Report) view {
+	v := view{
+		Report: r, Subject: r.subject(), Outcome: r.outcome(), Tone: tone(r),
+		Empty: r.emptiness(), LoadFacts: r.loadFacts(), RunFacts: r.runFacts(),
+		Chart: newChart(r.Load, r.Window),
+	}
+	for _, d := range r.Dimensions {
+		v.Captured = append(v.Captured, capturedView{Name: d.Name, What: capture(d), Captured: d.Captured, Gaps: gaps(d)})
+		for _, p := range d.Probes {
+			for _, a := range p.Artifacts {
+				v.Artifacts = append(v.Artifacts, artifactView{d.Name, p.Name, a, opener(a)})
+			}
+		}
+	}
+	if l := r.Load; l != nil {
+		failed := l.Requests.Ended - l.Requests.OK
+		share := 0.0
+		if l.Requests.Ended > 0 {
+			share = float64(failed) / float64(l.Requests.Ended)
+		}
+		v.Tiles = []fact{
+			{"in flight, mean", show(math.Round(l.Reached.InFlightMean), signal.Count)},
+			{"requests per second", show(l.Reached.RateHz, signal.NoUnit)},
+			{"latency, p50", show(l.LatencySeconds.P50, signal.Second)},
+			{"latency, p99", show(l.LatencySeconds.P99, signal.Second)},
+			{"requests that failed", show(share, signal.Share)},
+		}
+	}
+	return v
+}
+
+// tone is the colour class of the headline.
+func tone(r Report) string {
+	if r.Verdict == nil {
+		return "plain"
+	}
+	switch r.Verdict.Outcome {
+	case verdict.Pass:
+		return "good"
+	case verdict.Fail:
+		return "bad"
+	}
+	return "unsure"
+}
+
+// slug makes a class name of a stance, an outcome or a confidence.
+func slug(v any) string { return strings.ReplaceAll(fmt.Sprint(v), " ", "-") }
+
+// chart is requests in flight over the seconds of the attack.
+type chart struct {
+	Line        string  // points of a polyline
+	Area        string  // points of the polygon under it
+	WindowX     float64 // where the recorded window begins
+	WindowWidth float64
+	Top         string // the largest value
+	Seconds     string // how long the attack lasted
+	Width       float64
+	Height      float64
+}
+
+// newChart is nil when there is too little to draw.
+func newChart(l *bundle.Load, w bundle.Window) *chart {
+	if l == nil || len(l.Seconds) < 3 {
+		return nil
+	}
+	c := &chart{Width: 1000, Height: 120}
+	begin := l.Seconds[0].StartNS
+	length := float64(l.Seconds[len(l.Seconds)-1].StartNS-begin) + 1e9
+	if length <= 0 {
+		return nil
+	}
+	top := 1
+	for _, s := range l.Seconds {
+		top = max(top, s.InFlight)
+	}
+	x := func(ns int64) float64 {
+		return min(max(float64(ns-begin)/length, 0), 1) * c.Width
+	}
+	var line strings.Builder
+	for _, s := range l.Seconds {
+		fmt.Fprintf(&line, "%.1f,%.1f ", x(s.StartNS+5e8), c.Height-float64(s.InFlight)/float64(top)*(c.Height-8))
+	}
+	c.Line = strings.TrimSpace(line.String())
+	c.Area = fmt.Sprintf("%.1f,%.0f %s %.1f,%.0f", x(begin+5e8), c.Height, c.Line,
+		x(l.Seconds[len(l.Seconds)-1].StartNS+5e8), c.Height)
+	c.WindowX = x(w.StartNS)
+	c.WindowWidth = x(w.EndNS) - c.WindowX
+	c.Top = count(int64(top))
+	c.Seconds = show(length, signal.Nanosecond)
+	return c
+}

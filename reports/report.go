@@ -1,0 +1,256 @@
+// Package reports renders what was found in one bundle: for a person at a
+// terminal, for a person in a browser, and for a machine. It decides nothing:
+// findings, their order and the verdict come as they are.
+package reports
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/rule"
+	"chokepoint/harness/signal"
+	"chokepoint/harness/verdict"
+)
+
+// Report is everything a renderer shows of one bundle.
+type Report struct {
+	Bundle     string             // path of the bundle, as the user named it
+	Scenario   Scenario           // empty when the bundle was recorded without one
+	Host       bundle.Host        // the machine the target ran on
+	Target     bundle.Target      // the build of the server under test
+	Window     bundle.Window      // that was recorded
+	Load       *bundle.Load       // nil when the client's side was not recorded
+	Result     rule.Result        // what the rules made of it
+	Verdict    *verdict.Verdict   // nil when nothing was expected
+	Dimensions []bundle.Dimension // what was captured, and what not
+	Notes      []string           // anything else the reader must know
+}
+
+// Scenario is the header of a report.
+type Scenario struct {
+	Name    string `json:"name,omitempty"`
+	Variant string `json:"variant,omitempty"`
+	About   string `json:"about,omitempty"`
+}
+
+// fact is one line of facts about the run.
+type fact struct {
+	Name  string
+	Value string
+}
+
+func count(n int64) string { return show(float64(n), signal.Count) }
+
+// show renders a number with its unit, the way findings do.
+func show(value float64, unit signal.Unit) string {
+	return rule.Figure{Value: value, Unit: unit}.String()
+}
+
+// plural counts things: "1 finding", "2 findings".
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(int64(n)) + " " + one + "s"
+}
+
+// place renders a location for reading: the file without its directories.
+func place(at signal.Location) string {
+	switch {
+	case at.IsZero():
+		return "the place was not captured"
+	case at.File == "":
+		return at.Function
+	}
+	return at.Function + "  " + fileLine(at)
+}
+
+func fileLine(at signal.Location) string {
+	if at.File == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", path.Base(at.File), at.Line)
+}
+
+// outcome is the first words of a report: the verdict, or how much was found.
+func (r Report) outcome() string {
+	if r.Verdict != nil {
+		return strings.ToUpper(string(r.Verdict.Outcome))
+	}
+	if len(r.Result.Findings) == 0 {
+		return "NOTHING FOUND"
+	}
+	return strings.ToUpper(plural(len(r.Result.Findings), "finding"))
+}
+
+// subject is what the report is about.
+func (r Report) subject() string {
+	name := r.Scenario.Name
+	if name == "" {
+		name = r.Bundle
+	}
+	if r.Scenario.Variant != "" {
+		name += " (" + r.Scenario.Variant + ")"
+	}
+	return name
+}
+
+// emptiness says what it means that there is no finding.
+func (r Report) emptiness() string {
+	silent, unknown := len(r.Result.Silent), len(r.Result.Unknown)
+	switch {
+	case silent == 0 && unknown == 0:
+		return "No rule was applied."
+	case unknown == 0:
+		return fmt.Sprintf("No bottleneck found: %s had the evidence they need and stayed silent.", plural(silent, "rule"))
+	case silent == 0:
+		return fmt.Sprintf("No rule could be decided: %s lacked evidence.", plural(unknown, "rule"))
+	}
+	return fmt.Sprintf("No bottleneck found by the %s that had the evidence they need; %s could not be decided.", plural(silent, "rule"), count(int64(unknown)))
+}
+
+// loadFacts says what the client saw.
+func (r Report) loadFacts() []fact {
+	l := r.Load
+	if l == nil {
+		return []fact{{"load", "the client's side was not recorded"}}
+	}
+	asked := count(int64(l.Asked.InFlight)) + " in flight"
+	if l.Asked.RateHz > 0 {
+		asked = show(l.Asked.RateHz, signal.Hertz) + ", " + asked
+	}
+	facts := []fact{
+		{"asked", asked},
+		{"in flight", fmt.Sprintf("%s to %s over the window, %s on average, %s when capture began",
+			count(int64(l.Reached.InFlightMin)), count(int64(l.Reached.InFlightMax)),
+			show(l.Reached.InFlightMean, signal.NoUnit), count(int64(l.Reached.InFlightAtCapture)))},
+		{"sockets", fmt.Sprintf("%s to %s open over the window, %s when capture began",
+			count(int64(l.Reached.OpenSocketsMin)), count(int64(l.Reached.OpenSocketsMax)), count(int64(l.Reached.SocketsAtCapture)))},
+		{"requests", fmt.Sprintf("%s ended, %s per second; %s ok, %s not",
+			count(l.Requests.Ended), show(l.Reached.RateHz, signal.NoUnit), count(l.Requests.OK), count(l.Requests.Ended-l.Requests.OK))},
+		{"latency", fmt.Sprintf("p50 %s, p90 %s, p99 %s, longest %s",
+			show(l.LatencySeconds.P50, signal.Second), show(l.LatencySeconds.P90, signal.Second),
+			show(l.LatencySeconds.P99, signal.Second), show(l.LatencySeconds.Max, signal.Second))},
+	}
+	if l.Checks.Checked > 0 {
+		facts = append(facts, fact{"responses", fmt.Sprintf("%s checked: %s without their own token, %s with another request's",
+			count(l.Checks.Checked), count(l.Checks.Missing), count(l.Checks.Foreign))})
+	}
+	generator := show(l.Generator.CPUSeconds, signal.Second) + " of CPU"
+	if l.Generator.SendLagP99 > 0 {
+		generator += ", p99 of send lag " + show(l.Generator.SendLagP99, signal.Second)
+	}
+	if l.Generator.ResultsDropped > 0 {
+		generator += ", " + count(l.Generator.ResultsDropped) + " results lost"
+	}
+	if !l.Generator.ReachedInFlight {
+		generator += "; the asked concurrency was not reached"
+		if l.Generator.Reason != "" {
+			generator += ": " + l.Generator.Reason
+		}
+	}
+	return append(facts, fact{"generator", generator})
+}
+
+// runFacts says what was recorded, and where.
+func (r Report) runFacts() []fact {
+	var facts []fact
+	if r.Bundle != "" {
+		facts = append(facts, fact{"bundle", r.Bundle})
+	}
+	facts = append(facts, fact{"window", show(float64(r.Window.EndNS-r.Window.StartNS), signal.Nanosecond)})
+
+	target := r.Target.GoVersion
+	if target == "" {
+		target = "the build did not say that it is a Go program"
+	}
+	if r.Target.MainModule != "" {
+		target = r.Target.MainModule + ", " + target
+	}
+	if r.Target.GOMAXPROCS > 0 {
+		target += fmt.Sprintf(", GOMAXPROCS %d", r.Target.GOMAXPROCS)
+	}
+	if r.Target.CPUsAllowed > 0 {
+		target += ", may use " + plural(r.Target.CPUsAllowed, "CPU")
+	}
+	facts = append(facts, fact{"target", target})
+
+	var host []string
+	if r.Host.OS != "" {
+		host = append(host, r.Host.OS+"/"+r.Host.Arch)
+	}
+	if r.Host.Kernel != "" {
+		host = append(host, "kernel "+r.Host.Kernel)
+	}
+	if r.Host.CPUs > 0 {
+		host = append(host, plural(r.Host.CPUs, "CPU"))
+	}
+	if r.Host.MemoryBytes > 0 {
+		host = append(host, show(float64(r.Host.MemoryBytes), signal.Byte))
+	}
+	if len(host) > 0 {
+		facts = append(facts, fact{"host", strings.Join(host, ", ")})
+	}
+	return facts
+}
+
+// capture says in a few words what a dimension recorded.
+func capture(d bundle.Dimension) string {
+	if !d.Captured {
+		if d.Reason == "" {
+			return "not captured"
+		}
+		return "not captured: " + d.Reason
+	}
+	var got []string
+	for _, p := range d.Probes {
+		if p.Captured {
+			got = append(got, p.Name)
+		}
+	}
+	if len(got) == 0 {
+		return "captured"
+	}
+	return strings.Join(got, ", ")
+}
+
+// gaps lists what a captured dimension lacks or lost, a line each.
+func gaps(d bundle.Dimension) []string {
+	if !d.Captured {
+		return nil
+	}
+	var lines []string
+	for _, p := range d.Probes {
+		if !p.Captured {
+			reason := p.Reason
+			if reason == "" {
+				reason = "no reason was recorded"
+			}
+			lines = append(lines, p.Name+" not captured: "+reason)
+		} else if p.Reason != "" {
+			lines = append(lines, p.Name+": "+p.Reason)
+		}
+		for _, kind := range sortedKeys(p.Lost) {
+			if p.Lost[kind] > 0 {
+				lines = append(lines, fmt.Sprintf("%s: %s %s", p.Name, count(p.Lost[kind]), strings.ReplaceAll(kind, "_", " ")))
+			}
+		}
+	}
+	return lines
+}
+
+// opener is the command that opens an artifact, run in the bundle's directory;
+// empty for files that any editor reads.
+func opener(artifact string) string {
+	switch {
+	case strings.HasSuffix(artifact, ".pb.gz"):
+		return "go tool pprof -http=localhost:0 " + artifact
+	case artifact == bundle.TraceOut:
+		return "go tool trace " + artifact
+	case artifact == bundle.LoadResults:
+		return "vegeta report " + artifact
+	}
+	return ""
+}
