@@ -65,8 +65,8 @@ const maxLine = 64 << 10
 
 // ListenPeer starts a peer on a loopback TCP port and returns its address. The
 // peer answers each line with the line "ok", after delay, in order on each
-// connection: a dependency whose round trip is real network I/O. It ends with
-// ctx.
+// connection: a dependency whose round trip is real network I/O. It hangs up
+// and closes the port when ctx ends.
 func ListenPeer(ctx context.Context, delay time.Duration) (addr string, err error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -98,6 +98,8 @@ func answer(ctx context.Context, conn net.Conn, delay time.Duration) {
 	lines := bufio.NewScanner(conn)
 	lines.Buffer(make([]byte, 0, 4<<10), maxLine)
 	for lines.Scan() {
+		// Not a timer in a select, which would stand in the block profile of
+		// the target: the peer is a part of it only for the lab's convenience.
 		time.Sleep(delay)
 		if _, err := conn.Write([]byte("ok\n")); err != nil {
 			return
