@@ -311,7 +311,7 @@ func TestProfilesOpenInPprof(t *testing.T) {
 	rec := record(t, startKnown(t))
 	for _, path := range []string{bundle.EBPFSyscallsProfile, bundle.EBPFOnCPUProfile, bundle.EBPFOffCPUProfile, bundle.EBPFRunQueueProfile} {
 		cmd := exec.Command("go", "tool", "pprof", "-top", filepath.Join(rec.dir, path))
-		cmd.Env = append(os.Environ(), "PPROF_TMPDIR="+t.TempDir(), "HOME="+t.TempDir())
+		cmd.Env = append(os.Environ(), "PPROF_TMPDIR="+t.TempDir())
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s: %s", path, out)
 		assert.Contains(t, string(out), "flat%", path)

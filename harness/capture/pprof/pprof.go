@@ -244,7 +244,7 @@ func (r *Recorder) Write(ctx context.Context, w *bundle.Writer) (bundle.Dimensio
 		p := &d.Probes[len(d.Probes)-1]
 		samples, err := 0, f.err
 		if err == nil {
-			samples, err = check(f.data)
+			samples, err = check(f.data, maxUnpacked)
 		}
 		if err != nil {
 			p.Reason = joinReasons(p.Reason, fmt.Sprintf("%s: %v", f.path, err))
@@ -307,18 +307,18 @@ func whyEmpty(artifact string) string {
 }
 
 // check refuses what is no profile in the packed form that go tool pprof
-// writes, and counts the samples of what is. Its memory is bounded.
-func check(data []byte) (samples int, err error) {
+// writes, and counts the samples of what is. It unpacks atMost bytes.
+func check(data []byte, atMost int64) (samples int, err error) {
 	packed, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
 		return 0, fmt.Errorf("what the target sent is no packed profile (%d bytes): %w", len(data), err)
 	}
-	raw, err := io.ReadAll(io.LimitReader(packed, maxUnpacked+1))
+	raw, err := io.ReadAll(io.LimitReader(packed, atMost+1))
 	if err != nil {
 		return 0, fmt.Errorf("what the target sent cannot be unpacked (%d bytes): %w", len(data), err)
 	}
-	if len(raw) > maxUnpacked {
-		return 0, fmt.Errorf("the profile unpacks to more than %d MiB and was not kept", maxUnpacked>>20)
+	if int64(len(raw)) > atMost {
+		return 0, fmt.Errorf("the profile unpacks to more than %d MiB and was not kept", atMost>>20)
 	}
 	p, err := profile.ParseUncompressed(raw)
 	if err != nil {
