@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -163,9 +162,6 @@ func ReadResolved(data []byte) (Resolved, error) {
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&r); err != nil {
 		return Resolved{}, fmt.Errorf("read resolved scenario: %w", err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return Resolved{}, fmt.Errorf("read resolved scenario: there is more after the document's end")
 	}
 	if err := r.check(); err != nil {
 		return Resolved{}, fmt.Errorf("read resolved scenario: %w", err)

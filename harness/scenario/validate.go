@@ -242,7 +242,11 @@ func (c *checker) debugURL(field, text string, t Target) {
 	if text == "" || text == none {
 		return
 	}
+	before := len(c.problems)
 	c.placeholders(field, text, false, "address", "debug")
+	if len(c.problems) > before {
+		return // what else is wrong with the URL follows from that
+	}
 	_, chosen := t.chosen()
 	if strings.Contains(text, "{debug}") && t.Package == "" && !chosen {
 		c.add(field, "uses {debug}, and the target has no debug port: put {debug} or {debug_port} into the command, or write the address")

@@ -1,0 +1,2 @@
+// Package library is not a target.
+package library
