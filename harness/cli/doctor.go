@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"chokepoint/harness/capture/ebpf"
+)
+
+// wantedFiles is what 10,000 connections take of one process, and some to spare
+// for the rest.
+const wantedFiles = 10_000 + 512
+
+// capability is one thing that this machine can or cannot do.
+type capability struct {
+	Name string `json:"name"`
+	// Gives says what it is good for.
+	Gives   string `json:"gives"`
+	OK      bool   `json:"ok"`
+	Missing string `json:"missing,omitempty"`
+	Mend    string `json:"mend,omitempty"`
+}
+
+func (a *app) doctorCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what this machine can capture, what it lacks, and what would give it",
+		Long: `Doctor tries what a run needs: it loads and attaches the eBPF programs of every
+probe, and looks at limits and tools. It exits with 0 if everything is there and
+with 3 if something is not; what is there works all the same.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var all []capability
+			for _, c := range ebpf.Check(cmd.Context()) {
+				all = append(all, capability{"ebpf " + c.Probe, "the kernel's view: the " + c.Probe + " probe", c.OK, c.Missing, c.Mend})
+			}
+			all = append(all, goTool(), openFiles(), ports())
+			if asJSON {
+				doc, err := json.MarshalIndent(map[string]any{"schema_version": 1, "capabilities": all}, "", "  ")
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(a.out, "%s\n", doc)
+			} else {
+				a.printCapabilities(all)
+			}
+			for _, c := range all {
+				if !c.OK {
+					return exitError{ExitCouldNotTell}
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	return cmd
+}
+
+func (a *app) printCapabilities(all []capability) {
+	for _, c := range all {
+		mark := "yes"
+		if !c.OK {
+			mark = "NO "
+		}
+		fmt.Fprintf(a.out, "%s  %-15s %s\n", mark, c.Name, c.Gives)
+		if c.Missing != "" {
+			fmt.Fprintf(a.out, "     missing: %s\n", c.Missing)
+		}
+		if c.Mend != "" {
+			fmt.Fprintf(a.out, "     mend:    %s\n", c.Mend)
+		}
+	}
+	fmt.Fprintln(a.out, "\npprof, the execution trace and runtime/metrics depend on the target: it must serve net/http/pprof.")
+}
+
+func goTool() capability {
+	c := capability{Name: "go", Gives: "building package targets"}
+	out, err := exec.Command("go", "version").Output()
+	if err != nil {
+		c.Missing = "no go command: " + err.Error()
+		c.Mend = "install Go 1.26 and put it on PATH; targets given as a command, pid or url need none"
+		return c
+	}
+	c.OK = true
+	c.Gives += " (" + strings.TrimSpace(strings.TrimPrefix(string(out), "go version ")) + ")"
+	return c
+}
+
+func openFiles() capability {
+	c := capability{Name: "open files", Gives: fmt.Sprintf("%d requests in flight", 10_000)}
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+		c.Missing = "the limit cannot be read: " + err.Error()
+		return c
+	}
+	if r.Max < wantedFiles {
+		c.Missing = fmt.Sprintf("the hard limit is %d open files, %d are needed in the load generator and in the target each", r.Max, wantedFiles)
+		c.Mend = fmt.Sprintf("ulimit -Hn %d (as root), or LimitNOFILE= of the service that starts this", wantedFiles)
+		return c
+	}
+	c.OK = true
+	return c
+}
+
+func ports() capability {
+	c := capability{Name: "ports", Gives: "10000 connections to one address on loopback"}
+	const file = "/proc/sys/net/ipv4/ip_local_port_range"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		c.Missing = err.Error()
+		return c
+	}
+	var low, high int
+	if _, err := fmt.Sscan(string(text), &low, &high); err != nil {
+		c.Missing = fmt.Sprintf("%s: %v", file, err)
+		return c
+	}
+	if high-low < 12_000 {
+		c.Missing = fmt.Sprintf("%d ephemeral ports, 12000 are needed", high-low+1)
+		c.Mend = "sysctl -w net.ipv4.ip_local_port_range='32768 60999'"
+		return c
+	}
+	c.OK = true
+	return c
+}

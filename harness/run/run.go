@@ -1,0 +1,378 @@
+// Package run makes one recording: it builds and starts the target, brings the
+// load to the asked concurrency, captures all dimensions over the same window,
+// stops everything, and leaves a bundle. It draws no conclusions.
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"chokepoint/harness/binary"
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/capture"
+	"chokepoint/harness/capture/ebpf"
+	"chokepoint/harness/capture/pprof"
+	"chokepoint/harness/capture/proc"
+	"chokepoint/harness/capture/trace"
+	"chokepoint/harness/clock"
+	"chokepoint/harness/load"
+	"chokepoint/harness/scenario"
+	"chokepoint/harness/target"
+)
+
+// Bounds on waits that nothing else bounds.
+const (
+	// reachTime is how long past its ramp a load may take to stand. A target
+	// with a long queue takes its first connections slowly.
+	reachTime = 45 * time.Second
+	// cleanTime bounds each step of taking down what a run had up.
+	cleanTime = 15 * time.Second
+)
+
+// ErrTargetDied means that the target ended before the recording did.
+var ErrTargetDied = errors.New("the target died under load")
+
+// Config is what to run.
+type Config struct {
+	Scenario scenario.Resolved
+	// Dir is the directory of the scenario's module, where a package target is built.
+	Dir string
+	// Out is the directory that the bundle is made in, by a name of its own.
+	Out string
+	// Version of chokepoint, for the manifest.
+	Version string
+	// Observe is called from another goroutine a few times a second with how
+	// things stand, and at each new phase. It may be nil.
+	Observe func(Status)
+}
+
+// Phase is how far a run has come.
+type Phase string
+
+// The phases of a run, in order.
+const (
+	Building  Phase = "building"
+	Starting  Phase = "starting"
+	Preparing Phase = "preparing"
+	Ramping   Phase = "ramping"
+	Capturing Phase = "capturing"
+	Stopping  Phase = "stopping"
+	Writing   Phase = "writing"
+)
+
+// Status is how a run stands.
+type Status struct {
+	Scenario string
+	Variant  scenario.Variant
+	Phase    Phase
+	// Since is when the phase began; For is how long it is meant to take, 0
+	// where nobody knows.
+	Since time.Time
+	For   time.Duration
+	Asked int // requests in flight
+	Load  load.Status
+	// Dimensions tell what each has recorded so far.
+	Dimensions []capture.Status
+}
+
+// Run makes one recording and returns the path of its bundle. A bundle is left
+// as soon as the target has started, also when an error is returned: it then
+// says that it is incomplete, and why.
+func Run(ctx context.Context, c Config) (path string, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r := &run{Config: c, plan: c.Scenario.Scenario}
+	r.progress = startProgress(c, r.snapshot)
+	defer r.progress.stop()
+
+	t := r.targetConfig()
+	r.progress.enter(Building, 0)
+	executable := ""
+	if t.Package != "" {
+		if executable, err = target.Build(ctx, t); err != nil {
+			return "", err
+		}
+	}
+	r.progress.enter(Starting, 0)
+	p, err := target.Start(ctx, t, executable)
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		stop, done := cleaning()
+		defer done()
+		err = errors.Join(err, p.Stop(stop))
+	}()
+	go func() {
+		select {
+		case <-p.Done():
+			cancel(fmt.Errorf("%w: %w", ErrTargetDied, p.Err()))
+		case <-ctx.Done():
+		}
+	}()
+
+	w, err := r.createBundle()
+	if err != nil {
+		return "", err
+	}
+	if err := r.record(ctx, p, w); err != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = errors.Join(cause, err)
+		}
+		return w.Dir(), errors.Join(err, w.Abandon(err.Error()))
+	}
+	return w.Dir(), nil
+}
+
+type run struct {
+	Config
+	plan     scenario.Scenario
+	progress *progress
+
+	generator *load.Generator
+	recording *capture.Recording
+}
+
+// record fills the bundle.
+func (r *run) record(ctx context.Context, p *target.Process, w *bundle.Writer) (err error) {
+	if err := w.WriteJSON(bundle.ScenarioFile, r.Scenario); err != nil {
+		return err
+	}
+	r.progress.enter(Preparing, 0)
+	procs := proc.New(proc.Config{Window: time.Duration(r.plan.Capture.Window)})
+	recorders, off := r.recorders(procs)
+	recording, err := capture.Prepare(ctx, recorders, capture.Subject{
+		PID: p.PID, Executable: p.Executable, DebugURL: p.DebugURL, MetricsURL: p.MetricsURL,
+	}, capture.Hooks{})
+	if err != nil {
+		return fmt.Errorf("prepare the recording: %w", err)
+	}
+	defer func() { err = errors.Join(err, recording.Close()) }()
+
+	generator, err := load.New(r.loadConfig(p))
+	if err != nil {
+		return fmt.Errorf("prepare the load: %w", err)
+	}
+	ramp := time.Duration(r.plan.Load.Ramp)
+	r.progress.enter(Ramping, ramp)
+	if err := generator.Start(ctx); err != nil {
+		return fmt.Errorf("start the load: %w", err)
+	}
+	r.progress.watch(func() { r.generator, r.recording = generator, recording })
+	window, err := r.hold(ctx, generator, recording)
+
+	r.progress.enter(Stopping, 0)
+	clean, done := cleaning()
+	defer done()
+	err = errors.Join(err, generator.Stop(clean))
+	if err != nil {
+		return err
+	}
+
+	r.progress.enter(Writing, 0)
+	loadDim, err := generator.Write(w)
+	if err != nil {
+		return err
+	}
+	dims, err := recording.Write(ctx, w)
+	if err != nil {
+		return err
+	}
+	build, err := r.writeCallSites(p, w)
+	if err != nil {
+		return err
+	}
+	build.GOMAXPROCS = r.gomaxprocs(procs)
+	if p.PID > 0 {
+		if n, err := proc.CPUsAllowed(p.PID); err == nil {
+			build.CPUsAllowed = n
+		}
+	}
+	if err := w.Update(func(m *bundle.Manifest) {
+		m.Window = window
+		m.Target = build
+		m.Dimensions = append(append(dims, off...), loadDim)
+	}); err != nil {
+		return err
+	}
+	return w.Finish()
+}
+
+// hold waits until the load stands and captures. A load that does not reach
+// what was asked is no error: nothing is captured, and the bundle says why.
+func (r *run) hold(ctx context.Context, g *load.Generator, rec *capture.Recording) (bundle.Window, error) {
+	reach, cancel := context.WithTimeout(ctx, time.Duration(r.plan.Load.Ramp)+reachTime)
+	defer cancel()
+	if err := g.WaitReached(reach); err != nil {
+		if ctx.Err() != nil {
+			return bundle.Window{}, context.Cause(ctx)
+		}
+		return bundle.Window{}, nil // the generator keeps the reason
+	}
+	window := time.Duration(r.plan.Capture.Window)
+	r.progress.enter(Capturing, window)
+	g.BeginWindow(clock.MonoNS())
+	w, err := rec.Window(ctx, window)
+	if err != nil {
+		return w, err
+	}
+	// The load's window is the recording's: what ended between the barrier and
+	// here counts for neither.
+	g.EndWindow(w.EndNS)
+	if rest := time.Duration(r.plan.Load.Hold) - window; rest > 0 {
+		timer := time.NewTimer(rest)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return w, context.Cause(ctx)
+		}
+	}
+	return w, nil
+}
+
+// recorders are those the scenario asks for, and what the manifest says of the
+// dimensions it switched off.
+func (r *run) recorders(procs *proc.Recorder) (on []capture.Recorder, off []bundle.Dimension) {
+	plan := r.plan.Capture
+	window := time.Duration(plan.Window)
+	without := func(name string) {
+		off = append(off, bundle.Dimension{Name: name, Reason: "the scenario switches it off"})
+	}
+	if len(plan.EBPF) > 0 {
+		on = append(on, ebpf.New(ebpf.Config{Probes: plan.EBPF}))
+	} else {
+		without(bundle.DimEBPF)
+	}
+	if len(plan.Pprof) > 0 {
+		on = append(on, pprof.New(pprof.Config{Profiles: plan.Pprof, Window: window}))
+	} else {
+		without(bundle.DimPprof)
+	}
+	if plan.Trace != nil {
+		on = append(on, trace.New(trace.Config{For: time.Duration(plan.Trace.For), AtMost: plan.Trace.AtMost.Bytes(), Window: window}))
+	} else {
+		without(bundle.DimTrace)
+	}
+	return append(on, procs), off
+}
+
+func (r *run) targetConfig() target.Config {
+	t := r.plan.Target
+	return target.Config{
+		Package: t.Package, Command: t.Command, PID: t.PID, URL: t.URL, Dir: r.Dir,
+		Address: t.Address, Variant: string(r.Scenario.Variant), Knobs: t.Knobs, Args: t.Args, Env: t.Env,
+		GOMAXPROCS: t.GOMAXPROCS, Debug: t.Debug, Metrics: t.Metrics, Ready: "{address}" + t.Ready,
+		StartTimeout: time.Duration(t.StartTimeout),
+	}
+}
+
+func (r *run) loadConfig(p *target.Process) load.Config {
+	l := r.plan.Load
+	c := load.Config{
+		BaseURL: p.BaseURL, InFlight: l.InFlight, RateHz: l.Rate.Hz(),
+		Ramp: time.Duration(l.Ramp), Timeout: time.Duration(l.Timeout),
+	}
+	for _, q := range l.Requests {
+		c.Requests = append(c.Requests, load.Request{
+			Method: q.Method, Path: q.Path, Header: q.Header, Body: q.Body, Weight: q.Weight,
+			Check: load.Check{Token: q.Check.Token},
+		})
+	}
+	return c
+}
+
+func (r *run) gomaxprocs(p *proc.Recorder) int {
+	if n := r.plan.Target.GOMAXPROCS; n > 0 {
+		return n
+	}
+	return p.GOMAXPROCS()
+}
+
+// writeCallSites reads from the target's executable what signals need of it.
+// An executable that cannot be read costs those signals and no more.
+func (r *run) writeCallSites(p *target.Process, w *bundle.Writer) (bundle.Target, error) {
+	if p.Executable == "" {
+		return bundle.Target{}, nil
+	}
+	f, err := binary.Open(p.Executable)
+	if err != nil {
+		return bundle.Target{}, nil
+	}
+	defer f.Close()
+	b := f.Build()
+	t := bundle.Target{GoVersion: b.GoVersion, MainModule: b.MainModule, SHA256: b.SHA256, Stripped: b.Stripped, CGO: b.CGO}
+	sites, err := f.CallSites(binary.DiagnosticCallees())
+	if err != nil {
+		return t, nil
+	}
+	return t, w.WriteJSON(bundle.TargetCallSites, sites)
+}
+
+func (r *run) createBundle() (*bundle.Writer, error) {
+	name := strings.ReplaceAll(r.plan.Name, "/", "-")
+	if r.Scenario.Variant != "" {
+		name += "-" + string(r.Scenario.Variant)
+	}
+	mono, wall := clock.Both()
+	m := bundle.Manifest{
+		Tool:  bundle.Tool{Version: r.Version, Go: runtime.Version()},
+		Host:  host(),
+		Clock: bundle.Clock{MonoNS: mono, Wall: wall.UTC()},
+	}
+	stamp := wall.UTC().Format("20060102-150405")
+	for n := 1; ; n++ {
+		dir := filepath.Join(r.Out, fmt.Sprintf("%s-%s", name, stamp))
+		if n > 1 {
+			dir += fmt.Sprintf("-%d", n)
+		}
+		if _, err := os.Stat(dir); err == nil && n < 1000 {
+			continue
+		}
+		return bundle.Create(dir, m)
+	}
+}
+
+func host() bundle.Host {
+	h := bundle.Host{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU()}
+	var u syscall.Utsname
+	if err := syscall.Uname(&u); err == nil {
+		var b strings.Builder
+		for _, c := range u.Release {
+			if c == 0 {
+				break
+			}
+			b.WriteByte(byte(c))
+		}
+		h.Kernel = b.String()
+	}
+	var s syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&s); err == nil {
+		h.MemoryBytes = int64(s.Totalram) * int64(s.Unit)
+	}
+	return h
+}
+
+// cleaning is a context for taking things down, which an interruption of the
+// run must not cut short.
+func cleaning() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), cleanTime)
+}
+
+// snapshot is what the progress shows of the parts that are up.
+func (r *run) snapshot(s *Status) {
+	s.Asked = r.plan.Load.InFlight
+	if r.generator != nil {
+		s.Load = r.generator.Status()
+	}
+	if r.recording != nil {
+		s.Dimensions = r.recording.Status()
+	}
+}
