@@ -72,7 +72,11 @@ func newView(r Report) view {
 		Chart: newChart(r.Load, r.Window),
 	}
 	for _, d := range r.Dimensions {
-		v.Captured = append(v.Captured, capturedView{Name: d.Name, What: capture(d), Captured: d.Captured, Gaps: gaps(d)})
+		what := capture(d)
+		if !d.Captured {
+			what = d.Reason // the page marks it as not captured by itself
+		}
+		v.Captured = append(v.Captured, capturedView{Name: d.Name, What: what, Captured: d.Captured, Gaps: gaps(d)})
 		for _, p := range d.Probes {
 			for _, a := range p.Artifacts {
 				v.Artifacts = append(v.Artifacts, artifactView{d.Name, p.Name, a, opener(a)})

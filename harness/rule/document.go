@@ -2,6 +2,7 @@ package rule
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,7 +23,7 @@ type document struct {
 	Where        []string           `yaml:"where" jsonschema_description:"Place signals, best first. The first that has a value is where the finding points."`
 	Related      []relatedDocument  `yaml:"related,omitempty" jsonschema_description:"Other places that help to understand the finding."`
 	Dimensions   dimensionsDocument `yaml:"dimensions" jsonschema_description:"What each dimension says of the finding."`
-	Because      string             `yaml:"because" jsonschema_description:"One sentence with the figures that prove it. {signal}, {signal|format} and {where} are filled in."`
+	Because      sentences          `yaml:"because" jsonschema_description:"One sentence with the figures that prove it. {signal}, {signal|format} and {where} are filled in."`
 	Fix          string             `yaml:"fix" jsonschema_description:"What to change."`
 	ConfusedWith []string           `yaml:"confused_with,omitempty" jsonschema_description:"Causes that look alike."`
 	References   []string           `yaml:"references,omitempty" jsonschema_description:"Where to read more."`
@@ -41,10 +42,10 @@ type dimensionsDocument struct {
 }
 
 type clauseDocument struct {
-	Agrees    string `yaml:"agrees,omitempty" jsonschema_description:"CEL condition over signals of this dimension: it supports the finding."`
-	Disagrees string `yaml:"disagrees,omitempty" jsonschema_description:"CEL condition over signals of this dimension: it speaks against the finding."`
-	Says      string `yaml:"says,omitempty" jsonschema_description:"One sentence with what was measured. {signal}, {signal|format} and {where} are filled in."`
-	Blind     string `yaml:"blind,omitempty" jsonschema_description:"Why the dimension cannot see this; shown when it is silent."`
+	Agrees    string    `yaml:"agrees,omitempty" jsonschema_description:"CEL condition over signals of this dimension: it supports the finding."`
+	Disagrees string    `yaml:"disagrees,omitempty" jsonschema_description:"CEL condition over signals of this dimension: it speaks against the finding."`
+	Says      sentences `yaml:"says,omitempty" jsonschema_description:"One sentence with what was measured. {signal}, {signal|format} and {where} are filled in."`
+	Blind     sentences `yaml:"blind,omitempty" jsonschema_description:"Why the dimension cannot see this; shown when it is silent."`
 }
 
 type caseDocument struct {
@@ -53,6 +54,36 @@ type caseDocument struct {
 	Expect     string               `yaml:"expect" jsonschema:"enum=fire,enum=silent,enum=unknown" jsonschema_description:"What the rule must do."`
 	Confidence string               `yaml:"confidence,omitempty" jsonschema:"enum=high,enum=medium,enum=low" jsonschema_description:"The confidence a firing must have."`
 	Where      string               `yaml:"where,omitempty" jsonschema_description:"Where a firing must point: a function, or a function and file:line."`
+}
+
+// sentences is one sentence, or several of which the first whose signals all
+// have values is shown.
+type sentences []string
+
+// UnmarshalYAML reads a sentence or a list of them.
+func (s *sentences) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind == yaml.SequenceNode {
+		var list []string
+		err := strictyaml.Node(node, &list)
+		*s = list
+		return err
+	}
+	*s = make(sentences, 1)
+	return strictyaml.Node(node, &(*s)[0])
+}
+
+// JSONSchema describes what UnmarshalYAML reads.
+func (sentences) JSONSchema() *jsonschema.Schema {
+	text := &jsonschema.Schema{Type: "string"}
+	return &jsonschema.Schema{
+		Description: "A sentence, or a list of them of which the first whose signals all have values is shown.",
+		OneOf:       []*jsonschema.Schema{text, {Type: "array", Items: text}},
+	}
+}
+
+// empty reports whether there is nothing to show.
+func (s sentences) empty() bool {
+	return !slices.ContainsFunc(s, func(text string) bool { return strings.TrimSpace(text) != "" })
 }
 
 // caseValue is the value of one signal in a case: a number, or a place written

@@ -136,14 +136,8 @@ func (c clause) stance(ev *evidence, where signal.Location, captured func(string
 			d.Figures = append(d.Figures, Figure{Signal: name, Value: value, Unit: ev.unit(name)})
 		}
 	}
-	says := func(t *template) string {
-		if t == nil {
-			return ""
-		}
-		return t.render(ev, where)
-	}
 	silent := func() string {
-		return cmp.Or(says(c.blind), says(c.says), fmt.Sprintf("the rule asks nothing of %s", c.dimension))
+		return cmp.Or(c.blind.render(ev, where), c.says.render(ev, where), fmt.Sprintf("the rule asks nothing of %s", c.dimension))
 	}
 	if len(needs) == 0 {
 		d.Stance, d.Says = Silent, silent()
@@ -164,7 +158,7 @@ func (c clause) stance(ev *evidence, where signal.Location, captured func(string
 		}
 		switch holds, missing := side.condition.condition(ev); holds {
 		case yes:
-			d.Stance, d.Says = side.stance, says(c.says)
+			d.Stance, d.Says = side.stance, c.says.render(ev, where)
 			return d
 		case unknown:
 			d.Stance, d.Says = NotCaptured, strings.Join(ev.reasons(missing), "; ")

@@ -28,7 +28,7 @@ type Rule struct {
 	lang    *language
 	when    *expression
 	impact  *expression
-	because *template
+	because templates
 	where   []string // place signals, best first
 	related []relatedPlace
 	clauses []clause // ebpf, pprof, trace, in this order
@@ -45,8 +45,8 @@ type clause struct {
 	dimension string
 	agrees    *expression
 	disagrees *expression
-	says      *template
-	blind     *template
+	says      templates
+	blind     templates
 }
 
 // Parse reads and checks one rule. file is used in errors; each names file,
@@ -115,8 +115,11 @@ func (p *parser) rule(doc document) *Rule {
 		ID: doc.Rule, Cause: doc.Cause, Title: doc.Title, Fix: strings.TrimSpace(doc.Fix),
 		Confused: doc.ConfusedWith, References: doc.References, lang: p.lang,
 	}
+	if doc.Because.empty() {
+		p.problem("because", "is required: because is missing or empty")
+	}
 	for _, required := range []struct{ field, value string }{
-		{"rule", doc.Rule}, {"cause", doc.Cause}, {"title", doc.Title}, {"fix", doc.Fix}, {"because", doc.Because},
+		{"rule", doc.Rule}, {"cause", doc.Cause}, {"title", doc.Title}, {"fix", doc.Fix},
 	} {
 		if strings.TrimSpace(required.value) == "" {
 			p.problem(required.field, "is required: %s is missing or empty", required.field)
@@ -138,7 +141,7 @@ func (p *parser) rule(doc document) *Rule {
 
 	r.when = p.condition("when", doc.When)
 	r.impact = p.expression("impact", doc.Impact, cel.DoubleType, cel.IntType)
-	r.because = p.template("because", doc.Because)
+	r.because = p.templates("because", doc.Because)
 
 	if len(doc.Where) == 0 {
 		p.problem("where", "is required: name at least one place signal, best first")
@@ -193,10 +196,18 @@ func (p *parser) place(field, name string) {
 	}
 }
 
-func (p *parser) template(field, text string) *template {
-	t, f := p.lang.template(strings.TrimSpace(text))
-	p.fault(field, f)
-	return t
+func (p *parser) templates(field string, texts sentences) templates {
+	var all templates
+	for i, text := range texts {
+		at := field
+		if len(texts) > 1 {
+			at = fmt.Sprintf("%s[%d]", field, i)
+		}
+		t, f := p.lang.template(strings.TrimSpace(text))
+		p.fault(at, f)
+		all = append(all, t)
+	}
+	return all
 }
 
 func (p *parser) expression(field, text string, want ...*cel.Type) *expression {
@@ -218,9 +229,9 @@ func (p *parser) clause(dimension string, doc clauseDocument) clause {
 	c := clause{dimension: dimension}
 	field := "dimensions." + dimension
 	switch {
-	case doc.Agrees == "" && doc.Disagrees == "" && doc.Blind == "":
+	case doc.Agrees == "" && doc.Disagrees == "" && doc.Blind.empty():
 		p.problem(field, "needs agrees or disagrees, or blind to say why this dimension cannot see it")
-	case doc.Says == "" && (doc.Agrees != "" || doc.Disagrees != ""):
+	case doc.Says.empty() && (doc.Agrees != "" || doc.Disagrees != ""):
 		p.problem(field, "needs says: a sentence with what was measured")
 	}
 	if doc.Agrees != "" {
@@ -231,12 +242,8 @@ func (p *parser) clause(dimension string, doc clauseDocument) clause {
 		c.disagrees = p.condition(field+".disagrees", doc.Disagrees)
 		p.own(field+".disagrees", dimension, c.disagrees)
 	}
-	if doc.Says != "" {
-		c.says = p.template(field+".says", doc.Says)
-	}
-	if doc.Blind != "" {
-		c.blind = p.template(field+".blind", doc.Blind)
-	}
+	c.says = p.templates(field+".says", doc.Says)
+	c.blind = p.templates(field+".blind", doc.Blind)
 	return c
 }
 
@@ -270,19 +277,14 @@ func (r *Rule) Signals() []string {
 			names = append(names, x.signals...)
 		}
 	}
-	addTemplate := func(t *template) {
-		if t == nil {
-			return
-		}
-		for _, part := range t.parts {
-			if part.name != "" && part.name != whereName {
-				names = append(names, part.name)
-			}
+	addTemplates := func(all templates) {
+		for _, t := range all {
+			names = append(names, t.signals()...)
 		}
 	}
 	add(r.when)
 	add(r.impact)
-	addTemplate(r.because)
+	addTemplates(r.because)
 	names = append(names, r.where...)
 	for _, rel := range r.related {
 		names = append(names, rel.where)
@@ -290,8 +292,8 @@ func (r *Rule) Signals() []string {
 	for _, c := range r.clauses {
 		add(c.agrees)
 		add(c.disagrees)
-		addTemplate(c.says)
-		addTemplate(c.blind)
+		addTemplates(c.says)
+		addTemplates(c.blind)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

@@ -133,3 +133,32 @@ func (t *template) render(ev *evidence, where signal.Location) string {
 	}
 	return b.String()
 }
+
+// signals lists those the sentence shows, in its order.
+func (t *template) signals() []string {
+	var names []string
+	for _, p := range t.parts {
+		if p.name != "" && p.name != whereName {
+			names = append(names, p.name)
+		}
+	}
+	return names
+}
+
+// templates are sentences that say the same from different evidence.
+type templates []*template
+
+// render shows the first sentence whose signals all have values, so that a
+// rule which fires on part of its evidence need not show what it lacks; if
+// there is none, the first.
+func (all templates) render(ev *evidence, where signal.Location) string {
+	if len(all) == 0 {
+		return ""
+	}
+	for _, t := range all {
+		if len(ev.without(t.signals())) == 0 {
+			return t.render(ev, where)
+		}
+	}
+	return all[0].render(ev, where)
+}

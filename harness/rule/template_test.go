@@ -79,6 +79,26 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
+func TestFirstSentenceWithAllItsEvidenceIsShown(t *testing.T) {
+	lang, err := newLanguage(catalogue())
+	require.NoError(t, err)
+	all := templates{}
+	for _, text := range []string{"trace: {trace.lock_wait_share}", "profile: {pprof.mutex_delay_top_share} at {pprof.mutex_top_site}", "profile: {pprof.mutex_delay_top_share}"} {
+		tmpl, f := lang.template(text)
+		require.Nil(t, f)
+		all = append(all, tmpl)
+	}
+	for want, values := range map[string]map[string]any{
+		"trace: 50%":                      {"trace.lock_wait_share": 0.5, "pprof.mutex_delay_top_share": 0.25},
+		"profile: 25%":                    {"pprof.mutex_delay_top_share": 0.25},
+		"profile: 25% at main.f (f.go:1)": {"pprof.mutex_delay_top_share": 0.25, "pprof.mutex_top_site": signal.Location{Function: "main.f", File: "f.go", Line: 1}},
+		"trace: not captured":             {},
+	} {
+		assert.Equal(t, want, all.render(lang.newEvidence(measured(values)), signal.Location{}))
+	}
+	assert.Empty(t, templates(nil).render(lang.newEvidence(measured(nil)), signal.Location{}))
+}
+
 func TestTemplateFaults(t *testing.T) {
 	lang, err := newLanguage(catalogue())
 	require.NoError(t, err)
