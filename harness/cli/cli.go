@@ -92,7 +92,7 @@ Exit codes: 0 pass, 1 a verdict failed, 2 bad input or usage, 3 could not tell,
 		Version:       version(),
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(a.runCommand(), a.analyzeCommand(), a.listCommand(), a.validateCommand(), a.schemaCommand(), a.doctorCommand())
+	root.AddCommand(a.runCommand(), a.analyzeCommand(), a.listCommand(), a.validateCommand(), a.signalsCommand(), a.schemaCommand(), a.doctorCommand())
 	return root
 }
 

@@ -60,7 +60,7 @@ type Signal struct {
 
 // Set is what was measured in one bundle, and what could not be.
 type Set struct {
-	Signals map[string]Signal
+	Signals map[string]Signal `json:"signals"`
 	// Missing says for each signal that has no value why not.
-	Missing map[string]string
+	Missing map[string]string `json:"missing"`
 }

@@ -140,7 +140,7 @@ type Sample struct {
 type Running struct {
 	Goroutine int64
 	NS        int64
-	SyscallNS int64
+	SyscallNS int64       // of the program's own calls
 	Site      stack.Frame // of its CPU samples, the most frequent
 }
 
@@ -387,6 +387,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		}
 	}
 	s.charge(id, g, now)
+	if from == to {
+		return // a generation of the trace begins by telling all states again
+	}
 
 	switch {
 	case to == trace.GoWaiting:
@@ -452,8 +455,8 @@ func (s *scan) charge(id trace.GoID, g *goroutine, now int64) {
 	case running:
 		g.runningNS += ns
 	case inSyscall:
-		g.syscallNS += ns
 		if g.at != nil && g.at.ours && !g.diag {
+			g.syscallNS += ns
 			if c := s.syscalls[g.at.own]; c != nil {
 				c.NS += ns
 			}
