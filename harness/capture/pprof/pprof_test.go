@@ -216,6 +216,7 @@ func TestProfileThatGoesWrong(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			mux := handlers()
 			mux.HandleFunc("/debug/pprof/heap", tt.heap)
 			s := httptest.NewServer(mux)
