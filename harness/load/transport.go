@@ -7,8 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -130,7 +132,8 @@ type meter struct {
 	timeout time.Duration
 	// slots holds one element for each request that may be in flight. Nil in an
 	// open loop, where vegeta's workers are the bound.
-	slots chan struct{}
+	slots   chan struct{}
+	waiting atomic.Int64 // requests that wait for a slot
 	// pause is how long to hold a slot back after so many failures in a row.
 	pause func(streak int64) time.Duration
 }
@@ -170,6 +173,8 @@ func (m *meter) acquire() error {
 	if m.slots == nil {
 		return nil
 	}
+	m.waiting.Add(1)
+	defer m.waiting.Add(-1)
 	select {
 	case m.slots <- struct{}{}:
 		return nil
@@ -192,7 +197,14 @@ func (m *meter) release(streak int64) {
 		case <-m.ctx.Done():
 		}
 	}
+	handOver := m.waiting.Load() > 0
 	<-m.slots
+	if handOver {
+		// Whoever waited for the slot is now next on this thread. Let it go first:
+		// what the caller does next would wake another goroutine and push it back
+		// behind all that a burst of responses has made runnable.
+		runtime.Gosched()
+	}
 }
 
 // fail ends an exchange without a complete response.
