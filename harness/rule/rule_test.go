@@ -167,7 +167,9 @@ func TestCasesThatFailSayWhy(t *testing.T) {
 }
 
 func TestSchemas(t *testing.T) {
-	for name, make := range map[string]func() ([]byte, error){"rule.schema.json": Schema, "finding.schema.json": FindingSchema} {
+	for name, make := range map[string]func() ([]byte, error){
+		"../../../docs/rule.schema.json": Schema, "../../../docs/finding.schema.json": FindingSchema,
+	} {
 		got, err := make()
 		require.NoError(t, err)
 		require.True(t, json.Valid(got))
