@@ -94,13 +94,35 @@ func Plain(name string) string {
 // (".func1", ".func1.2", ".gowrap1", ".deferwrap1", "-fm", "-range1", ".abi0").
 // "main.(*store).get.func1.gowrap2" is "main.(*store).get".
 func Base(name string) string {
-	name = Plain(name)
+	pkg, rest := split(name)
+	if pkg == "" {
+		return name
+	}
+	rest = Plain(rest)
+	// Names come out of recordings of others: each round costs no more than
+	// the component that it takes off, however long the name.
 	for {
-		cut := cutGenerated(name)
-		if cut == name {
-			return name
+		dot := strings.LastIndexByte(rest, '.')
+		last := cutWrapping(rest[dot+1:])
+		rest = rest[:dot+1+len(last)]
+		// Directly behind the package or a receiver in parentheses stands the
+		// function itself, whatever it is called.
+		if dot <= 0 || rest[dot-1] == ')' {
+			return pkg + rest
 		}
-		name = cut
+		switch {
+		case last == "abi0" || last == "abiinternal" || closure(last):
+			rest = rest[:dot]
+		case digits(last):
+			// A closure in a closure has only a number; so has an init function.
+			outer := enclosingClosure(rest[:dot])
+			if outer <= 0 {
+				return pkg + rest
+			}
+			rest = rest[:outer]
+		default:
+			return pkg + rest
+		}
 	}
 }
 
@@ -191,33 +213,20 @@ func major(s string) bool {
 	return len(s) > 1 && s[0] == 'v' && digits(s[1:])
 }
 
-// cutGenerated takes one generated suffix off name, if that leaves a function.
-func cutGenerated(name string) string {
-	if s, ok := strings.CutSuffix(name, "-fm"); ok && s != "" {
-		return s
+// cutWrapping takes the marks of method values and range-over-func bodies off
+// the last component of a name.
+func cutWrapping(last string) string {
+	for {
+		if s, ok := strings.CutSuffix(last, "-fm"); ok && s != "" {
+			last = s
+			continue
+		}
+		i := strings.LastIndex(last, "-range")
+		if i <= 0 || !digits(last[i+len("-range"):]) {
+			return last
+		}
+		last = last[:i]
 	}
-	if i := strings.LastIndex(name, "-range"); i > 0 && digits(name[i+len("-range"):]) {
-		return name[:i]
-	}
-	pkg, rest := split(name)
-	if pkg == "" {
-		return name
-	}
-	i := strings.LastIndexByte(rest, '.')
-	// A component directly behind the package or a receiver in parentheses is
-	// the function itself, whatever it is called.
-	if i <= 0 || rest[i-1] == ')' {
-		return name
-	}
-	last := rest[i+1:]
-	switch {
-	case last == "abi0" || last == "abiinternal":
-	case closure(last):
-	case digits(last) && closureWithin(rest[:i]):
-	default:
-		return name
-	}
-	return pkg + rest[:i]
 }
 
 // closure reports whether s is a name the compiler gives to a function
@@ -231,22 +240,22 @@ func closure(s string) bool {
 	return false
 }
 
-// closureWithin reports whether rest ends in a closure, so that a number
-// behind it is a closure inside that one and not the n-th init function.
-func closureWithin(rest string) bool {
+// enclosingClosure is where the closure begins that rest ends in, numbered ones
+// inside it passed over; 0 or less when it ends in no closure.
+func enclosingClosure(rest string) int {
 	for {
-		i := strings.LastIndexByte(rest, '.')
-		if i < 0 {
-			return false
+		dot := strings.LastIndexByte(rest, '.')
+		if dot <= 0 || rest[dot-1] == ')' {
+			return 0
 		}
-		last := rest[i+1:]
-		if j := strings.LastIndex(last, "-range"); j > 0 && digits(last[j+len("-range"):]) {
-			last = last[:j]
+		last := cutWrapping(rest[dot+1:])
+		if closure(last) {
+			return dot
 		}
 		if !digits(last) {
-			return closure(last)
+			return 0
 		}
-		rest = rest[:i]
+		rest = rest[:dot]
 	}
 }
 
