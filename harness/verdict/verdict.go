@@ -142,14 +142,15 @@ func Judge(r scenario.Resolved, in Input) Verdict {
 	default:
 		j.expected(r)
 	}
-	j.noteUnknown(r)
+	j.noteUnknown()
 	j.conclude()
 	return j.v
 }
 
 type judge struct {
-	in Input
-	v  Verdict
+	in   Input
+	v    Verdict
+	told []string // rules whose being unknown was a reason
 }
 
 func (j *judge) say(o Outcome, cause, format string, args ...any) {
@@ -207,7 +208,7 @@ func (j *judge) fixed(r scenario.Resolved) {
 	causes := causesOf(r)
 	for _, u := range j.in.Unknown {
 		if slices.Contains(causes, u.Cause) {
-			j.say(CouldNotTell, u.Cause, "whether the twin is free of %s: rule %s lacks %s", u.Cause, u.Rule, strings.Join(u.Missing, "; "))
+			j.unknown(CouldNotTell, u, "the twin is free of "+u.Cause)
 		}
 	}
 	if len(j.v.Reasons) == 0 {
@@ -253,7 +254,7 @@ func (j *judge) expected(r scenario.Resolved) {
 		j.say(Pass, "", "the scenario expects nothing, so nothing was held against it")
 	case len(j.in.Findings) > 0:
 	case len(j.in.Silent) == 0 && len(j.in.Unknown) > 0:
-		j.say(CouldNotTell, "", "whether the target is healthy: no rule had the signals it needs")
+		j.say(CouldNotTell, "", "whether the target is healthy could not be told: no rule had the signals it needs")
 	default:
 		j.say(Pass, "", "nothing is found, as expected")
 	}
@@ -349,7 +350,7 @@ func (j *judge) one(f scenario.ExpectedFinding, t scenario.Truth, found *rule.Fi
 		case rule.Agrees:
 		case rule.NotCaptured:
 			lost = true
-			j.say(CouldNotTell, f.Cause, "%s", because(fmt.Sprintf("whether %s agrees with %s: it was not captured", d, f.Cause), why))
+			j.say(CouldNotTell, f.Cause, "%s", because(fmt.Sprintf("whether %s agrees with %s could not be told, for it was not captured", d, f.Cause), why))
 		default:
 			j.say(Fail, f.Cause, "%s", because(fmt.Sprintf("%s must agree with %s and %s", d, f.Cause, says(stance)), why))
 		}
@@ -382,11 +383,15 @@ func (j *judge) one(f scenario.ExpectedFinding, t scenario.Truth, found *rule.Fi
 
 // absent says why an expected finding is not there.
 func (j *judge) absent(f scenario.ExpectedFinding, t scenario.Truth) {
+	undecided := false
 	for _, u := range j.in.Unknown {
-		if u.Cause == f.Cause {
-			j.say(CouldNotTell, f.Cause, "whether there is %s: rule %s lacks %s", f.Cause, u.Rule, strings.Join(u.Missing, "; "))
-			return
+		if u.Cause == f.Cause && !slices.Contains(j.told, u.Rule) {
+			j.unknown(CouldNotTell, u, "there is "+u.Cause)
 		}
+		undecided = undecided || u.Cause == f.Cause
+	}
+	if undecided {
+		return
 	}
 	j.say(Fail, f.Cause, "%s is not found; it stands in %s", f.Cause, truthPlace(t))
 }
@@ -411,13 +416,18 @@ func says(s rule.Stance) string {
 	return string(s)
 }
 
+// unknown says that a rule could not be decided.
+func (j *judge) unknown(o Outcome, u rule.Unknown, what string) {
+	j.told = append(j.told, u.Rule)
+	j.say(o, u.Cause, "whether %s could not be told: rule %s lacks %s", what, u.Rule, strings.Join(u.Missing, "; "))
+}
+
 // noteUnknown mentions the rules that could not be decided and that the
-// scenario is not about.
-func (j *judge) noteUnknown(r scenario.Resolved) {
-	causes := causesOf(r)
+// verdict does not rest on.
+func (j *judge) noteUnknown() {
 	for _, u := range j.in.Unknown {
-		if !slices.Contains(causes, u.Cause) {
-			j.say(note, u.Cause, "whether there is %s could not be told: rule %s lacks %s", u.Cause, u.Rule, strings.Join(u.Missing, "; "))
+		if !slices.Contains(j.told, u.Rule) {
+			j.unknown(note, u, "there is "+u.Cause)
 		}
 	}
 }
