@@ -93,7 +93,7 @@ func explainPermission(probe string, err error) error {
 		}
 		names := strings.Join(missing, " and ")
 		return &shortfall{
-			missing: fmt.Sprintf("the kernel does not permit the %s probe: %s missing", probe, names),
+			missing: fmt.Sprintf("the kernel does not permit eBPF: %s missing", names),
 			mend: fmt.Sprintf("run as root, or: sudo setcap %s+ep %s",
 				strings.ToLower(strings.Join([]string{"CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"}, ",")), exe),
 			cause: err,

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/google/pprof/profile"
+	"golang.org/x/sys/unix"
 
 	"chokepoint/bpf"
 	"chokepoint/harness/bundle"
@@ -20,6 +21,14 @@ func (p *schedProbe) name() string { return Sched }
 
 func (p *schedProbe) load(s subject) error {
 	spec, err := bpf.LoadSched()
+	if err != nil {
+		return err
+	}
+	err = setVariables(spec, map[string]any{
+		"nr_futex":       uint32(unix.SYS_FUTEX),
+		"nr_epoll_pwait": uint32(unix.SYS_EPOLL_PWAIT),
+		"nr_nanosleep":   uint32(unix.SYS_NANOSLEEP),
+	})
 	if err != nil {
 		return err
 	}

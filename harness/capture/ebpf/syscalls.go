@@ -42,6 +42,25 @@ func stackCalls() []uint32 {
 	}
 }
 
+// frequentCalls are those of stackCalls that servers make for every request,
+// and the runtime around them. Of these a quick one that succeeds stands for
+// the next few of its kind: see recent_stack_id in bpf/chokepoint.bpf.h.
+// futex is not among them: which line wakes whom is asked of every call.
+func frequentCalls() []uint32 {
+	return []uint32{
+		unix.SYS_READ, unix.SYS_READV, unix.SYS_RECVFROM, unix.SYS_RECVMSG,
+		unix.SYS_WRITE, unix.SYS_WRITEV, unix.SYS_SENDTO, unix.SYS_SENDMSG,
+		unix.SYS_EPOLL_CTL,
+	}
+}
+
+func callMask(nrs []uint32) (mask [8]uint64) {
+	for _, nr := range nrs {
+		mask[nr/64] |= 1 << (nr % 64)
+	}
+	return mask
+}
+
 // syscallsProbe reads bpf/syscalls.bpf.c.
 type syscallsProbe struct{ programs }
 
@@ -52,15 +71,12 @@ func (p *syscallsProbe) load(s subject) error {
 	if err != nil {
 		return err
 	}
-	var mask [8]uint64
-	for _, nr := range stackCalls() {
-		mask[nr/64] |= 1 << (nr % 64)
-	}
 	err = setVariables(spec, map[string]any{
 		"nr_futex":       uint32(unix.SYS_FUTEX),
 		"nr_epoll_wait":  uint32(unix.SYS_EPOLL_WAIT),
 		"nr_epoll_pwait": uint32(unix.SYS_EPOLL_PWAIT), "nr_epoll_pwait2": uint32(unix.SYS_EPOLL_PWAIT2),
-		"stack_calls": mask,
+		"stack_calls":    callMask(stackCalls()),
+		"frequent_calls": callMask(frequentCalls()),
 	})
 	if err != nil {
 		return err

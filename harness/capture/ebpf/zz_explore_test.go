@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	cebpf "github.com/cilium/ebpf"
+
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/capture"
 )
@@ -50,6 +52,8 @@ func TestExplore(t *testing.T) {
 	}
 	time.Sleep(time.Second)
 	t0 = time.Now()
+	st, _ := cebpf.EnableStats(0)
+	defer func() { st.Close() }()
 	r.Start(t.Context())
 	fmt.Println("start", time.Since(t0))
 	time.Sleep(5 * time.Second)
@@ -65,4 +69,19 @@ func TestExplore(t *testing.T) {
 	d, err := r.Write(t.Context(), w)
 	fmt.Println("write", time.Since(t0), err)
 	fmt.Printf("%+v\n", d)
+	for _, s := range r.probes {
+		var pr *programs
+		switch p := s.probe.(type) {
+		case *syscallsProbe:
+			pr = &p.programs
+		case *schedProbe:
+			pr = &p.programs
+		case *onCPUProbe:
+			pr = &p.programs
+		}
+		for name, p := range pr.coll.Programs {
+			x, _ := p.Stats()
+			fmt.Println(name, x.RunCount, x.Runtime, x.Runtime/time.Duration(x.RunCount+1))
+		}
+	}
 }

@@ -206,6 +206,12 @@ func (r *Recorder) Write(_ context.Context, w *bundle.Writer) (bundle.Dimension,
 	if err == nil {
 		err = r.check()
 	}
+	if r.cut {
+		p.Lost = map[string]int64{"bytes_cut": 1}
+	}
+	if err != nil && r.cut {
+		err = fmt.Errorf("the bound cut it off before the end of its first second, and nothing of it can be read: raise capture.trace.at_most above %.1f MiB (%w)", mib(r.cfg.AtMost), err)
+	}
 	if err != nil {
 		p.Reason = strings.Join(nonEmpty(err.Error(), r.broken), "; ")
 		d.Reason, d.Probes = p.Reason, []bundle.Probe{p}
@@ -216,9 +222,8 @@ func (r *Recorder) Write(_ context.Context, w *bundle.Writer) (bundle.Dimension,
 	}
 	p.Captured, p.Artifacts, p.Reason = true, []string{bundle.TraceOut}, r.broken
 	if r.cut {
-		p.Lost = map[string]int64{"bytes_cut": 1}
-		p.Reason = fmt.Sprintf("cut at %.1f MiB after %.1f s, the bound of the scenario (capture.trace.at_most): what came later is not in it",
-			float64(r.bytes.Load())/(1<<20), r.window.Duration().Seconds())
+		p.Reason = fmt.Sprintf("cut off at %.1f MiB after %.1f s by the bound of the scenario (capture.trace.at_most): what came later is not in it",
+			mib(r.cfg.AtMost), r.window.Duration().Seconds())
 	}
 	d.Captured, d.Probes = true, []bundle.Probe{p}
 	return d, nil
@@ -260,6 +265,8 @@ func (r *Recorder) copyTo(w *bundle.Writer) error {
 	return errors.Join(err, out.Close())
 }
 
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
+
 func nonEmpty(texts ...string) []string {
 	var kept []string
 	for _, t := range texts {
@@ -273,7 +280,7 @@ func nonEmpty(texts ...string) []string {
 // Status implements capture.Recorder.
 func (r *Recorder) Status() string {
 	if n := r.bytes.Load(); n > 0 {
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+		return fmt.Sprintf("%.1f MiB", mib(n))
 	}
 	return "no bytes yet"
 }

@@ -115,25 +115,38 @@ func TestSpanFitsTheWindow(t *testing.T) {
 	}
 }
 
-// A target that makes too much is cut off, tracing ends there and then, and
-// what came before can be read.
+// What came before the bound can be read.
 func TestTraceIsBoundedInBytes(t *testing.T) {
-	const atMost = 4 << 20
+	var whole bytes.Buffer
+	require.NoError(t, rtrace.Start(&whole))
+	time.Sleep(2500 * time.Millisecond) // two generations and a part
+	rtrace.Stop()
+	atMost := int64(whole.Len() - 100)
+	url := server(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(whole.Bytes()) })
+	d, path := record(t, Config{Window: time.Second, AtMost: atMost}, url, 10*time.Second)
+	p := d.Probes[0]
+	require.True(t, p.Captured, p.Reason)
+	assert.Equal(t, map[string]int64{"bytes_cut": 1}, p.Lost)
+	assert.Contains(t, p.Reason, "cut off at")
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.Equal(t, atMost, info.Size())
+	n, broken := countEvents(t, path)
+	assert.Positive(t, n)
+	assert.Error(t, broken, "the end is missing")
+}
+
+// A target that makes too much is no longer traced once it has been cut off.
+func TestBoundEndsTracing(t *testing.T) {
 	url := server(t, pprof.Trace)
 	stop := make(chan struct{})
 	defer close(stop)
 	yield(stop)
-	d, path := record(t, Config{For: 20 * time.Second, Window: 30 * time.Second, AtMost: atMost}, url, 40*time.Second)
-	p := d.Probes[0]
-	require.True(t, p.Captured, p.Reason)
-	assert.Equal(t, map[string]int64{"bytes_cut": 1}, p.Lost)
-	assert.Contains(t, p.Reason, "cut at 4.0 MiB")
-	info, err := os.Stat(path)
-	require.NoError(t, err)
-	assert.EqualValues(t, atMost, info.Size())
-	n, _ := countEvents(t, path)
-	assert.Positive(t, n)
+	d, _ := record(t, Config{For: 20 * time.Second, Window: 30 * time.Second, AtMost: 64 << 10}, url, 40*time.Second)
 	require.Eventually(t, func() bool { return !rtrace.IsEnabled() }, 5*time.Second, 10*time.Millisecond)
+	assert.False(t, d.Captured)
+	assert.Contains(t, d.Reason, "raise capture.trace.at_most above 0.1 MiB")
+	assert.Equal(t, map[string]int64{"bytes_cut": 1}, d.Probes[0].Lost)
 }
 
 func TestTraceAsLargeAsAllowedIsNotCut(t *testing.T) {
@@ -182,11 +195,11 @@ func TestTraceThatBreaksOff(t *testing.T) {
 		}
 		time.Sleep(200 * time.Millisecond)
 		rtrace.Stop()
-		conn, buffered, err := http.NewResponseController(w).Hijack()
+		_ = http.NewResponseController(w).Flush()
+		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			panic(err)
 		}
-		_ = buffered.Flush()
 		_ = conn.(*net.TCPConn).SetLinger(0)
 		time.Sleep(200 * time.Millisecond) // let the client read before the reset
 		_ = conn.Close()
