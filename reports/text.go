@@ -39,6 +39,10 @@ func Text(w io.Writer, r Report, o TextOptions) error {
 		p.wrapped("", "", r.emptiness())
 	}
 	p.unknown(r.Result.Unknown)
+	if len(r.Result.Silent) > 0 {
+		p.title("Looked for and not found")
+		p.wrapped("  ", "  ", strings.Join(r.Result.Silent, ", "))
+	}
 	p.captured(r)
 	p.facts("Load", r.loadFacts())
 	p.facts("Run", r.runFacts())
