@@ -77,8 +77,9 @@ type Config struct {
 	Debug string
 	// Metrics is where runtime/metrics are served as JSON. Empty: nowhere.
 	Metrics string
-	// Ready is asked until it answers with a status below 500. Empty: the target
-	// is ready when it accepts connections and, if there is a Debug, answers there.
+	// Ready is asked until it answers, with any status but 503, by which a server
+	// says itself that it is not ready yet. Empty: the target is ready when it
+	// accepts connections and, if there is a Debug, answers there.
 	Ready string
 
 	StartTimeout time.Duration // 0: DefaultStartTimeout

@@ -23,13 +23,13 @@ const (
 	// between their choice and the target's listening on them.
 	portAttempts = 3
 	// askTimeout bounds one question to a target that may not be ready yet.
-	askTimeout = 2 * time.Second
+	askTimeout = 5 * time.Second
 	// askFirst and askMost are the pauses between questions, which double.
 	askFirst, askMost = 10 * time.Millisecond, 200 * time.Millisecond
 )
 
 // Start starts the executable that Build returned, or attaches to the PID or
-// URL, and returns when the target is ready. Ports that others take meanwhile
+// URL, and returns when the target is ready; with an empty path it calls Build. Ports that others take meanwhile
 // are replaced. A target that does not get ready is killed, with all that is
 // left of its process group, and the error is an ErrDied, ErrHangsOnStart or
 // ErrPortInUse with its last lines. The target does not end with ctx; it ends
@@ -38,6 +38,11 @@ func Start(ctx context.Context, c Config, executable string) (*Process, error) {
 	c, err := c.withDefaults()
 	if err != nil {
 		return nil, err
+	}
+	if executable == "" {
+		if executable, err = Build(ctx, c); err != nil {
+			return nil, err
+		}
 	}
 	if c.PID != 0 || c.URL != "" {
 		return attach(ctx, c, executable)
@@ -299,7 +304,7 @@ func answers(ctx context.Context, client *http.Client, url string) error {
 	defer resp.Body.Close()
 	// Whether the body can be read is no matter: it has answered.
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
-	if resp.StatusCode >= http.StatusInternalServerError {
+	if resp.StatusCode == http.StatusServiceUnavailable {
 		return fmt.Errorf("%s answered %s", url, resp.Status)
 	}
 	return nil
