@@ -79,10 +79,13 @@ func (r Report) outcome() string {
 	if r.Verdict != nil {
 		return strings.ToUpper(string(r.Verdict.Outcome))
 	}
-	if len(r.Result.Findings) == 0 {
+	switch {
+	case len(r.Result.Findings) > 0:
+		return strings.ToUpper(plural(len(r.Result.Findings), "finding"))
+	case len(r.Result.Silent) > 0:
 		return "NOTHING FOUND"
 	}
-	return strings.ToUpper(plural(len(r.Result.Findings), "finding"))
+	return strings.ToUpper(string(verdict.CouldNotTell)) // no rule was decided
 }
 
 // subject is what the report is about.

@@ -167,6 +167,19 @@ func TestNothingFoundSaysWhatThatMeans(t *testing.T) {
 	}
 }
 
+func TestHeadlineWithoutVerdict(t *testing.T) {
+	for want, result := range map[string]rule.Result{
+		"2 FINDINGS  customer":     flawed().Result,
+		"NOTHING FOUND  customer":  {Silent: []string{"a"}, Unknown: []rule.Unknown{{Rule: "b"}}},
+		"COULD NOT TELL  customer": {Unknown: []rule.Unknown{{Rule: "a"}}},
+	} {
+		var b bytes.Buffer
+		require.NoError(t, reports.Text(&b, reports.Report{Bundle: "customer", Result: result}, reports.TextOptions{}))
+		first, _, _ := strings.Cut(b.String(), "\n")
+		assert.Equal(t, want, first)
+	}
+}
+
 func TestABundleCannotSteerTheTerminalNorThePage(t *testing.T) {
 	r := flawed()
 	hostile := "\x1b]0;owned\x07<script>alert(1)</script>\u202e"
