@@ -13,6 +13,19 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type OnCPUKind struct {
+	_      structs.HostLayout
+	Caller uint64
+	Nr     uint32
+	Op     uint32
+}
+
+type OnCPURecent struct {
+	_     structs.HostLayout
+	Stack int32
+	Left  uint32
+}
+
 type OnCPUSampleKey struct {
 	_      structs.HostLayout
 	Goid   uint64
@@ -26,6 +39,7 @@ type OnCPUSampleKey struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	OnCPUMapCounters         = "counters"
+	OnCPUMapRecents          = "recents"
 	OnCPUMapSamples          = "samples"
 	OnCPUMapStacks           = "stacks"
 	OnCPUProgChokepointOncpu = "chokepoint_oncpu"
@@ -91,6 +105,7 @@ type OnCPUProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type OnCPUMapSpecs struct {
 	Counters *ebpf.MapSpec `ebpf:"counters"`
+	Recents  *ebpf.MapSpec `ebpf:"recents"`
 	Samples  *ebpf.MapSpec `ebpf:"samples"`
 	Stacks   *ebpf.MapSpec `ebpf:"stacks"`
 }
@@ -132,6 +147,7 @@ func (o *OnCPUObjects) Close() error {
 // It can be passed to LoadOnCPUObjects or ebpf.CollectionSpec.LoadAndAssign.
 type OnCPUMaps struct {
 	Counters *ebpf.Map `ebpf:"counters"`
+	Recents  *ebpf.Map `ebpf:"recents"`
 	Samples  *ebpf.Map `ebpf:"samples"`
 	Stacks   *ebpf.Map `ebpf:"stacks"`
 }
@@ -139,6 +155,7 @@ type OnCPUMaps struct {
 func (m *OnCPUMaps) Close() error {
 	return _OnCPUClose(
 		m.Counters,
+		m.Recents,
 		m.Samples,
 		m.Stacks,
 	)

@@ -11,6 +11,11 @@
 // Intervals still open at its end are closed by user space.
 #include "chokepoint.bpf.h"
 
+// The calls in which the Go runtime parks its idle threads, over and over.
+const volatile __u32 nr_futex = -1;
+const volatile __u32 nr_epoll_pwait = -1;
+const volatile __u32 nr_nanosleep = -1;
+
 // What a thread is doing. The numbers are shared with user space.
 enum state {
 	STATE_ON_CPU = 0,
@@ -177,6 +182,20 @@ static __always_inline void end_wait(struct thread *t, __u64 now)
 	}
 }
 
+// left_stack keeps the stack with which the current thread leaves the CPU.
+static __always_inline void left_stack(void *ctx, struct thread *t)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	__u32 nr = regs->orig_ax;
+
+	t->caller = return_word(task);
+	if (t->state == STATE_SLEEP && (nr == nr_futex || nr == nr_epoll_pwait || nr == nr_nanosleep))
+		t->stack = recent_stack_id(ctx, t->caller, nr, 0);
+	else
+		t->stack = stack_id(ctx, BPF_F_USER_STACK);
+}
+
 SEC("tp_btf/sched_switch")
 int chokepoint_sched_switch(__u64 *ctx)
 {
@@ -213,8 +232,7 @@ int chokepoint_sched_switch(__u64 *ctx)
 		if (is_dead(kernel_state)) {
 			bpf_map_delete_elem(&threads, &prev_pid);
 		} else if (t) {
-			t->stack = stack_id(ctx, BPF_F_USER_STACK);
-			t->caller = return_word(bpf_get_current_task_btf());
+			left_stack(ctx, t);
 		}
 		sum = get_totals();
 		if (sum && recording()) {

@@ -31,6 +31,19 @@ const (
 	SchedHolderHOLDERS        SchedHolder = 4
 )
 
+type SchedKind struct {
+	_      structs.HostLayout
+	Caller uint64
+	Nr     uint32
+	Op     uint32
+}
+
+type SchedRecent struct {
+	_     structs.HostLayout
+	Stack int32
+	Left  uint32
+}
+
 type SchedSchedTotals struct {
 	_              structs.HostLayout
 	Switches       uint64
@@ -82,6 +95,7 @@ type SchedWaitValue struct {
 const (
 	SchedMapCounters                  = "counters"
 	SchedMapCpus                      = "cpus"
+	SchedMapRecents                   = "recents"
 	SchedMapStacks                    = "stacks"
 	SchedMapThreads                   = "threads"
 	SchedMapTotals                    = "totals"
@@ -93,6 +107,9 @@ const (
 	SchedVarEnumCounter               = "enum_counter"
 	SchedVarEnumHolder                = "enum_holder"
 	SchedVarEnumState                 = "enum_state"
+	SchedVarNrEpollPwait              = "nr_epoll_pwait"
+	SchedVarNrFutex                   = "nr_futex"
+	SchedVarNrNanosleep               = "nr_nanosleep"
 	SchedVarTargetTgid                = "target_tgid"
 	SchedVarTextEnd                   = "text_end"
 	SchedVarTextStart                 = "text_start"
@@ -154,6 +171,7 @@ type SchedProgramSpecs struct {
 type SchedMapSpecs struct {
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Cpus     *ebpf.MapSpec `ebpf:"cpus"`
+	Recents  *ebpf.MapSpec `ebpf:"recents"`
 	Stacks   *ebpf.MapSpec `ebpf:"stacks"`
 	Threads  *ebpf.MapSpec `ebpf:"threads"`
 	Totals   *ebpf.MapSpec `ebpf:"totals"`
@@ -164,14 +182,17 @@ type SchedMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SchedVariableSpecs struct {
-	EnumCounter *ebpf.VariableSpec `ebpf:"enum_counter"`
-	EnumHolder  *ebpf.VariableSpec `ebpf:"enum_holder"`
-	EnumState   *ebpf.VariableSpec `ebpf:"enum_state"`
-	TargetTgid  *ebpf.VariableSpec `ebpf:"target_tgid"`
-	TextEnd     *ebpf.VariableSpec `ebpf:"text_end"`
-	TextStart   *ebpf.VariableSpec `ebpf:"text_start"`
-	WindowEnd   *ebpf.VariableSpec `ebpf:"window_end"`
-	WindowStart *ebpf.VariableSpec `ebpf:"window_start"`
+	EnumCounter  *ebpf.VariableSpec `ebpf:"enum_counter"`
+	EnumHolder   *ebpf.VariableSpec `ebpf:"enum_holder"`
+	EnumState    *ebpf.VariableSpec `ebpf:"enum_state"`
+	NrEpollPwait *ebpf.VariableSpec `ebpf:"nr_epoll_pwait"`
+	NrFutex      *ebpf.VariableSpec `ebpf:"nr_futex"`
+	NrNanosleep  *ebpf.VariableSpec `ebpf:"nr_nanosleep"`
+	TargetTgid   *ebpf.VariableSpec `ebpf:"target_tgid"`
+	TextEnd      *ebpf.VariableSpec `ebpf:"text_end"`
+	TextStart    *ebpf.VariableSpec `ebpf:"text_start"`
+	WindowEnd    *ebpf.VariableSpec `ebpf:"window_end"`
+	WindowStart  *ebpf.VariableSpec `ebpf:"window_start"`
 }
 
 // SchedObjects contains all objects after they have been loaded into the kernel.
@@ -196,6 +217,7 @@ func (o *SchedObjects) Close() error {
 type SchedMaps struct {
 	Counters *ebpf.Map `ebpf:"counters"`
 	Cpus     *ebpf.Map `ebpf:"cpus"`
+	Recents  *ebpf.Map `ebpf:"recents"`
 	Stacks   *ebpf.Map `ebpf:"stacks"`
 	Threads  *ebpf.Map `ebpf:"threads"`
 	Totals   *ebpf.Map `ebpf:"totals"`
@@ -206,6 +228,7 @@ func (m *SchedMaps) Close() error {
 	return _SchedClose(
 		m.Counters,
 		m.Cpus,
+		m.Recents,
 		m.Stacks,
 		m.Threads,
 		m.Totals,
@@ -217,14 +240,17 @@ func (m *SchedMaps) Close() error {
 //
 // It can be passed to LoadSchedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SchedVariables struct {
-	EnumCounter *ebpf.Variable `ebpf:"enum_counter"`
-	EnumHolder  *ebpf.Variable `ebpf:"enum_holder"`
-	EnumState   *ebpf.Variable `ebpf:"enum_state"`
-	TargetTgid  *ebpf.Variable `ebpf:"target_tgid"`
-	TextEnd     *ebpf.Variable `ebpf:"text_end"`
-	TextStart   *ebpf.Variable `ebpf:"text_start"`
-	WindowEnd   *ebpf.Variable `ebpf:"window_end"`
-	WindowStart *ebpf.Variable `ebpf:"window_start"`
+	EnumCounter  *ebpf.Variable `ebpf:"enum_counter"`
+	EnumHolder   *ebpf.Variable `ebpf:"enum_holder"`
+	EnumState    *ebpf.Variable `ebpf:"enum_state"`
+	NrEpollPwait *ebpf.Variable `ebpf:"nr_epoll_pwait"`
+	NrFutex      *ebpf.Variable `ebpf:"nr_futex"`
+	NrNanosleep  *ebpf.Variable `ebpf:"nr_nanosleep"`
+	TargetTgid   *ebpf.Variable `ebpf:"target_tgid"`
+	TextEnd      *ebpf.Variable `ebpf:"text_end"`
+	TextStart    *ebpf.Variable `ebpf:"text_start"`
+	WindowEnd    *ebpf.Variable `ebpf:"window_end"`
+	WindowStart  *ebpf.Variable `ebpf:"window_start"`
 }
 
 // SchedPrograms contains all programs after they have been loaded into the kernel.

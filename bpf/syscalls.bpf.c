@@ -18,6 +18,14 @@ const volatile __u32 nr_epoll_pwait2 = -1;
 // One bit for each syscall number whose user stacks are kept.
 const volatile __u64 stack_calls[SYSCALLS / 64] = {};
 
+// Of these, the calls that servers make all the time. When they are quick and
+// do not fail, not every stack is walked; see recent_stack_id.
+const volatile __u64 frequent_calls[SYSCALLS / 64] = {};
+
+// A call that takes longer is not quick: its stack is always walked, so that
+// time is given to the right one.
+#define QUICK_NS 20000
+
 // What tells calls of one number apart.
 enum op {
 	OP_NONE = 0,
@@ -102,6 +110,11 @@ struct {
 	__type(key, struct call_key);
 	__type(value, struct call_value);
 } calls SEC(".maps");
+
+static __always_inline int in(const volatile __u64 *calls, __u32 nr)
+{
+	return nr < SYSCALLS && (calls[nr / 64] >> (nr % 64) & 1);
+}
 
 static __always_inline int is_epoll(__u32 nr)
 {
@@ -205,8 +218,11 @@ static __always_inline void add_stack(__u64 *ctx, struct task_struct *task, __u3
 	struct call_key key = {.nr = nr, .op = op};
 	struct call_value first = {}, *v;
 
-	key.stack = stack_id(ctx, BPF_F_USER_STACK);
 	key.caller = return_word(task);
+	if (is_epoll(nr) || (in(frequent_calls, nr) && ns < QUICK_NS && (result >= 0 || result == -11 /* EAGAIN */)))
+		key.stack = recent_stack_id(ctx, key.caller, nr, op);
+	else
+		key.stack = stack_id(ctx, BPF_F_USER_STACK);
 	v = bpf_map_lookup_elem(&calls, &key);
 	if (v) {
 		v->calls++;
@@ -260,7 +276,7 @@ int chokepoint_sys_exit(__u64 *ctx)
 		add_failure(nr, -result);
 	if (is_epoll(nr))
 		add_epoll(op, result, ns);
-	if (nr < SYSCALLS && (stack_calls[nr / 64] >> (nr % 64) & 1))
+	if (in(stack_calls, nr))
 		add_stack(ctx, task, nr, op, result, ns);
 	return 0;
 }

@@ -69,6 +69,13 @@ type SyscallsInflightCall struct {
 	Op    uint32
 }
 
+type SyscallsKind struct {
+	_      structs.HostLayout
+	Caller uint64
+	Nr     uint32
+	Op     uint32
+}
+
 type SyscallsOp uint32
 
 const (
@@ -81,6 +88,12 @@ const (
 	SyscallsOpOP_EPOLL_INFINITE SyscallsOp = 6
 )
 
+type SyscallsRecent struct {
+	_     structs.HostLayout
+	Stack int32
+	Left  uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -90,12 +103,14 @@ const (
 	SyscallsMapEpoll               = "epoll"
 	SyscallsMapFailures            = "failures"
 	SyscallsMapInflight            = "inflight"
+	SyscallsMapRecents             = "recents"
 	SyscallsMapStacks              = "stacks"
 	SyscallsMapTotals              = "totals"
 	SyscallsProgChokepointSysEnter = "chokepoint_sys_enter"
 	SyscallsProgChokepointSysExit  = "chokepoint_sys_exit"
 	SyscallsVarEnumCounter         = "enum_counter"
 	SyscallsVarEnumOp              = "enum_op"
+	SyscallsVarFrequentCalls       = "frequent_calls"
 	SyscallsVarNrEpollPwait        = "nr_epoll_pwait"
 	SyscallsVarNrEpollPwait2       = "nr_epoll_pwait2"
 	SyscallsVarNrEpollWait         = "nr_epoll_wait"
@@ -163,6 +178,7 @@ type SyscallsMapSpecs struct {
 	Epoll    *ebpf.MapSpec `ebpf:"epoll"`
 	Failures *ebpf.MapSpec `ebpf:"failures"`
 	Inflight *ebpf.MapSpec `ebpf:"inflight"`
+	Recents  *ebpf.MapSpec `ebpf:"recents"`
 	Stacks   *ebpf.MapSpec `ebpf:"stacks"`
 	Totals   *ebpf.MapSpec `ebpf:"totals"`
 }
@@ -173,6 +189,7 @@ type SyscallsMapSpecs struct {
 type SyscallsVariableSpecs struct {
 	EnumCounter   *ebpf.VariableSpec `ebpf:"enum_counter"`
 	EnumOp        *ebpf.VariableSpec `ebpf:"enum_op"`
+	FrequentCalls *ebpf.VariableSpec `ebpf:"frequent_calls"`
 	NrEpollPwait  *ebpf.VariableSpec `ebpf:"nr_epoll_pwait"`
 	NrEpollPwait2 *ebpf.VariableSpec `ebpf:"nr_epoll_pwait2"`
 	NrEpollWait   *ebpf.VariableSpec `ebpf:"nr_epoll_wait"`
@@ -210,6 +227,7 @@ type SyscallsMaps struct {
 	Epoll    *ebpf.Map `ebpf:"epoll"`
 	Failures *ebpf.Map `ebpf:"failures"`
 	Inflight *ebpf.Map `ebpf:"inflight"`
+	Recents  *ebpf.Map `ebpf:"recents"`
 	Stacks   *ebpf.Map `ebpf:"stacks"`
 	Totals   *ebpf.Map `ebpf:"totals"`
 }
@@ -221,6 +239,7 @@ func (m *SyscallsMaps) Close() error {
 		m.Epoll,
 		m.Failures,
 		m.Inflight,
+		m.Recents,
 		m.Stacks,
 		m.Totals,
 	)
@@ -232,6 +251,7 @@ func (m *SyscallsMaps) Close() error {
 type SyscallsVariables struct {
 	EnumCounter   *ebpf.Variable `ebpf:"enum_counter"`
 	EnumOp        *ebpf.Variable `ebpf:"enum_op"`
+	FrequentCalls *ebpf.Variable `ebpf:"frequent_calls"`
 	NrEpollPwait  *ebpf.Variable `ebpf:"nr_epoll_pwait"`
 	NrEpollPwait2 *ebpf.Variable `ebpf:"nr_epoll_pwait2"`
 	NrEpollWait   *ebpf.Variable `ebpf:"nr_epoll_wait"`

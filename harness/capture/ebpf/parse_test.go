@@ -203,7 +203,7 @@ func TestProfileIsTheSameInAnyOrder(t *testing.T) {
 	assert.Equal(t, []int64{5, 20}, first.Sample[1].Value)
 	assert.EqualValues(t, 0x0f, first.Sample[1].Location[0].Line[0].Line, "the call is before its return address")
 	assert.Equal(t, []string{frameCollided}, frames(first.Sample[3]))
-	assert.EqualValues(t, 20, first.Sample[0].Location[2].Line[0].Line-12, "an interrupted instruction is its own line")
+	assert.EqualValues(t, 0x20, first.Sample[0].Location[2].Line[0].Line, "an interrupted instruction is its own line")
 	assert.Equal(t, []int64{1, 10}, rows[0].values, "rows are not changed")
 	for range 10 {
 		shuffled := slices.Clone(rows)

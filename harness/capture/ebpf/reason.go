@@ -59,10 +59,26 @@ func explain(probe string, err error) error {
 	if err == nil {
 		return nil
 	}
+	// First what is held: without the capabilities the kernel refuses the
+	// library's own enquiries too, and what it makes of that is no ErrPermission
+	// ("prealloc maps not supported").
+	held, heldErr := effectiveCapabilities()
+	if heldErr == nil {
+		if missing := missingCapabilities(held); len(missing) > 0 {
+			return notPermitted(missing, err)
+		}
+	}
 	var verifier *ebpf.VerifierError
 	switch {
+	case errors.Is(err, os.ErrPermission) && heldErr != nil:
+		return fmt.Errorf("load probe %s: the kernel does not permit it, and what is held cannot be told: %w", probe, errors.Join(heldErr, err))
 	case errors.Is(err, os.ErrPermission):
-		return explainPermission(probe, err)
+		return &shortfall{
+			missing: fmt.Sprintf("the kernel does not permit the %s probe although CAP_BPF and CAP_PERFMON are held: "+
+				"a container's seccomp profile, a user namespace or kernel lockdown refuses bpf(2) or perf_event_open(2)", probe),
+			mend:  "see /sys/kernel/security/lockdown, or start the container with --privileged",
+			cause: err,
+		}
 	case errors.As(err, &verifier):
 		return &shortfall{
 			missing: fmt.Sprintf("the kernel's verifier refused the %s program: %v", probe, verifier),
@@ -79,31 +95,18 @@ func explain(probe string, err error) error {
 	return fmt.Errorf("load probe %s: %w", probe, err)
 }
 
-// explainPermission names the capabilities that are not held. The text of the
-// error itself is no help: it speaks of MEMLOCK whatever was refused.
-func explainPermission(probe string, err error) error {
-	held, readErr := effectiveCapabilities()
-	if readErr != nil {
-		return fmt.Errorf("load probe %s: the kernel does not permit it, and what is held cannot be told: %w", probe, readErr)
-	}
-	if missing := missingCapabilities(held); len(missing) > 0 {
-		exe, exeErr := os.Executable()
-		if exeErr != nil {
-			exe = "chokepoint"
-		}
-		names := strings.Join(missing, " and ")
-		return &shortfall{
-			missing: fmt.Sprintf("the kernel does not permit eBPF: %s missing", names),
-			mend: fmt.Sprintf("run as root, or: sudo setcap %s+ep %s",
-				strings.ToLower(strings.Join([]string{"CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"}, ",")), exe),
-			cause: err,
-		}
+// notPermitted names the capabilities that are not held. The text of the
+// refusal itself is no help: it speaks of MEMLOCK whatever was refused.
+func notPermitted(missing []string, cause error) error {
+	exe, err := os.Executable()
+	if err != nil {
+		exe = "chokepoint"
 	}
 	return &shortfall{
-		missing: fmt.Sprintf("the kernel does not permit the %s probe although CAP_BPF and CAP_PERFMON are held: "+
-			"a container's seccomp profile, a user namespace or kernel lockdown refuses bpf(2) or perf_event_open(2)", probe),
-		mend:  "see /sys/kernel/security/lockdown, or start the container with --privileged",
-		cause: err,
+		missing: "the kernel does not permit eBPF: " + strings.Join(missing, " and ") + " missing",
+		// CAP_SYS_PTRACE is for targets of other users: their executables are read through /proc.
+		mend:  "run as root, or: sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep " + exe,
+		cause: cause,
 	}
 }
 
