@@ -262,6 +262,9 @@ func (f *File) readSymtab() (symtab, error) {
 			t.funcs = append(t.funcs, function{s.Value, s.Value + max(s.Size, 1), strings.TrimSuffix(s.Name, ".abi0")})
 		}
 	}
+	if len(t.funcs) == 0 {
+		return t, errors.New("symbol table: it names no functions")
+	}
 	sort.SliceStable(t.funcs, func(i, j int) bool { return t.funcs[i].entry < t.funcs[j].entry })
 	return t, nil
 }

@@ -4,7 +4,6 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"sort"
 
 	"chokepoint/harness/bundle"
@@ -42,6 +41,10 @@ func slowPath(function string) (callee string, ok bool) {
 	return "", false
 }
 
+// maxTextBytes bounds the machine code that is read: a damaged file may have
+// the same bytes in any number of sections.
+const maxTextBytes = 1 << 30
+
 // CallSites is the lines that call one of callees, which are named without
 // type arguments. A callee that the compiler inlined counts where its body
 // makes a call of its own, as the slow path of a lock does. Each site is the
@@ -68,25 +71,25 @@ func (f *File) CallSites(callees []string) (bundle.CallSites, error) {
 		entries[fn.entry] = fn.name
 	}
 	found := map[bundle.CallSite]bool{}
+	left := uint64(maxTextBytes)
 	for _, s := range f.text() {
-		code, err := sectionData(s, math.MaxInt64)
+		code, err := sectionData(s, left)
 		if err != nil {
 			return bundle.CallSites{}, fmt.Errorf("call sites of %s: %w", f.path, err)
 		}
-		for _, fn := range f.funcs {
-			if fn.entry < s.Addr || fn.end > s.Addr+uint64(len(code)) || gofunc.Standard(fn.name) {
-				continue
+		left -= uint64(len(code))
+		scanCalls(code, s.Addr, func(pc, target uint64) {
+			name, ok := entries[target]
+			if !ok {
+				return
 			}
-			scanCalls(code[fn.entry-s.Addr:fn.end-s.Addr], fn.entry, func(pc, target uint64) {
-				name, ok := entries[target]
-				if !ok {
-					return
-				}
-				if site, ok := f.site(pc, name, wanted); ok {
-					found[site] = true
-				}
-			})
-		}
+			if caller, ok := f.functionAt(pc); !ok || gofunc.Standard(caller.name) {
+				return
+			}
+			if site, ok := f.site(pc, name, wanted); ok {
+				found[site] = true
+			}
+		})
 	}
 	sites := make([]bundle.CallSite, 0, len(found))
 	for s := range found {
@@ -137,7 +140,7 @@ func (f *File) site(pc uint64, target string, wanted map[string]bool) (bundle.Ca
 	return bundle.CallSite{}, false
 }
 
-// scanCalls finds direct calls and jumps in the machine code of one function.
+// scanCalls finds direct calls and jumps in machine code that starts at base.
 // It tries every byte rather than decode: bytes that only look like a call are
 // told from one by the caller, as their target is hardly ever the very first
 // byte of a function.

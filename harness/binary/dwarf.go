@@ -21,7 +21,7 @@ const (
 	maxDWARFBytes = 1 << 30 // all sections, uncompressed
 	maxInflation  = 200     // uncompressed bytes a compressed one; the linker reaches 3 to 20
 	maxUnits      = 1 << 18
-	maxRanges     = 1 << 22
+	maxRanges     = 1 << 22 // address ranges of all units, and again of all that is inlined in one
 	maxOrigins    = 8 // links followed from an instance to the function it is of
 )
 
@@ -121,6 +121,7 @@ func (f *File) readDWARF() (index *dwarfIndex, err error) {
 		return nil, fmt.Errorf("DWARF: %w", err)
 	}
 	d := &dwarfIndex{data: data, names: map[dwarf.Offset]string{}}
+	total := 0
 	r := data.Reader()
 	for _, off := range offsets {
 		r.Seek(off)
@@ -135,6 +136,9 @@ func (f *File) readDWARF() (index *dwarfIndex, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("DWARF: %w", err)
 		}
+		if total += len(ranges); total > maxRanges {
+			return nil, fmt.Errorf("DWARF: damaged: more than %d address ranges", maxRanges)
+		}
 		u := &unit{offset: off}
 		u.name, _ = e.Val(dwarf.AttrName).(string)
 		d.units = append(d.units, u)
@@ -142,9 +146,6 @@ func (f *File) readDWARF() (index *dwarfIndex, err error) {
 			if pcs[0] < pcs[1] {
 				d.ranges = append(d.ranges, unitRange{pcs[0], pcs[1], u})
 			}
-		}
-		if len(d.ranges) > maxRanges {
-			return nil, fmt.Errorf("DWARF: damaged: more than %d address ranges", maxRanges)
 		}
 	}
 	if len(d.ranges) == 0 {
@@ -273,10 +274,14 @@ func (d *dwarfIndex) loadFunctions(u *unit) {
 	// A function of several ranges (C compilers split off cold paths) stands
 	// in funcs once for each; current are those that belong to the open entry.
 	var current []subprogram
-	currentDepth := 0
+	var within []inlined
+	currentDepth, total := 0, 0
 	flush := func() {
+		for i := range current {
+			current[i].inlined = within
+		}
 		u.funcs = append(u.funcs, current...)
-		current = nil
+		current, within = nil, nil
 	}
 	for {
 		e, err := r.Next()
@@ -299,6 +304,9 @@ func (d *dwarfIndex) loadFunctions(u *unit) {
 		case dwarf.TagSubprogram:
 			flush()
 			ranges, err := d.data.Ranges(e)
+			if total += len(ranges); total > maxRanges {
+				return
+			}
 			if err == nil && len(ranges) > 0 {
 				name := d.entryName(e)
 				for _, pcs := range ranges {
@@ -314,6 +322,10 @@ func (d *dwarfIndex) loadFunctions(u *unit) {
 			}
 			ranges, err := d.data.Ranges(e)
 			origin, ok := e.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset)
+			if total += len(ranges); total > maxRanges {
+				flush()
+				return
+			}
 			if err != nil || !ok || len(ranges) == 0 {
 				break
 			}
@@ -324,9 +336,7 @@ func (d *dwarfIndex) loadFunctions(u *unit) {
 			if n, ok := e.Val(dwarf.AttrCallLine).(int64); ok && n >= 0 && n < math.MaxInt32 {
 				in.callLine = int(n)
 			}
-			for i := range current {
-				current[i].inlined = append(current[i].inlined, in)
-			}
+			within = append(within, in)
 		}
 		if e.Children {
 			depth++
