@@ -92,6 +92,19 @@ func record(t *testing.T, k *known) recording {
 	defer cancel()
 	r := New(Config{})
 	t.Cleanup(func() { assert.NoError(t, r.Close()) })
+	watched, stopWatching := make(chan struct{}), make(chan struct{})
+	go func() { // as live progress does
+		defer close(watched)
+		for {
+			select {
+			case <-stopWatching:
+				return
+			case <-time.After(10 * time.Millisecond):
+				assert.NotEmpty(t, r.Status())
+			}
+		}
+	}()
+	defer func() { close(stopWatching); <-watched }()
 	require.NoError(t, r.Prepare(ctx, capture.Subject{PID: k.cmd.Process.Pid, Executable: k.cmd.Path}))
 	require.NoError(t, r.Start(ctx))
 	k.tell(t)
