@@ -268,6 +268,24 @@ func TestCallSitesOfFunctionsNobodyCalls(t *testing.T) {
 	assert.Equal(t, bundle.CallSites{Sites: []bundle.CallSite{}}, sites)
 }
 
+// The comparison with the runtime would hold for a file without inlining too.
+func TestFramesGoThroughInlinedFunctions(t *testing.T) {
+	path := build(t, false)
+	f, p := open(t, path), start(t, path)
+	chains := map[string]bool{}
+	for _, stack := range p.stacks {
+		for _, c := range stack {
+			var names []string
+			for _, fr := range f.Frames(c.PC - 1) {
+				names = append(names, fr.Function)
+			}
+			chains[strings.Join(names, " < ")] = true
+		}
+	}
+	assert.Contains(t, chains, "main.three < main.two < main.one < main.outer")
+	assert.Contains(t, chains, "main.three < main.two < main.outer")
+}
+
 func TestFramesOfNoCode(t *testing.T) {
 	f := open(t, build(t, false))
 	for _, pc := range []uint64{0, 1, 1 << 63, ^uint64(0)} {

@@ -22,7 +22,7 @@ const (
 	maxInflation  = 200     // uncompressed bytes a compressed one; the linker reaches 3 to 20
 	maxUnits      = 1 << 18
 	maxRanges     = 1 << 22 // address ranges of all units, and again of all that is inlined in one
-	maxOrigins    = 8 // links followed from an instance to the function it is of
+	maxOrigins    = 8       // links followed from an instance to the function it is of
 )
 
 // dwarfIndex finds the compile unit of an address, and reads units when they
