@@ -43,7 +43,7 @@ type Resolved struct {
 
 // Overrides are what a command line may change. The zero value changes nothing.
 type Overrides struct {
-	Variant  Variant  // for a package target
+	Variant  Variant  // for a target that has a twin
 	InFlight int      // requests in flight
 	Window   Duration // of the capture; the trace shrinks with it
 }
@@ -57,7 +57,7 @@ func (s *Scenario) Resolve(o Overrides) (Resolved, error) {
 		case o.Variant != Flawed && o.Variant != Fixed:
 			return Resolved{}, fmt.Errorf("unknown variant %q: it is %s or %s", o.Variant, Flawed, Fixed)
 		case !s.Target.HasTwin():
-			return Resolved{}, fmt.Errorf("scenario %s: variant %s was asked for, and only a package target has variants", s.Name, o.Variant)
+			return Resolved{}, fmt.Errorf("scenario %s: variant %s was asked for, and the target has no variants", s.Name, o.Variant)
 		}
 		r.Target.Variant = o.Variant
 	}
@@ -82,8 +82,10 @@ func (s *Scenario) Resolve(o Overrides) (Resolved, error) {
 }
 
 func (t Target) resolve() Target {
-	if t.Package != "" {
+	if t.HasTwin() {
 		t.Variant = or(t.Variant, Flawed)
+	}
+	if t.Package != "" {
 		t.Debug = or(t.Debug, DefaultDebug)
 		t.Metrics = or(t.Metrics, DefaultMetrics)
 	}
@@ -179,7 +181,7 @@ func (r Resolved) check() error {
 	case r.Variant != r.Scenario.Target.Variant:
 		return fmt.Errorf("variant %q ran, and the target names %q", r.Variant, r.Scenario.Target.Variant)
 	case r.Variant == "" && r.Scenario.Target.HasTwin():
-		return fmt.Errorf("a package target has a variant, and none is named")
+		return fmt.Errorf("the target has variants, and none is named")
 	case len(r.Truth) != len(r.Scenario.Expect.Findings):
 		return fmt.Errorf("%d findings are expected, and the truth has %d", len(r.Scenario.Expect.Findings), len(r.Truth))
 	}

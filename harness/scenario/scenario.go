@@ -46,7 +46,8 @@ type Target struct {
 	Package string `yaml:"package" json:"package,omitempty"`
 	// Command is a program and its arguments, started without a shell. In each,
 	// {port} and {debug_port} become free TCP ports on loopback, {listen} and
-	// {debug} the same as host:port.
+	// {debug} the same as host:port. With {variant} in it, which becomes flawed or
+	// fixed, the command has a twin.
 	Command []string `yaml:"command" json:"command,omitempty"`
 	// PID is the process id of a server that runs already. It is not stopped.
 	PID int `yaml:"pid" json:"pid,omitempty"`
@@ -54,19 +55,22 @@ type Target struct {
 	// side is recorded, and what debug and metrics give.
 	URL string `yaml:"url" json:"url,omitempty"`
 
-	// Variant is which variant of a package target runs when the command line
-	// does not say: flawed (the default) or fixed.
+	// Variant is which variant runs when the command line does not say: flawed
+	// (the default) or fixed. A package target has variants, and so does a command
+	// with {variant}.
 	Variant Variant `yaml:"variant" json:"variant,omitempty"`
 	// Knobs are the settings of a package target, passed as -set name=value.
 	// Each target names its own, with their units.
 	Knobs map[string]string `yaml:"knobs" json:"knobs,omitempty"`
-	// Args are further arguments of a package target.
+	// Args are further arguments of a package target, with the placeholders of
+	// command.
 	Args []string `yaml:"args" json:"args,omitempty"`
 	// Env are environment variables for a target that the harness starts, added
-	// to its own environment.
+	// to its own environment. Values may hold the placeholders of command.
 	Env map[string]string `yaml:"env" json:"env,omitempty"`
-	// Address is the host:port on which the server answers. A pid target needs
-	// it, and so does a command that names neither {port} nor {listen}.
+	// Address is the host:port on which the server answers. A command that names
+	// neither {port} nor {listen} needs it, and so does a pid target that listens
+	// on several ports.
 	Address string `yaml:"address" json:"address,omitempty"`
 	// Debug is the base URL of net/http/pprof: http://{address}/debug/pprof.
 	// {address} becomes the server's host:port, {debug} the debug port's. A URL
@@ -78,7 +82,7 @@ type Target struct {
 	// Placeholders and none are as in Debug. Default for a package target:
 	// http://{debug}/debug/metrics; for the others: none.
 	Metrics string `yaml:"metrics" json:"metrics,omitempty"`
-	// Ready is the path asked until the server answers, with any status.
+	// Ready is the path asked until the server answers with a status below 500.
 	// Default: /.
 	Ready string `yaml:"ready" json:"ready,omitempty"`
 	// StartTimeout is how long the server may take to answer on Ready.
@@ -90,7 +94,7 @@ type Target struct {
 }
 
 // HasTwin reports whether there is a fixed variant to run as the control.
-func (t Target) HasTwin() bool { return t.Package != "" }
+func (t Target) HasTwin() bool { return t.Package != "" || len(t.Command) > 0 && t.uses("variant") }
 
 // LoadPlan is what vegeta sends.
 type LoadPlan struct {

@@ -173,7 +173,19 @@ func TestResolveOverrides(t *testing.T) {
 	command, err := Parse("x.yaml", []byte(minimal))
 	require.NoError(t, err)
 	_, err = command.Resolve(Overrides{Variant: Fixed})
-	assert.ErrorContains(t, err, "only a package target has variants")
+	assert.ErrorContains(t, err, "the target has no variants")
+}
+
+func TestCommandWithTwin(t *testing.T) {
+	s, err := Parse("x.yaml", []byte("scenario: a\ntarget: {command: [./x, \"-v={variant}\"], env: {ADDR: \"{listen}\"}}\nload: {in_flight: 1}"))
+	require.NoError(t, err)
+	assert.True(t, s.Target.HasTwin())
+	for asked, want := range map[Variant]Variant{"": Flawed, Flawed: Flawed, Fixed: Fixed} {
+		r, err := s.Resolve(Overrides{Variant: asked})
+		require.NoError(t, err)
+		assert.Equal(t, want, r.Variant)
+		assertRoundTrip(t, r)
+	}
 }
 
 func TestDebugURLs(t *testing.T) {
@@ -221,7 +233,7 @@ func TestParseBad(t *testing.T) {
 		"knob name":           {map[string]string{"target": "target: {package: ./t, knobs: {\"a=b\": 1}}"}, []string{`f.yaml:2:31: target.knobs: "a=b" is not the name of a knob`}},
 		"env name":            {map[string]string{"target": "target: {package: ./t, env: {\"A=B\": 1}}"}, []string{`f.yaml:2:29: target.env: "A=B" cannot be set in an environment`}},
 		"not for this target": {map[string]string{"target": "target: {url: \"http://x\", variant: fixed, knobs: {a: 1}, args: [x], env: {A: b}, gomaxprocs: 1, start_timeout: 1s, address: \"x:1\"}"}, []string{
-			"f.yaml:2:36: target.variant: has no meaning for this target; only a package target has it",
+			"f.yaml:2:36: target.variant: has no meaning for this target; only a package target or a command with {variant} has it",
 			"f.yaml:2:50: target.knobs: has no meaning for this target; only a package target has it",
 			"f.yaml:2:64: target.args: has no meaning for this target; only a package target has it",
 			"f.yaml:2:74: target.env: has no meaning for this target; only a target that is started (package, command) has it",
@@ -231,31 +243,34 @@ func TestParseBad(t *testing.T) {
 		}},
 		"gomaxprocs":          {map[string]string{"target": "target: {package: ./t, gomaxprocs: -1}"}, []string{"f.yaml:2:36: target.gomaxprocs: is -1; it must be 1 or more"}},
 		"pid":                 {map[string]string{"target": "target: {pid: -1, address: \"x:1\"}"}, []string{"f.yaml:2:15: target.pid: is -1; a process id is above 0"}},
-		"pid without address": {map[string]string{"target": "target: {pid: 1}"}, []string{"f.yaml:2:9: target.address: is missing; say where the process listens, such as 127.0.0.1:8080"}},
 		"address":             {map[string]string{"target": "target: {pid: 1, address: localhost}"}, []string{`f.yaml:2:27: target.address: "localhost" is not host:port, such as 127.0.0.1:8080`}},
 		"port":                {map[string]string{"target": "target: {pid: 1, address: \"x:70000\"}"}, []string{`f.yaml:2:27: target.address: "x:70000" is not host:port, such as 127.0.0.1:8080`}},
 		"command, no port":    {map[string]string{"target": "target: {command: [./x]}"}, []string{"f.yaml:2:9: target.address: is missing; put {port} or {listen} into the command, or say where it listens, such as 127.0.0.1:8080"}},
 		"command, two ports":  {map[string]string{"target": "target: {command: [./x, \"{port}\"], address: \"x:1\"}"}, []string{"f.yaml:2:45: target.address: is given, and the command has {port} or {listen} too; remove one of them"}},
-		"command, slip":       {map[string]string{"target": "target: {command: [./x, \"{listn}\", '{\"a\": {b}}', \"{port}\"]}"}, []string{`f.yaml:2:25: target.command[1]: unknown placeholder {listn}; did you mean "{listen}"?`}},
+		"command, slip":       {map[string]string{"target": "target: {command: [./x, \"{listn}\", '{\"a\": {B}}', \"{port}\"]}"}, []string{`f.yaml:2:25: target.command[1]: unknown placeholder {listn}; did you mean "{listen}"?`}},
 		"command, no program": {map[string]string{"target": "target: {command: ['', \"{port}\"]}"}, []string{"f.yaml:2:20: target.command[0]: is empty; name the program to start"}},
-		"url":                 {map[string]string{"target": "target: {url: example.com}"}, []string{`f.yaml:2:15: target.url: "example.com" is not the URL of a server, such as http://127.0.0.1:8080`}},
-		"debug placeholder":   {map[string]string{"target": "target: {package: ./t, debug: \"{adress}/x\"}"}, []string{`f.yaml:2:31: target.debug: unknown placeholder {adress}; did you mean "{address}"?`}},
-		"no debug port":       {map[string]string{"target": "target: {pid: 1, address: \"x:1\", debug: \"{debug}/x\"}"}, []string{"f.yaml:2:41: target.debug: uses {debug}, and the target has no debug port: put {debug} or {debug_port} into the command, or write the address"}},
-		"debug scheme":        {map[string]string{"target": "target: {package: ./t, debug: \"ftp://x\"}"}, []string{`f.yaml:2:31: target.debug: "ftp://x" is not the URL of a server, such as http://127.0.0.1:8080`}},
-		"ready":               {map[string]string{"target": "target: {package: ./t, ready: healthz}"}, []string{`f.yaml:2:31: target.ready: "healthz" is not a path; it begins with "/" and has no spaces`}},
-		"start_timeout":       {map[string]string{"target": "target: {package: ./t, start_timeout: 11m}"}, []string{"f.yaml:2:39: target.start_timeout: is 11m0s; it must be between 1ms and 10m0s"}},
-		"in_flight":           {map[string]string{"load": "load: {in_flight: 2000000}"}, []string{"f.yaml:3:19: load.in_flight: is 2000000; it must be between 1 and 1000000"}},
-		"rate without unit":   {map[string]string{"load": "load: {in_flight: 1, rate: 5000}"}, []string{`f.yaml:3:28: load.rate: "5000" is not a rate; write a number above 0 and a unit, such as 5000/s or 300/m`}},
-		"rate too high":       {map[string]string{"load": "load: {in_flight: 1, rate: 2000000/s}"}, []string{"f.yaml:3:28: load.rate: is 2000000/s; it must be at most 1000000/s"}},
-		"duration":            {map[string]string{"load": "load: {in_flight: 1, ramp: 5}"}, []string{`f.yaml:3:28: load.ramp: "5" is not a duration of 0s or more; write a number with a unit, such as 500ms, 10s or 2m`}},
-		"long ramp":           {map[string]string{"load": "load: {in_flight: 1, ramp: 1h}"}, []string{"f.yaml:3:28: load.ramp: is 1h0m0s; it must be between 0s and 10m0s"}},
-		"method":              {map[string]string{"load": "load: {in_flight: 1, requests: [{path: /, method: get}]}"}, []string{`f.yaml:3:51: load.requests[0].method: unknown method "get"; did you mean "GET"?`}},
-		"no path":             {map[string]string{"load": "load: {in_flight: 1, requests: [{method: GET}]}"}, []string{"f.yaml:3:33: load.requests[0].path: is missing; say what to ask for, such as /"}},
-		"path with space":     {map[string]string{"load": "load: {in_flight: 1, requests: [{path: /a b}]}"}, []string{`f.yaml:3:40: load.requests[0].path: "/a b" is not a path; it begins with "/" and has no spaces`}},
-		"path escape":         {map[string]string{"load": "load: {in_flight: 1, requests: [{path: /a%zz}]}"}, []string{`f.yaml:3:40: load.requests[0].path: "/a%zz" is not a path: a % must be followed by two hexadecimal digits`}},
+		"env placeholder": {map[string]string{"target": "target: {package: ./t, env: {A: \"{prot}\"}, args: [\"{variants}\"]}"}, []string{
+			`f.yaml:2:33: target.env.A: unknown placeholder {prot}; did you mean "{port}"?`,
+			`f.yaml:2:51: target.args[0]: unknown placeholder {variants}; did you mean "{variant}"?`,
+		}},
+		"url":               {map[string]string{"target": "target: {url: example.com}"}, []string{`f.yaml:2:15: target.url: "example.com" is not the URL of a server, such as http://127.0.0.1:8080`}},
+		"debug placeholder": {map[string]string{"target": "target: {package: ./t, debug: \"{adress}/x\"}"}, []string{`f.yaml:2:31: target.debug: unknown placeholder {adress}; did you mean "{address}"?`}},
+		"no debug port":     {map[string]string{"target": "target: {pid: 1, address: \"x:1\", debug: \"{debug}/x\"}"}, []string{"f.yaml:2:41: target.debug: uses the debug port, and the target has no debug port: put {debug} or {debug_port} into the command, or write the address"}},
+		"debug scheme":      {map[string]string{"target": "target: {package: ./t, debug: \"ftp://x\"}"}, []string{`f.yaml:2:31: target.debug: "ftp://x" is not the URL of a server, such as http://127.0.0.1:8080`}},
+		"ready":             {map[string]string{"target": "target: {package: ./t, ready: healthz}"}, []string{`f.yaml:2:31: target.ready: "healthz" is not a path; it begins with "/" and has no spaces`}},
+		"start_timeout":     {map[string]string{"target": "target: {package: ./t, start_timeout: 11m}"}, []string{"f.yaml:2:39: target.start_timeout: is 11m0s; it must be between 1ms and 10m0s"}},
+		"in_flight":         {map[string]string{"load": "load: {in_flight: 2000000}"}, []string{"f.yaml:3:19: load.in_flight: is 2000000; it must be between 1 and 1000000"}},
+		"rate without unit": {map[string]string{"load": "load: {in_flight: 1, rate: 5000}"}, []string{`f.yaml:3:28: load.rate: "5000" is not a rate; write a number above 0 and a unit, such as 5000/s or 300/m`}},
+		"rate too high":     {map[string]string{"load": "load: {in_flight: 1, rate: 2000000/s}"}, []string{"f.yaml:3:28: load.rate: is 2000000/s; it must be at most 1000000/s"}},
+		"duration":          {map[string]string{"load": "load: {in_flight: 1, ramp: 5}"}, []string{`f.yaml:3:28: load.ramp: "5" is not a duration of 0s or more; write a number with a unit, such as 500ms, 10s or 2m`}},
+		"long ramp":         {map[string]string{"load": "load: {in_flight: 1, ramp: 1h}"}, []string{"f.yaml:3:28: load.ramp: is 1h0m0s; it must be between 0s and 10m0s"}},
+		"method":            {map[string]string{"load": "load: {in_flight: 1, requests: [{path: /, method: get}]}"}, []string{`f.yaml:3:51: load.requests[0].method: unknown method "get"; did you mean "GET"?`}},
+		"no path":           {map[string]string{"load": "load: {in_flight: 1, requests: [{method: GET}]}"}, []string{"f.yaml:3:33: load.requests[0].path: is missing; say what to ask for, such as /"}},
+		"path with space":   {map[string]string{"load": "load: {in_flight: 1, requests: [{path: /a b}]}"}, []string{`f.yaml:3:40: load.requests[0].path: "/a b" is not a path; it begins with "/" and has no spaces`}},
+		"path escape":       {map[string]string{"load": "load: {in_flight: 1, requests: [{path: /a%zz}]}"}, []string{`f.yaml:3:40: load.requests[0].path: "/a%zz" is not a path: a % must be followed by two hexadecimal digits`}},
 		"request placeholder": {map[string]string{"load": "load: {in_flight: 1, requests: [{path: \"/{sequence}\", body: \"{tokn}\"}]}"}, []string{
-			`f.yaml:3:61: load.requests[0].body: unknown placeholder {tokn}; did you mean "{token}"?`,
 			`f.yaml:3:40: load.requests[0].path: unknown placeholder {sequence}; known here: {seq}, {token}`,
+			`f.yaml:3:61: load.requests[0].body: unknown placeholder {tokn}; did you mean "{token}"?`,
 		}},
 		"header":            {map[string]string{"load": "load: {in_flight: 1, requests: [{path: /, header: {\"a b\": c}}]}"}, []string{`f.yaml:3:51: load.requests[0].header: "a b" is not a header that HTTP can send`}},
 		"weight":            {map[string]string{"load": "load: {in_flight: 1, requests: [{path: /, weight: 1001}]}"}, []string{"f.yaml:3:51: load.requests[0].weight: is 1001; it must be between 1 and 1000"}},

@@ -36,7 +36,8 @@ const (
 
 var (
 	namePattern        = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*$`)
-	placeholderPattern = regexp.MustCompile(`\{([A-Za-z_]+)\}`)
+	startPlaceholder   = regexp.MustCompile(`\{([a-z_]+)\}`)    // of a target
+	requestPlaceholder = regexp.MustCompile(`\{([A-Za-z_]+)\}`) // of a request
 	headerPattern      = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 	knobPattern        = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 	schemePattern      = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
@@ -76,20 +77,15 @@ func (c *checker) subset(field, what string, list, known []string) {
 	}
 }
 
-// placeholders reports {names} in text that nothing will be put in place of.
-// With lenient only those near a known name are errors: other braces may belong
-// to the text.
-func (c *checker) placeholders(field, text string, lenient bool, known ...string) {
-	for _, m := range placeholderPattern.FindAllStringSubmatch(text, -1) {
+// placeholders reports what looks like one in text and that nothing will be put
+// in place of.
+func (c *checker) placeholders(pattern *regexp.Regexp, field, text string, known ...string) {
+	for _, m := range pattern.FindAllStringSubmatch(text, -1) {
 		if slices.Contains(known, m[1]) {
 			continue
 		}
-		near := strictyaml.Nearest(m[1], known)
-		if near == "" && lenient {
-			continue
-		}
 		e := c.add(field, "unknown placeholder %s", m[0])
-		if near != "" {
+		if near := strictyaml.Nearest(m[1], known); near != "" {
 			e.Hint = "{" + near + "}"
 		} else {
 			e.Message += "; known here: {" + strings.Join(known, "}, {") + "}"
@@ -146,13 +142,16 @@ func (c *checker) target(t Target) {
 			c.add("target."+field, "has no meaning for this target; only %s has it", kinds)
 		}
 	}
-	only(t.Variant != "", "variant", "a package target", t.Package != "")
+	only(t.Variant != "", "variant", "a package target or a command with {variant}", t.HasTwin())
 	only(len(t.Knobs) > 0, "knobs", "a package target", t.Package != "")
 	only(len(t.Args) > 0, "args", "a package target", t.Package != "")
 	only(len(t.Env) > 0, "env", "a target that is started (package, command)", started)
 	only(t.GOMAXPROCS != 0, "gomaxprocs", "a target that is started (package, command)", started)
 	only(t.StartTimeout != 0, "start_timeout", "a target that is started (package, command)", started)
 	only(t.Address != "", "address", "a target of pid or command", t.PID != 0 || len(t.Command) > 0)
+	for i, arg := range t.Args {
+		c.placeholders(startPlaceholder, fmt.Sprintf("target.args[%d]", i), arg, startWords()...)
+	}
 	for _, name := range slices.Sorted(maps.Keys(t.Knobs)) {
 		if !knobPattern.MatchString(name) {
 			c.add("target.knobs", "%q is not the name of a knob", name)
@@ -162,6 +161,7 @@ func (c *checker) target(t Target) {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(t.Env[name], 0) {
 			c.add("target.env", "%q cannot be set in an environment", name)
 		}
+		c.placeholders(startPlaceholder, "target.env."+name, t.Env[name], startWords()...)
 	}
 	if t.GOMAXPROCS < 0 {
 		c.add("target.gomaxprocs", "is %d; it must be 1 or more", t.GOMAXPROCS)
@@ -199,11 +199,18 @@ func (c *checker) packagePath(p string) {
 	}
 }
 
-// chosen reports which of its addresses the harness chooses for a command.
-func (t Target) chosen() (listen, debug bool) {
-	all := strings.Join(t.Command, "\x00")
-	has := func(name string) bool { return strings.Contains(all, "{"+name+"}") }
-	return has("port") || has("listen"), has("debug_port") || has("debug")
+// startWords are the placeholders of what a target is started with.
+func startWords() []string {
+	return []string{"listen", "address", "port", "debug", "debug_port", "variant"}
+}
+
+// uses reports whether the command, or the environment it gets, has one of the
+// placeholders.
+func (t Target) uses(names ...string) bool {
+	texts := slices.AppendSeq(slices.Clone(t.Command), maps.Values(t.Env))
+	return slices.ContainsFunc(names, func(name string) bool {
+		return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(text, "{"+name+"}") })
+	})
 }
 
 func (c *checker) command(t Target) {
@@ -212,7 +219,7 @@ func (c *checker) command(t Target) {
 	}
 	for i, arg := range t.Command {
 		field := fmt.Sprintf("target.command[%d]", i)
-		c.placeholders(field, arg, true, "port", "debug_port", "listen", "debug")
+		c.placeholders(startPlaceholder, field, arg, startWords()...)
 		if strings.ContainsRune(arg, 0) {
 			c.add(field, "holds a NUL byte, which no argument can")
 		}
@@ -227,10 +234,8 @@ func (c *checker) address(t Target) {
 			c.add("target.address", "%q is not host:port, such as 127.0.0.1:8080", t.Address)
 		}
 	}
-	listen, _ := t.chosen()
+	listen := t.uses("listen", "address", "port")
 	switch {
-	case t.PID != 0 && t.Address == "":
-		c.add("target.address", "is missing; say where the process listens, such as 127.0.0.1:8080")
 	case len(t.Command) > 0 && t.Address == "" && !listen:
 		c.add("target.address", "is missing; put {port} or {listen} into the command, or say where it listens, such as 127.0.0.1:8080")
 	case len(t.Command) > 0 && t.Address != "" && listen:
@@ -243,15 +248,14 @@ func (c *checker) debugURL(field, text string, t Target) {
 		return
 	}
 	before := len(c.problems)
-	c.placeholders(field, text, false, "address", "debug")
+	c.placeholders(startPlaceholder, field, text, "address", "listen", "port", "debug", "debug_port")
 	if len(c.problems) > before {
 		return // what else is wrong with the URL follows from that
 	}
-	_, chosen := t.chosen()
-	if strings.Contains(text, "{debug}") && t.Package == "" && !chosen {
-		c.add(field, "uses {debug}, and the target has no debug port: put {debug} or {debug_port} into the command, or write the address")
+	if strings.Contains(text, "{debug") && t.Package == "" && (len(t.Command) == 0 || !t.uses("debug", "debug_port")) {
+		c.add(field, "uses the debug port, and the target has no debug port: put {debug} or {debug_port} into the command, or write the address")
 	}
-	c.url(field, withScheme(strings.NewReplacer("{address}", "127.0.0.1:1", "{debug}", "127.0.0.1:1").Replace(text)))
+	c.url(field, withScheme(strings.NewReplacer("{address}", "127.0.0.1:1", "{listen}", "127.0.0.1:1", "{port}", "1", "{debug}", "127.0.0.1:1", "{debug_port}", "1").Replace(text)))
 }
 
 // withScheme makes http the scheme of a URL that has none.
@@ -319,7 +323,7 @@ func (c *checker) request(field string, r Request) {
 		}
 	}
 	for _, at := range slices.Sorted(maps.Keys(texts)) {
-		c.placeholders(at, texts[at], false, "seq", "token")
+		c.placeholders(requestPlaceholder, at, texts[at], "seq", "token")
 	}
 	if r.Weight < 0 || r.Weight > maxWeight {
 		c.add(field+".weight", "is %d; it must be between 1 and %d", r.Weight, maxWeight)

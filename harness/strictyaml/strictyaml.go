@@ -14,6 +14,7 @@ package strictyaml
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -183,9 +184,11 @@ func follow(n *yaml.Node) *yaml.Node {
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
-// Join makes one error of problems, by line, or nil of none.
+// Join makes one error of problems, by file and place, or nil of none.
 func Join(problems []*Error) error {
-	slices.SortStableFunc(problems, func(a, b *Error) int { return a.Line - b.Line })
+	slices.SortStableFunc(problems, func(a, b *Error) int {
+		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Column-b.Column)
+	})
 	var all []error
 	for i, e := range problems {
 		if i == MaxErrors {
