@@ -124,7 +124,7 @@ func newPool(c *connections, inFlight int) *http.Transport {
 }
 
 // meter is the RoundTripper between vegeta and the pool. It measures, bounds
-// and cancels requests, and changes nothing about them.
+// and cancels requests, and changes nothing of what is sent.
 type meter struct {
 	pool    http.RoundTripper
 	rec     *recorder
@@ -149,7 +149,7 @@ func (m *meter) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	ctx, cancel := context.WithTimeout(m.ctx, m.timeout)
 	x.sent = m.rec.send()
-	resp, err := m.pool.RoundTrip(req.WithContext(ctx))
+	resp, err := m.pool.RoundTrip(onceOnly(req.WithContext(ctx)))
 	if err != nil {
 		m.fail(x, err)
 		cancel()
@@ -163,6 +163,31 @@ func (m *meter) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp.Body = b
 	return resp, nil
 }
+
+// onceOnly keeps net/http from sending req again by itself when a connection
+// ends before the response begins, which it does for methods without side
+// effects: the target would get more requests than are counted, and its failures
+// would not show. What net/http may repeat is a request without a body, or whose
+// body can be had again; so req gets an empty body that cannot. The encoding
+// "identity" says that the body needs none, so that what is sent stays the same.
+// (A bodiless POST with an Idempotency-Key may still be repeated: with a body it
+// would lose its Content-Length: 0.)
+func onceOnly(req *http.Request) *http.Request {
+	req.GetBody = nil
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		if req.Body == nil || req.Body == http.NoBody {
+			req.Body = emptyBody{}
+			req.TransferEncoding = []string{"identity"}
+		}
+	}
+	return req
+}
+
+type emptyBody struct{}
+
+func (emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
+func (emptyBody) Close() error             { return nil }
 
 // acquire waits for the slot of a request that has ended. Whoever waits here
 // has its request ready to leave, so that a slot stands empty for no longer than
