@@ -269,79 +269,109 @@ func Machine() (idleNS, totalNS int64, err error) {
 	return idleNS, totalNS, nil
 }
 
-// socketInodes lists the sockets the process holds.
+// socketInodes lists the sockets the process holds. At 10,000 of them the walk
+// from the root of the file system would cost more than the reading, so that
+// links are read relative to their folder, into one buffer.
 func (p Process) socketInodes() (map[uint64]bool, error) {
-	names, err := p.descriptors()
+	dir, err := os.Open(p.file("fd"))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return nil, err
 	}
 	inodes := make(map[uint64]bool, len(names))
+	link := make([]byte, 64) // longer than any socket's
 	for _, name := range names {
-		link, err := os.Readlink(p.file("fd/" + name))
+		n, err := unix.Readlinkat(int(dir.Fd()), name, link)
 		if err != nil {
 			continue // closed since
 		}
-		text, ok := strings.CutPrefix(link, "socket:[")
-		if !ok {
-			continue
-		}
-		if n, err := strconv.ParseUint(strings.TrimSuffix(text, "]"), 10, 64); err == nil {
-			inodes[n] = true
+		if inode, ok := socketInode(link[:n]); ok {
+			inodes[inode] = true
 		}
 	}
 	return inodes, nil
 }
 
+// socketInode reads "socket:[4711]".
+func socketInode(link []byte) (uint64, bool) {
+	text, ok := bytes.CutPrefix(link, []byte("socket:["))
+	if !ok {
+		return 0, false
+	}
+	text, ok = bytes.CutSuffix(text, []byte("]"))
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(text), 10, 64)
+	return n, err == nil
+}
+
 // tcpSocket is one line of /proc/PID/net/tcp or tcp6.
 type tcpSocket struct {
 	localPort    int
-	state        string
+	state        uint8
 	sendQ, recvQ int64
 	inode        uint64
 }
 
-// tcpState names the states by number; see include/net/tcp_states.h of Linux.
-func tcpState(n uint64) string {
+// stateName names a TCP state by its number; see include/net/tcp_states.h of Linux.
+func stateName(n uint8) string {
 	names := [...]string{1: "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2",
 		"TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING", "NEW_SYN_RECV"}
-	if n == 0 || n >= uint64(len(names)) {
+	if n == 0 || int(n) >= len(names) {
 		return fmt.Sprintf("STATE_%d", n)
 	}
 	return names[n]
 }
 
-const listen = "LISTEN"
+// listen is the state of a listening socket.
+const listen = 10
 
-// parseTCPLine reads one line after the heading.
-func parseTCPLine(line string) (tcpSocket, error) {
-	fields := strings.Fields(line)
+// parseTCPLine reads one line after the heading. It makes no garbage: there
+// are 20,000 lines when 10,000 connections have both ends on this machine.
+func parseTCPLine(line []byte) (tcpSocket, error) {
 	// sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
-	if len(fields) < 10 {
-		return tcpSocket{}, fmt.Errorf("%d fields, want at least 10", len(fields))
+	const local, state, queues, inode, enough = 1, 3, 4, 9, 10
+	var fields [enough][]byte
+	n := 0
+	for field := range bytes.FieldsSeq(line) {
+		fields[n] = field
+		if n++; n == enough {
+			break
+		}
+	}
+	if n < enough {
+		return tcpSocket{}, fmt.Errorf("%d fields, want at least %d", n, enough)
+	}
+	_, port, ok := bytes.Cut(fields[local], []byte(":"))
+	if !ok {
+		return tcpSocket{}, fmt.Errorf("local address %.80q has no port", fields[local])
+	}
+	tx, rx, ok := bytes.Cut(fields[queues], []byte(":"))
+	if !ok {
+		return tcpSocket{}, fmt.Errorf("queues %.80q are not two", fields[queues])
 	}
 	var err error
-	hex := func(text string, bits int) uint64 {
-		n, e := strconv.ParseUint(text, 16, bits)
-		err = errors.Join(err, e)
+	number := func(text []byte, base, bits int) uint64 {
+		// The conversion stays on the stack, as ParseUint keeps it only in errors.
+		n, e := strconv.ParseUint(string(text), base, bits)
+		if e != nil {
+			err = errors.Join(err, e)
+		}
 		return n
 	}
-	_, port, ok := strings.Cut(fields[1], ":")
-	if !ok {
-		return tcpSocket{}, fmt.Errorf("local address %.80q has no port", fields[1])
-	}
-	tx, rx, ok := strings.Cut(fields[4], ":")
-	if !ok {
-		return tcpSocket{}, fmt.Errorf("queues %.80q are not two", fields[4])
-	}
 	s := tcpSocket{
-		localPort: int(hex(port, 16)),
-		state:     tcpState(hex(fields[3], 8)),
-		sendQ:     int64(hex(tx, 32)),
-		recvQ:     int64(hex(rx, 32)),
+		localPort: int(number(port, 16, 16)),
+		state:     uint8(number(fields[state], 16, 8)),
+		sendQ:     int64(number(tx, 16, 32)),
+		recvQ:     int64(number(rx, 16, 32)),
+		inode:     number(fields[inode], 10, 64),
 	}
-	inode, e := strconv.ParseUint(fields[9], 10, 64)
-	s.inode = inode
-	return s, errors.Join(err, e)
+	return s, err
 }
 
 // eachTCP calls f for every TCP socket of the process's network namespace.
@@ -363,7 +393,7 @@ func eachTCPIn(path string, f func(tcpSocket)) error {
 	lines := bufio.NewScanner(bufio.NewReaderSize(file, 256<<10))
 	lines.Scan() // the heading
 	for lines.Scan() {
-		s, err := parseTCPLine(lines.Text())
+		s, err := parseTCPLine(lines.Bytes())
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
@@ -393,7 +423,7 @@ func (p Process) Sockets() (Sockets, error) {
 		if !own[s.inode] {
 			return
 		}
-		all.ByState[s.state]++
+		all.ByState[stateName(s.state)]++
 		if s.state != listen {
 			all.RecvQBytes += s.recvQ
 			all.SendQBytes += s.sendQ

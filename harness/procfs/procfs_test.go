@@ -76,14 +76,47 @@ func TestParseMachine(t *testing.T) {
 }
 
 func TestParseTCPLine(t *testing.T) {
-	got, err := parseTCPLine("  0: 0100007F:1F90 0100007F:C350 01 0000000A:00000014 00:00000000 00000000  1000        0 654321 1 0000")
+	got, err := parseTCPLine([]byte("  0: 0100007F:1F90 0100007F:C350 01 0000000A:00000014 00:00000000 00000000  1000        0 654321 1 0000"))
 	require.NoError(t, err)
-	assert.Equal(t, tcpSocket{localPort: 8080, state: "ESTABLISHED", sendQ: 10, recvQ: 20, inode: 654321}, got)
+	assert.Equal(t, tcpSocket{localPort: 8080, state: 1, sendQ: 10, recvQ: 20, inode: 654321}, got)
 	for _, bad := range []string{"", "0: a b c", "0: 0100007F 0 01 0:0 0 0 0 0 1", "0: 0100007F:1F90 0 01 0 0 0 0 0 1", "0: 0100007F:XX 0 01 0:0 0 0 0 0 1"} {
-		_, err := parseTCPLine(bad)
+		_, err := parseTCPLine([]byte(bad))
 		assert.Error(t, err, bad)
 	}
-	assert.Equal(t, "STATE_99", tcpState(99))
+	assert.Equal(t, "ESTABLISHED", stateName(1))
+	assert.Equal(t, "LISTEN", stateName(listen))
+	assert.Equal(t, "STATE_99", stateName(99))
+}
+
+func TestSocketInode(t *testing.T) {
+	n, ok := socketInode([]byte("socket:[4711]"))
+	assert.True(t, ok)
+	assert.EqualValues(t, 4711, n)
+	for _, other := range []string{"", "/dev/null", "pipe:[1]", "socket:[", "socket:[x]", "socket:[1"} {
+		_, ok := socketInode([]byte(other))
+		assert.False(t, ok, other)
+	}
+}
+
+// What a reading of the sockets costs a machine under load.
+func BenchmarkSockets(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(b, err)
+	defer l.Close()
+	const connections = 2000
+	for range connections {
+		c, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(b, err)
+		defer c.Close()
+		a, err := l.Accept()
+		require.NoError(b, err)
+		defer a.Close()
+	}
+	for b.Loop() {
+		s, err := Of(os.Getpid()).Sockets()
+		require.NoError(b, err)
+		require.GreaterOrEqual(b, s.ByState["ESTABLISHED"], 2*connections)
+	}
 }
 
 func TestOwnProcess(t *testing.T) {
@@ -135,6 +168,6 @@ func FuzzParse(f *testing.F) {
 		_, _ = parseStatus(data)
 		_, _ = parseOpenFilesLimit(data)
 		_, _, _ = parseMachine(data)
-		_, _ = parseTCPLine(string(data))
+		_, _ = parseTCPLine(data)
 	})
 }
