@@ -27,6 +27,9 @@ const keepAlive = 15 * time.Second
 // bodyExcerpt is how many bytes of an unwelcome answer a reason quotes.
 const bodyExcerpt = 200
 
+// NoDebugURL is the reason of a dimension that needs a debug URL and has none.
+const NoDebugURL = "the target has no debug URL: import net/http/pprof in the target, serve it on a port of its own, and give its address as the target's debug, such as \"{debug}/debug/pprof\""
+
 // Conn is one HTTP/1.1 connection, kept open between requests for as long as
 // the server allows and dialled again only when it is broken. It serves one
 // request at a time: a second at the same moment would wait for the first.

@@ -50,9 +50,6 @@ type Config struct {
 // the probes.
 func All() []string { return []string{"cpu", "heap", "allocs", "goroutine", "mutex", "block"} }
 
-// noURL is the reason when the target has no debug URL.
-const noURL = "the target has no debug URL: import net/http/pprof in the target, serve it on a port of its own, and give its address as the target's debug, such as \"{debug}/debug/pprof\""
-
 // Recorder is a capture.Recorder of the pprof dimension.
 type Recorder struct {
 	cfg Config
@@ -135,7 +132,7 @@ func (r *Recorder) plan() ([]*fetch, error) {
 // there is no debug URL or nobody answers there.
 func (r *Recorder) Prepare(ctx context.Context, s capture.Subject) error {
 	if s.DebugURL == "" {
-		return errors.New(noURL)
+		return errors.New(endpoint.NoDebugURL)
 	}
 	r.base = strings.TrimSuffix(s.DebugURL, "/")
 	fetches, err := r.plan()

@@ -42,8 +42,6 @@ const (
 
 const probeName = "trace"
 
-const noURL = "the target has no debug URL: import net/http/pprof in the target, serve it on a port of its own, and give its address as the target's debug, such as \"{debug}/debug/pprof\""
-
 // Config says what to record.
 type Config struct {
 	For    time.Duration // length of the trace; 0: DefaultFor; cut to what fits into Window
@@ -98,7 +96,7 @@ func (r *Recorder) span() (delay, length time.Duration) {
 // Prepare opens the connection and the file the trace is kept in until Write.
 func (r *Recorder) Prepare(ctx context.Context, s capture.Subject) error {
 	if s.DebugURL == "" {
-		return errors.New(noURL)
+		return errors.New(endpoint.NoDebugURL)
 	}
 	if r.cfg.Window <= 0 {
 		return errors.New("the trace recorder was not told how long recording lasts")
