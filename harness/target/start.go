@@ -269,7 +269,7 @@ func (p *Process) diedOnStart() error {
 	if p.output != nil && slices.ContainsFunc(p.output.all(), saysPortInUse) {
 		return fmt.Errorf("%w: another process has %s, or the port of its debug endpoints: %w", ErrPortInUse, p.Address, err)
 	}
-	return fmt.Errorf("start %s: %w", p.name, err)
+	return fmt.Errorf("start %s, and mend what it says or how it is called: %w", p.name, err)
 }
 
 // saysPortInUse knows the words of the C library, which Go and most others use.
