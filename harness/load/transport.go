@@ -189,6 +189,10 @@ type emptyBody struct{}
 func (emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
 func (emptyBody) Close() error             { return nil }
 
+// WriteTo spares a copy buffer of 32 KiB a request, which would double the CPU
+// time of the generator.
+func (emptyBody) WriteTo(io.Writer) (int64, error) { return 0, nil }
+
 // acquire waits for the slot of a request that has ended. Whoever waits here
 // has its request ready to leave, so that a slot stands empty for no longer than
 // it takes to wake one goroutine. Vegeta's own way from the end of a request to
