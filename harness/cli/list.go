@@ -33,7 +33,7 @@ func (a *app) listCommand() *cobra.Command {
 			style.Options = table.OptionsNoBordersAndSeparators
 			style.Format.Header = text.FormatDefault
 			t.SetStyle(style)
-			t.SetColumnConfigs([]table.ColumnConfig{{Name: "about", WidthMax: 70}})
+			t.SetColumnConfigs([]table.ColumnConfig{{Name: "about", WidthMax: 70, WidthMaxEnforcer: text.WrapSoft}})
 			t.AppendHeader(table.Row{"file", "scenario", "causes", "in flight", "about"})
 			var errs []error
 			for _, file := range files {

@@ -56,6 +56,7 @@ type Recorder struct {
 
 	base    string
 	fetches []*fetch
+	takes   []*take
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
@@ -77,16 +78,23 @@ func New(cfg Config) *Recorder {
 
 // fetch is one profile that is asked for, over a connection of its own.
 type fetch struct {
-	probe    string
-	artifact string
-	path     string        // below the base, with its query
-	delay    time.Duration // after Start
-	conn     *endpoint.Conn
+	path  string        // below the base, with its query
+	delay time.Duration // after Start
+	conn  *endpoint.Conn
 
 	// What came of it; written by one goroutine and read after it has ended.
 	window bundle.Window
 	data   []byte
 	err    error
+}
+
+// take is one artifact that is made of what was fetched: as it came, or what
+// came at the end of the window less what came at its beginning.
+type take struct {
+	probe    string
+	artifact string
+	from, to *fetch // from is nil for a profile that is kept as it came
+	shows    string // the sample type of a difference that a viewer shows first
 }
 
 // Dimension implements capture.Recorder.
@@ -95,37 +103,49 @@ func (r *Recorder) Dimension() string { return bundle.DimPprof }
 // seconds is the length of the differences.
 func (r *Recorder) seconds() int { return max(1, int(r.cfg.Window/time.Second)) }
 
-// plan lists what has to be asked for.
-func (r *Recorder) plan() ([]*fetch, error) {
-	difference := func(name string) string { return fmt.Sprintf("%s?seconds=%d", name, r.seconds()) }
+// plan lists what has to be asked for, and what is made of it.
+func (r *Recorder) plan() (fetches []*fetch, takes []*take, err error) {
 	late := r.cfg.Window - min(leadMost, r.cfg.Window/4)
-	var fetches []*fetch
+	ask := func(path string, delay time.Duration) *fetch {
+		f := &fetch{path: path, delay: delay}
+		fetches = append(fetches, f)
+		return f
+	}
+	keep := func(t take) { takes = append(takes, &t) }
+	difference := func(name string) *fetch { return ask(fmt.Sprintf("%s?seconds=%d", name, r.seconds()), 0) }
+	// The runtime's figures of memory are those of the last collections, so that
+	// the difference over a short window, or of a target that seldom collects,
+	// says little. A collection is asked for at both ends instead; it costs the
+	// target two cycles a window.
+	memory := sync.OnceValues(func() (before, after *fetch) {
+		return ask("heap?gc=1", 0), ask("heap?gc=1", late)
+	})
 	for i, name := range r.cfg.Profiles {
 		if slices.Contains(r.cfg.Profiles[:i], name) {
 			continue
 		}
 		switch name {
 		case "cpu":
-			fetches = append(fetches, &fetch{probe: name, artifact: bundle.CPUProfile, path: difference("profile")})
+			keep(take{probe: name, artifact: bundle.CPUProfile, to: difference("profile")})
 		case "heap":
-			fetches = append(fetches,
-				&fetch{probe: name, artifact: bundle.HeapDeltaProfile, path: difference(name)},
-				&fetch{probe: name, artifact: bundle.HeapProfile, path: name, delay: late})
+			before, after := memory()
+			keep(take{probe: name, artifact: bundle.HeapDeltaProfile, from: before, to: after, shows: "inuse_space"})
+			keep(take{probe: name, artifact: bundle.HeapProfile, to: after})
 		case "allocs":
-			fetches = append(fetches, &fetch{probe: name, artifact: bundle.AllocsProfile, path: difference(name)})
+			before, after := memory()
+			keep(take{probe: name, artifact: bundle.AllocsProfile, from: before, to: after, shows: "alloc_space"})
 		case "goroutine":
-			fetches = append(fetches,
-				&fetch{probe: name, artifact: bundle.GoroutineDeltaProfile, path: difference(name)},
-				&fetch{probe: name, artifact: bundle.GoroutineProfile, path: name, delay: late})
+			keep(take{probe: name, artifact: bundle.GoroutineDeltaProfile, to: difference(name)})
+			keep(take{probe: name, artifact: bundle.GoroutineProfile, to: ask(name, late)})
 		case "mutex":
-			fetches = append(fetches, &fetch{probe: name, artifact: bundle.MutexProfile, path: difference(name)})
+			keep(take{probe: name, artifact: bundle.MutexProfile, to: difference(name)})
 		case "block":
-			fetches = append(fetches, &fetch{probe: name, artifact: bundle.BlockProfile, path: difference(name)})
+			keep(take{probe: name, artifact: bundle.BlockProfile, to: difference(name)})
 		default:
-			return nil, fmt.Errorf("unknown profile %q; known are %s", name, strings.Join(All(), ", "))
+			return nil, nil, fmt.Errorf("unknown profile %q; known are %s", name, strings.Join(All(), ", "))
 		}
 	}
-	return fetches, nil
+	return fetches, takes, nil
 }
 
 // Prepare opens one connection for each profile. The dimension is lost when
@@ -135,13 +155,13 @@ func (r *Recorder) Prepare(ctx context.Context, s capture.Subject) error {
 		return errors.New(endpoint.NoDebugURL)
 	}
 	r.base = strings.TrimSuffix(s.DebugURL, "/")
-	fetches, err := r.plan()
+	fetches, takes, err := r.plan()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	r.fetches = fetches
+	r.fetches, r.takes = fetches, takes
 	for _, f := range r.fetches {
 		f.conn, err = endpoint.Open(ctx, r.base+"/cmdline")
 		if err != nil {
@@ -231,39 +251,84 @@ func (r *Recorder) Stop(ctx context.Context) error {
 // Write checks each profile and puts the good ones into the bundle.
 func (r *Recorder) Write(ctx context.Context, w *bundle.Writer) (bundle.Dimension, error) {
 	d := bundle.Dimension{Name: r.Dimension()}
-	for _, f := range r.fetches {
+	for _, t := range r.takes {
 		if err := ctx.Err(); err != nil {
 			return d, err
 		}
-		if len(d.Probes) == 0 || d.Probes[len(d.Probes)-1].Name != f.probe {
-			d.Probes = append(d.Probes, bundle.Probe{Name: f.probe, Window: f.window})
+		if len(d.Probes) == 0 || d.Probes[len(d.Probes)-1].Name != t.probe {
+			d.Probes = append(d.Probes, bundle.Probe{Name: t.probe, Window: t.window()})
 		}
 		p := &d.Probes[len(d.Probes)-1]
-		samples, err := 0, f.err
-		if err == nil {
-			samples, err = check(f.data, maxUnpacked)
-		}
+		data, samples, err := t.profile()
 		if err != nil {
-			p.Reason = joinReasons(p.Reason, fmt.Sprintf("%s: %v", f.path, err))
+			p.Reason = joinReasons(p.Reason, err.Error())
 			continue
 		}
-		if err := w.WriteFile(f.artifact, f.data); err != nil {
+		if err := w.WriteFile(t.artifact, data); err != nil {
 			return d, err
 		}
 		if !p.Captured {
 			// Of two artifacts the first captured one gives the window: the
 			// difference, unless it was lost.
-			p.Window = f.window
+			p.Window = t.window()
 		}
 		p.Captured = true
-		p.Artifacts = append(p.Artifacts, f.artifact)
+		p.Artifacts = append(p.Artifacts, t.artifact)
 		if samples == 0 {
-			p.Reason = joinReasons(p.Reason, whyEmpty(f.artifact))
+			p.Reason = joinReasons(p.Reason, whyEmpty(t.artifact))
 		}
-		f.data = nil
 	}
 	summarise(&d)
 	return d, nil
+}
+
+// window is what the artifact covers.
+func (t *take) window() bundle.Window {
+	if t.from == nil {
+		return t.to.window
+	}
+	return bundle.Window{StartNS: t.from.window.EndNS, EndNS: t.to.window.EndNS}
+}
+
+// profile is the artifact, packed, and how many samples it holds.
+func (t *take) profile() (data []byte, samples int, err error) {
+	last, err := t.to.profile()
+	if err != nil {
+		return nil, 0, err
+	}
+	if t.from == nil {
+		return t.to.data, len(last.Sample), nil
+	}
+	first, err := t.from.profile()
+	if err != nil {
+		return nil, 0, err
+	}
+	first.Scale(-1)
+	delta, err := profile.Merge([]*profile.Profile{first, last})
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s: the profiles at both ends of the window do not match: %w", t.to.path, err)
+	}
+	window := t.window()
+	delta.TimeNanos, delta.DurationNanos = last.TimeNanos-int64(window.Duration()), int64(window.Duration())
+	delta.DefaultSampleType = t.shows
+	var packed bytes.Buffer
+	if err := delta.Write(&packed); err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", t.to.path, err)
+	}
+	return packed.Bytes(), len(delta.Sample), nil
+}
+
+// profile is what was fetched, checked.
+func (f *fetch) profile() (*profile.Profile, error) {
+	err := f.err
+	var p *profile.Profile
+	if err == nil {
+		p, err = check(f.data, maxUnpacked)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.path, err)
+	}
+	return p, nil
 }
 
 // summarise says whether anything was captured, and if not, why. When one
@@ -304,27 +369,27 @@ func whyEmpty(artifact string) string {
 }
 
 // check refuses what is no profile in the packed form that go tool pprof
-// writes, and counts the samples of what is. It unpacks atMost bytes.
-func check(data []byte, atMost int64) (samples int, err error) {
+// writes, and parses what is. It unpacks at most atMost bytes.
+func check(data []byte, atMost int64) (*profile.Profile, error) {
 	packed, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
-		return 0, fmt.Errorf("what the target sent is no packed profile (%d bytes): %w", len(data), err)
+		return nil, fmt.Errorf("what the target sent is no packed profile (%d bytes): %w", len(data), err)
 	}
 	raw, err := io.ReadAll(io.LimitReader(packed, atMost+1))
 	if err != nil {
-		return 0, fmt.Errorf("what the target sent cannot be unpacked (%d bytes): %w", len(data), err)
+		return nil, fmt.Errorf("what the target sent cannot be unpacked (%d bytes): %w", len(data), err)
 	}
 	if int64(len(raw)) > atMost {
-		return 0, fmt.Errorf("the profile unpacks to more than %d MiB and was not kept", atMost>>20)
+		return nil, fmt.Errorf("the profile unpacks to more than %d MiB and was not kept", atMost>>20)
 	}
 	p, err := profile.ParseUncompressed(raw)
 	if err != nil {
-		return 0, fmt.Errorf("what the target sent is no profile (%d bytes): %w", len(data), err)
+		return nil, fmt.Errorf("what the target sent is no profile (%d bytes): %w", len(data), err)
 	}
 	if err := p.CheckValid(); err != nil {
-		return 0, fmt.Errorf("the profile contradicts itself: %w", err)
+		return nil, fmt.Errorf("the profile contradicts itself: %w", err)
 	}
-	return len(p.Sample), nil
+	return p, nil
 }
 
 // Status implements capture.Recorder.
