@@ -64,7 +64,7 @@ func flawed() reports.Report {
 		Result: rule.Result{
 			Findings: []rule.Finding{{
 				Cause: "lock-contention", Rule: "lock-contention/mutex", Title: "Requests queue on one lock",
-				Rank: 1, Impact: 0.97, Confidence: rule.High, Where: store("main.(*store).get", 41),
+				Rank: 1, Impact: 0.97, ImpactOf: "of request time", Confidence: rule.High, Where: store("main.(*store).get", 41),
 				Related: []rule.Related{{Role: "the holder sleeps here", Where: store("main.(*store).touch", 60)}},
 				Because: "97% of request time waits for the lock taken at main.(*store).get (store.go:41); its holder spends 98% of its time asleep",
 				Fix:     "Do the slow work before taking the lock, or give each key a lock of its own.",
@@ -79,7 +79,7 @@ func flawed() reports.Report {
 				Also:     []string{"lock-contention/rwmutex"},
 			}, {
 				Cause: "gc-pressure", Rule: "gc-pressure", Title: "Allocation in the request path feeds the collector",
-				Rank: 2, Impact: 0.04, Confidence: rule.Low,
+				Rank: 2, Impact: 0.04, ImpactOf: "of the target's CPU", Confidence: rule.Low,
 				Because: "4% of CPU marks memory that a place not captured allocates",
 				Fix:     "Reuse the buffer.\nMeasure again.",
 				Dimensions: []rule.DimensionFinding{

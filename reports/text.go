@@ -139,7 +139,7 @@ func outcomeColor(o verdict.Outcome) text.Colors {
 func (p *printer) finding(f rule.Finding) {
 	p.line("")
 	p.line(p.paint(bold, fmt.Sprintf("%d. %s", f.Rank, inline(f.Title))))
-	p.wrapped("   ", "   ", fmt.Sprintf("%s, %s confidence, costs %s of request time or CPU", f.Cause, f.Confidence, show(f.Impact, signal.Share)))
+	p.wrapped("   ", "   ", fmt.Sprintf("%s, %s confidence, costs %s %s", f.Cause, f.Confidence, show(f.Impact, signal.Share), f.ImpactOf))
 	p.line("   " + p.paint(cyan, inline(place(f.Where))))
 	p.line("")
 	p.wrapped("   ", "   ", f.Because)

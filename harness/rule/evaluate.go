@@ -86,7 +86,7 @@ func (r *Rule) finding(ev *evidence, captured func(string) (bool, string)) Findi
 	where := ev.firstPlace(r.where)
 	f := Finding{
 		Cause: r.Cause, Rule: r.ID, Title: r.Title,
-		Impact: impact, Where: where,
+		Impact: impact, ImpactOf: r.of, Where: where,
 		Because: r.because.render(ev, where), Fix: r.Fix,
 		Confused: r.Confused,
 	}

@@ -29,8 +29,9 @@ type Finding struct {
 	Cause      string             `json:"cause"`
 	Rule       string             `json:"rule"`
 	Title      string             `json:"title"`
-	Rank       int                `json:"rank"`   // 1 is first
-	Impact     float64            `json:"impact"` // share of request time or CPU it costs, 0 to 1
+	Rank       int                `json:"rank"`      // 1 is first
+	Impact     float64            `json:"impact"`    // share that it costs, 0 to 1
+	ImpactOf   string             `json:"impact_of"` // what it is a share of: "of request time"
 	Confidence Confidence         `json:"confidence"`
 	Where      signal.Location    `json:"where"`
 	Related    []Related          `json:"related,omitempty"`

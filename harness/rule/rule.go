@@ -2,6 +2,7 @@ package rule
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,12 +29,16 @@ type Rule struct {
 	lang    *language
 	when    *expression
 	impact  *expression
+	of      string // what the impact is a share of
 	because templates
 	where   []string // place signals, best first
 	related []relatedPlace
 	clauses []clause // ebpf, pprof, trace, in this order
 	cases   []testCase
 }
+
+// defaultImpactOf is what an impact is a share of when the rule does not say.
+const defaultImpactOf = "of request time"
 
 type relatedPlace struct {
 	role  string
@@ -114,6 +119,7 @@ func (p *parser) rule(doc document) *Rule {
 	r := &Rule{
 		ID: doc.Rule, Cause: doc.Cause, Title: doc.Title, Fix: strings.TrimSpace(doc.Fix),
 		Confused: doc.ConfusedWith, References: doc.References, lang: p.lang,
+		of: cmp.Or(strings.TrimSpace(doc.ImpactOf), defaultImpactOf),
 	}
 	if doc.Because.empty() {
 		p.problem("because", "is required: because is missing or empty")
