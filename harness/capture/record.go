@@ -36,7 +36,15 @@ type Hooks struct {
 	// Lost is called when a whole dimension is lost, with the reason. It may be
 	// nil, and may be called from several goroutines at once.
 	Lost func(dimension string, err error)
+	// Begun and Ended are called at the bounds of the window with the present
+	// CLOCK_MONOTONIC in nanoseconds, so that others may measure over just that
+	// span. They may be nil, and should return at once.
+	Begun, Ended func(monoNS int64)
 }
+
+// NothingRecorded is the reason of a dimension that was ready and was never
+// started.
+const NothingRecorded = "nothing was recorded"
 
 // Phase is how far a recorder has come.
 type Phase string
@@ -124,6 +132,9 @@ func (r *Recording) Window(ctx context.Context, d time.Duration) (bundle.Window,
 		}))
 	})
 	w := bundle.Window{StartNS: clock.MonoNS()}
+	if r.hooks.Begun != nil {
+		r.hooks.Begun(w.StartNS)
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -131,6 +142,9 @@ func (r *Recording) Window(ctx context.Context, d time.Duration) (bundle.Window,
 	case <-ctx.Done():
 	}
 	w.EndNS = clock.MonoNS()
+	if r.hooks.Ended != nil {
+		r.hooks.Ended(w.EndNS)
+	}
 	r.each(PhaseRecording, func(m *member) {
 		r.advance(m, PhaseStopped, m.call(ctx, r.limits.stop, "stop", m.rec.Stop))
 	})
@@ -165,7 +179,7 @@ func (r *Recording) write(ctx context.Context, m *member, w *bundle.Writer) (bun
 	case PhaseLost:
 		return bundle.Dimension{Name: m.name, Reason: lost.Error()}, nil
 	default:
-		return bundle.Dimension{Name: m.name, Reason: "nothing was recorded"}, nil
+		return bundle.Dimension{Name: m.name, Reason: NothingRecorded}, nil
 	}
 	written := make(chan bundle.Dimension, 1)
 	err := m.call(ctx, r.limits.write, "write what was recorded", func(ctx context.Context) error {

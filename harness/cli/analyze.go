@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"chokepoint/harness/verdict"
 	"chokepoint/reports"
 )
 
@@ -39,7 +38,7 @@ the same findings, byte for byte, wherever it is analyzed.`,
 			if r.Verdict == nil {
 				return nil
 			}
-			return finish([]verdict.Outcome{r.Verdict.Outcome})
+			return outcomeError(r.Verdict.Outcome)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,26 +14,14 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-
-	"chokepoint/harness/verdict"
 )
-
-// The exit codes of every command.
-const (
-	ExitPass         = 0   // or nothing to judge
-	ExitFail         = 1   // a verdict failed
-	ExitUsage        = 2   // bad input or usage: a file, a flag, a target that does not build or start
-	ExitCouldNotTell = 3   // a capability, the load or the recording fell short
-	ExitInterrupted  = 130 // Ctrl-C, or a signal to end
-)
-
-// exitError carries the exit code of an outcome that has been reported already.
-type exitError struct{ code int }
-
-func (e exitError) Error() string { return fmt.Sprintf("exit status %d", e.code) }
 
 // errInterrupted is the cause of the context's end on a signal.
 var errInterrupted = errors.New("interrupted")
+
+// version of the documents that --json prints, but those of package reports.
+// It rises when a field changes its meaning or goes away.
+const schemaVersion = 1
 
 // app is what commands share.
 type app struct {
@@ -63,17 +52,12 @@ func Main(args []string, out, errOut io.Writer) int {
 	root.SetOut(out)
 	root.SetErr(errOut)
 	err := root.ExecuteContext(ctx)
-	var exit exitError
-	switch {
-	case err == nil:
+	if err == nil {
 		return ExitPass
-	case errors.Is(context.Cause(ctx), errInterrupted):
-		fmt.Fprintln(errOut, "chokepoint: interrupted; the target is stopped and the probes are off")
-		return ExitInterrupted
-	case errors.As(err, &exit):
-		return exit.code
 	}
-	fmt.Fprintf(errOut, "chokepoint: %v\n", err)
+	if told := (exitError{}); !errors.As(err, &told) {
+		fmt.Fprintf(errOut, "chokepoint: %v\n", err)
+	}
 	return exitCode(err)
 }
 
@@ -85,14 +69,19 @@ func (a *app) root() *cobra.Command {
 profiler (pprof) and the scheduler (execution trace) see over the same seconds
 on one clock, and works out why it is slow, down to the function and the line.
 
-Exit codes: 0 pass, 1 a verdict failed, 2 bad input or usage, 3 could not tell,
-130 interrupted.`,
+Exit codes:
+  0    pass, or nothing to judge
+  1    a verdict failed
+  2    bad input or usage: a flag, a file, a target that does not build or start
+  3    could not tell: a capability, the load or the recording fell short
+  130  interrupted
+Of several runs the gravest decides: 130 before 2, 1, 3 and 0.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version(),
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(a.runCommand(), a.analyzeCommand(), a.listCommand(), a.validateCommand(), a.signalsCommand(), a.schemaCommand(), a.doctorCommand())
+	root.AddCommand(a.runCommand(), a.analyzeCommand(), a.listCommand(), a.packCommand(), a.validateCommand(), a.signalsCommand(), a.schemaCommand(), a.doctorCommand())
 	return root
 }
 
@@ -105,13 +94,13 @@ func version() string {
 	return info.Main.Version
 }
 
-// finish turns outcomes into the command's error: nil for a pass.
-func finish(outcomes []verdict.Outcome) error {
-	if len(outcomes) == 0 {
-		return nil
-	}
-	if code := verdict.Combine(outcomes...).ExitCode(); code != ExitPass {
-		return exitError{code}
+// json prints the one document of a command.
+func (a *app) json(v any) error {
+	e := json.NewEncoder(a.out)
+	e.SetEscapeHTML(false) // for people who read it with less
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
 	}
 	return nil
 }

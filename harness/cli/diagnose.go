@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +20,9 @@ import (
 // document that `chokepoint analyze --json` prints of it. It is no artifact,
 // since it is made from them.
 const findingsFile = "findings.json"
+
+// pageFile is the report for a browser, which a run leaves there too.
+const pageFile = "report.html"
 
 func builtinRules() (*rule.Set, error) {
 	set, err := rule.LoadFS(builtin.FS(), signal.Catalogue())
@@ -117,15 +119,26 @@ func document(w io.Writer, r reports.Report) error {
 	return reports.JSON(w, r)
 }
 
-// keep writes the report's document beside the bundle it was made from.
-func keep(path string, r reports.Report) error {
-	var doc bytes.Buffer
-	if err := document(&doc, r); err != nil {
-		return err
+// keep writes the report of a bundle beside its artifacts: the document, and
+// a page that links to them.
+func keep(r reports.Report) error {
+	return errors.Join(
+		writeWhole(filepath.Join(r.Bundle, findingsFile), func(w io.Writer) error { return document(w, r) }),
+		writeWhole(filepath.Join(r.Bundle, pageFile), func(w io.Writer) error { return reports.HTML(w, r) }),
+	)
+}
+
+// writeWhole makes a file that is there whole or not at all.
+func writeWhole(path string, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
 	}
-	file := filepath.Join(path, findingsFile)
-	if err := os.WriteFile(file, doc.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("write findings: %w", err)
+	if err = errors.Join(write(f), f.Chmod(0o644), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(f.Name())))
 	}
 	return nil
 }

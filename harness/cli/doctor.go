@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -43,11 +42,12 @@ with 3 if something is not; what is there works all the same.`,
 			}
 			all = append(all, goTool(), openFiles(), ports())
 			if asJSON {
-				doc, err := json.MarshalIndent(map[string]any{"schema_version": 1, "capabilities": all}, "", "  ")
-				if err != nil {
+				if err := a.json(struct {
+					SchemaVersion int          `json:"schema_version"`
+					Capabilities  []capability `json:"capabilities"`
+				}{schemaVersion, all}); err != nil {
 					return err
 				}
-				fmt.Fprintf(a.out, "%s\n", doc)
 			} else {
 				a.printCapabilities(all)
 			}

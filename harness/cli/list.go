@@ -13,68 +13,79 @@ import (
 	"chokepoint/harness/scenario"
 )
 
+// listed is one scenario of a directory.
+type listed struct {
+	File     string   `json:"file"`
+	Scenario string   `json:"scenario"`
+	Causes   []string `json:"causes"`
+	InFlight int      `json:"in_flight"`
+	About    string   `json:"about,omitempty"`
+}
+
 func (a *app) listCommand() *cobra.Command {
 	var dir string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the scenarios",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
-			if err != nil {
-				return fmt.Errorf("list scenarios: %w", err)
+			all, broken := scenarios(dir)
+			if len(all) == 0 && broken != nil {
+				return broken
 			}
-			if len(files) == 0 {
-				return fmt.Errorf("list scenarios: %s holds no .yaml file; name the directory with --dir", dir)
+			if asJSON {
+				return errors.Join(a.json(struct {
+					SchemaVersion int      `json:"schema_version"`
+					Scenarios     []listed `json:"scenarios"`
+				}{schemaVersion, all}), broken)
 			}
-			t := table.NewWriter()
-			t.SetOutputMirror(a.out)
-			style := table.StyleDefault
-			style.Options = table.OptionsNoBordersAndSeparators
-			style.Format.Header = text.FormatDefault
-			t.SetStyle(style)
-			t.SetColumnConfigs([]table.ColumnConfig{{Name: "about", WidthMax: 70, WidthMaxEnforcer: text.WrapSoft}})
-			t.AppendHeader(table.Row{"file", "scenario", "causes", "in flight", "about"})
-			var errs []error
-			for _, file := range files {
-				s, err := scenario.Load(file)
-				if err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				var causes []string
-				for _, f := range s.Expect.Findings {
-					causes = append(causes, f.Cause)
-				}
-				t.AppendRow(table.Row{file, s.Name, strings.Join(causes, ", "), s.Load.InFlight, strings.TrimSpace(s.About)})
-			}
-			t.Render()
-			return errors.Join(errs...)
+			a.printScenarios(all)
+			return broken
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "scenarios", "directory of the scenario files")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
 	return cmd
 }
 
-func (a *app) validateCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "validate SCENARIO...",
-		Short: "Check scenario files: their fields, and their expectation against the target's source",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			var errs []error
-			for _, file := range args {
-				s, err := scenario.Load(file)
-				if err == nil {
-					_, err = s.Resolve(scenario.Overrides{})
-				}
-				if err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				fmt.Fprintf(a.out, "%s: %s is valid\n", file, s.Name)
-			}
-			return errors.Join(errs...)
-		},
+// scenarios reads those of a directory; the error is of those that cannot be read.
+func scenarios(dir string) ([]listed, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("list scenarios: %w", err)
 	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("list scenarios: %s holds no .yaml file; name the directory with --dir", dir)
+	}
+	var all []listed
+	var errs []error
+	for _, file := range files {
+		s, err := scenario.Load(file)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		l := listed{File: file, Scenario: s.Name, Causes: []string{}, InFlight: s.Load.InFlight, About: strings.TrimSpace(s.About)}
+		for _, f := range s.Expect.Findings {
+			l.Causes = append(l.Causes, f.Cause)
+		}
+		all = append(all, l)
+	}
+	return all, errors.Join(errs...)
+}
+
+func (a *app) printScenarios(all []listed) {
+	t := table.NewWriter()
+	t.SetOutputMirror(a.out)
+	style := table.StyleDefault
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Format.Header = text.FormatDefault
+	t.SetStyle(style)
+	t.SetColumnConfigs([]table.ColumnConfig{{Name: "about", WidthMax: 70, WidthMaxEnforcer: text.WrapSoft}})
+	t.AppendHeader(table.Row{"file", "scenario", "causes", "in flight", "about"})
+	for _, l := range all {
+		t.AppendRow(table.Row{l.File, l.Scenario, strings.Join(l.Causes, ", "), l.InFlight, l.About})
+	}
+	t.Render()
 }

@@ -8,34 +8,39 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/term"
 
 	"chokepoint/harness/run"
 )
 
-// progressLine shows how a run stands: on a terminal as one line that is painted
-// over, elsewhere as a plain line at each new phase and every few seconds.
-type progressLine struct {
-	out      io.Writer
-	terminal bool
-	width    func() int
-
-	mu    sync.Mutex
-	phase run.Phase
-	last  time.Time
-	ended bool
-}
-
 // plainEvery is how often a plain line repeats within a phase.
 const plainEvery = 5 * time.Second
 
+// progress shows how a run stands: on a terminal as a few lines that are painted
+// over, elsewhere as a plain line at each new phase and every few seconds.
+//
+// The cursor is never hidden and no mode of the terminal is changed, so that
+// nothing needs to be put right however the program ends.
+type progress struct {
+	out      io.Writer
+	terminal bool
+	width    func() int // columns
+
+	mu      sync.Mutex
+	phase   run.Phase
+	last    time.Time
+	painted int // lines on the screen
+	ended   bool
+}
+
 // progress writes to the standard error, so that what is printed stays clean.
-func (a *app) progress() *progressLine {
-	p := &progressLine{out: a.err, width: func() int { return 100 }}
-	if f, ok := a.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+func (a *app) progress() *progress {
+	p := &progress{out: a.err, width: func() int { return 80 }}
+	if f, ok := a.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
 		p.terminal = true
 		p.width = func() int {
-			if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
+			if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
 				return w
 			}
 			return 80
@@ -44,85 +49,75 @@ func (a *app) progress() *progressLine {
 	return p
 }
 
-func (p *progressLine) show(s run.Status) {
+// show is called with each status of a run.
+func (p *progress) show(s run.Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
 		return
 	}
-	fresh := s.Phase != p.phase
-	if !p.terminal && !fresh && time.Since(p.last) < plainEvery {
+	if p.terminal {
+		p.paint(painting(s, time.Now(), p.width()-1))
+		return
+	}
+	if s.Phase == p.phase && time.Since(p.last) < plainEvery {
 		return
 	}
 	p.phase, p.last = s.Phase, time.Now()
-	p.paint(describe(s))
+	fmt.Fprintln(p.out, plainLine(s, p.last))
 }
 
-// line shows a few words in place of a status.
-func (p *progressLine) line(words string) {
+// words shows a few words of a run in place of a status.
+func (p *progress) words(name, what string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.ended {
-		p.paint(words)
+	switch line := name + "  " + what; {
+	case p.ended:
+	case p.terminal:
+		p.paint([]string{cut(line, p.width()-1)})
+	default:
+		fmt.Fprintln(p.out, line)
 	}
 }
 
-func (p *progressLine) paint(text string) {
-	if !p.terminal {
-		fmt.Fprintln(p.out, text)
-		return
-	}
-	if w := p.width() - 1; len([]rune(text)) > w {
-		text = string([]rune(text)[:w])
-	}
-	fmt.Fprint(p.out, "\r\x1b[2K", text)
-}
-
-// end takes the painted line away; nothing is shown after it.
-func (p *progressLine) end() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.ended && p.terminal {
-		fmt.Fprint(p.out, "\r\x1b[2K")
-	}
-	p.ended = true
-}
-
-func describe(s run.Status) string {
+// paint replaces the lines on the screen. None is as wide as the screen: the
+// last column would make the terminal wrap.
+func (p *progress) paint(lines []string) {
 	var b strings.Builder
-	b.WriteString(s.Scenario)
-	if s.Variant != "" {
-		fmt.Fprintf(&b, " (%s)", s.Variant)
-	}
-	fmt.Fprintf(&b, "  %s", s.Phase)
-	elapsed := time.Since(s.Since)
-	if s.For > 0 {
-		fmt.Fprintf(&b, " %.0f of %.0f s", min(elapsed, s.For).Seconds(), s.For.Seconds())
-	} else if elapsed > 2*time.Second {
-		fmt.Fprintf(&b, " %.0f s", elapsed.Seconds())
-	}
-	if s.Phase != run.Ramping && s.Phase != run.Capturing {
-		return b.String()
-	}
-	fmt.Fprintf(&b, "  %d of %d in flight  %.0f/s  p50 %s  p99 %s  %d errors",
-		s.Load.InFlight, s.Asked, s.Load.RateHz, brief(s.Load.P50), brief(s.Load.P99), s.Load.Errors)
-	if s.Phase == run.Capturing {
-		for _, d := range s.Dimensions {
-			fmt.Fprintf(&b, "  %s: %s", d.Dimension, d.Text)
+	b.WriteString(p.toTop())
+	for i, line := range lines {
+		if i > 0 {
+			b.WriteByte('\n')
 		}
+		b.WriteString("\x1b[2K" + line) // erase the line
 	}
-	return b.String()
+	b.WriteString("\x1b[J") // erase what is below
+	p.painted = len(lines)
+	fmt.Fprint(p.out, b.String())
 }
 
-// brief is a duration to three figures or so.
-func brief(d time.Duration) string {
-	switch {
-	case d >= 10*time.Second:
-		return d.Round(100 * time.Millisecond).String()
-	case d >= time.Second:
-		return d.Round(10 * time.Millisecond).String()
-	case d >= time.Millisecond:
-		return d.Round(100 * time.Microsecond).String()
+// toTop takes the cursor to the beginning of the first painted line.
+func (p *progress) toTop() string {
+	if p.painted > 1 {
+		return fmt.Sprintf("\r\x1b[%dA", p.painted-1)
 	}
-	return d.Round(time.Microsecond).String()
+	return "\r"
+}
+
+// end takes the painted lines away; nothing is shown after it.
+func (p *progress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.painted > 0 {
+		fmt.Fprint(p.out, p.toTop()+"\x1b[J")
+	}
+	p.painted, p.ended = 0, true
+}
+
+// cut shortens a line to a number of columns.
+func cut(line string, columns int) string {
+	if text.StringWidthWithoutEscSequences(line) <= columns {
+		return line
+	}
+	return text.Snip(line, max(columns, 1), "…")
 }

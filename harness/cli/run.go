@@ -2,18 +2,15 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"chokepoint/harness/run"
 	"chokepoint/harness/scenario"
-	"chokepoint/harness/verdict"
 	"chokepoint/reports"
 )
 
@@ -33,7 +30,12 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `Run builds and starts the target of each scenario, brings the load to the
 concurrency the scenario asks for, captures eBPF, pprof, the execution trace and
 /proc over the same seconds, and leaves a bundle. It then diagnoses the bundle
-and judges the findings, as analyze does with any bundle.`,
+and judges the findings, as analyze does with any bundle. The report stays in
+the bundle as findings.json and report.html.
+
+A scenario that cannot be run does not keep the others from running. The exit
+code is that of the gravest outcome: 130 (interrupted), then 2 (bad input), 1 (a
+verdict failed), 3 (could not tell), 0.`,
 		Example: `  chokepoint run scenarios/lock-contention-sleep.yaml
   chokepoint run scenarios/*.yaml --variant both --in-flight 500`,
 		Args: cobra.MinimumNArgs(1),
@@ -61,6 +63,16 @@ and judges the findings, as analyze does with any bundle.`,
 type planned struct {
 	resolved scenario.Resolved
 	dir      string // of the scenario's module
+}
+
+// name is what a person calls the run.
+func (p planned) name() string { return runName(p.resolved.Scenario.Name, p.resolved.Variant) }
+
+func runName(name string, v scenario.Variant) string {
+	if v == "" {
+		return name
+	}
+	return fmt.Sprintf("%s (%s)", name, v)
 }
 
 // plan reads all scenarios before the first is run, so that a typo in the last
@@ -119,86 +131,88 @@ func planOne(file, variant string, o scenario.Overrides) ([]planned, error) {
 // others from running, but an interruption does.
 func (a *app) runAll(ctx context.Context, plans []planned, out string, asJSON bool) error {
 	var (
-		done     []reports.Report
-		outcomes []verdict.Outcome
-		errs     []error
+		done   []reports.Report
+		failed []failure
+		codes  []int
 	)
 	for _, p := range plans {
 		r, err := a.runOne(ctx, p, out)
-		if ctx.Err() != nil {
-			return errors.Join(context.Cause(ctx), err)
+		if r != nil {
+			done = append(done, *r)
+			if r.Verdict != nil {
+				codes = append(codes, r.Verdict.Outcome.ExitCode())
+			}
+			if !asJSON {
+				if err := a.text(*r); err != nil {
+					return fmt.Errorf("write report: %w", err)
+				}
+			}
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("scenario %s: %w", p.resolved.Scenario.Name, err))
-			continue
+			f := newFailure(p, err)
+			failed = append(failed, f)
+			codes = append(codes, f.ExitCode)
+			fmt.Fprintf(a.err, "chokepoint: %s: %s\n", p.name(), f.Message)
 		}
-		done = append(done, r)
-		if r.Verdict != nil {
-			outcomes = append(outcomes, r.Verdict.Outcome)
-		}
-		if !asJSON {
-			if err := a.text(r); err != nil {
-				return err
-			}
+		if ctx.Err() != nil {
+			codes = append(codes, ExitInterrupted)
+			break
 		}
 	}
 	if asJSON {
-		if err := a.list(done); err != nil {
+		if err := a.runsDocument(done, failed); err != nil {
 			return err
 		}
 	}
-	if len(errs) > 0 {
-		return errors.Join(errs...)
-	}
-	return finish(outcomes)
-}
-
-// list prints the reports of several bundles as one document.
-func (a *app) list(done []reports.Report) error {
-	doc := struct {
-		SchemaVersion int                `json:"schema_version"`
-		Runs          []reports.Document `json:"runs"`
-	}{reports.SchemaVersion, make([]reports.Document, len(done))}
-	for i, r := range done {
-		doc.Runs[i] = reports.NewDocument(r)
-	}
-	e := json.NewEncoder(a.out)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	if err := e.Encode(doc); err != nil {
-		return fmt.Errorf("write reports: %w", err)
+	if code := gravest(codes...); code != ExitPass {
+		return exitError{code} // and all of it was told above
 	}
 	return nil
 }
 
-func (a *app) runOne(ctx context.Context, p planned, out string) (reports.Report, error) {
-	show := a.progress()
-	defer show.end()
-	path, err := run.Run(ctx, run.Config{Scenario: p.resolved, Dir: p.dir, Out: out, Version: version(), Observe: show.show})
-	if err != nil {
-		if path != "" {
-			err = fmt.Errorf("%w\nwhat was recorded until then is in %s", err, path)
-		}
-		return reports.Report{}, err
-	}
-	show.line("diagnosing")
-	r, err := diagnose(path)
-	if err != nil {
-		return reports.Report{}, err
-	}
-	show.end()
-	if err := keep(path, r); err != nil {
-		return r, err
-	}
-	return r, a.keepPage(path, r)
+// failure is a run that ended without a report, or whose target could not be
+// taken down in order.
+type failure struct {
+	Scenario string           `json:"scenario"`
+	Variant  scenario.Variant `json:"variant,omitempty"`
+	Message  string           `json:"message"`
+	// ExitCode is what the command would end with if this were all.
+	ExitCode int `json:"exit_code"`
 }
 
-// keepPage leaves the report as a page beside the bundle's artifacts, to which
-// it links.
-func (a *app) keepPage(path string, r reports.Report) error {
-	f, err := os.Create(filepath.Join(path, "report.html"))
-	if err != nil {
-		return fmt.Errorf("write report: %w", err)
+func newFailure(p planned, err error) failure {
+	return failure{Scenario: p.resolved.Scenario.Name, Variant: p.resolved.Variant, Message: err.Error(), ExitCode: exitCode(err)}
+}
+
+// runsDocument prints the reports of several bundles as one document.
+func (a *app) runsDocument(done []reports.Report, failed []failure) error {
+	doc := struct {
+		SchemaVersion int                `json:"schema_version"`
+		Runs          []reports.Document `json:"runs"`
+		Failed        []failure          `json:"failed"`
+	}{reports.SchemaVersion, make([]reports.Document, len(done)), append([]failure{}, failed...)}
+	for i, r := range done {
+		doc.Runs[i] = reports.NewDocument(r)
 	}
-	return errors.Join(reports.HTML(f, r), f.Close())
+	return a.json(doc)
+}
+
+// runOne makes one run. The report is nil when the bundle is not whole; an
+// error beside a report is of what came after the recording.
+func (a *app) runOne(ctx context.Context, p planned, out string) (*reports.Report, error) {
+	show := a.progress()
+	defer show.end()
+	made, err := run.Run(ctx, run.Config{Scenario: p.resolved, Dir: p.dir, Out: out, Version: version(), Observe: show.show})
+	if !made.Whole {
+		if made.Bundle != "" {
+			err = fmt.Errorf("%w\nwhat was recorded until then is in %s", err, made.Bundle)
+		}
+		return nil, err
+	}
+	show.words(p.name(), "diagnosing")
+	r, failed := diagnose(made.Bundle)
+	if failed != nil {
+		return nil, errors.Join(failed, err)
+	}
+	return &r, errors.Join(err, keep(r))
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -31,7 +30,7 @@ func (a *app) signalsCommand() *cobra.Command {
 				return a.json(struct {
 					SchemaVersion int `json:"schema_version"`
 					signal.Set
-				}{1, set})
+				}{schemaVersion, set})
 			}
 			for _, d := range signal.Catalogue() {
 				fmt.Fprintf(a.out, "%-38s %s\n", d.Name, value(set, d))
@@ -48,7 +47,7 @@ func (a *app) catalogue(asJSON bool) error {
 		return a.json(struct {
 			SchemaVersion int                 `json:"schema_version"`
 			Signals       []signal.Definition `json:"signals"`
-		}{1, signal.Catalogue()})
+		}{schemaVersion, signal.Catalogue()})
 	}
 	for _, d := range signal.Catalogue() {
 		unit := string(d.Unit)
@@ -69,11 +68,4 @@ func value(set signal.Set, d signal.Definition) string {
 		return fmt.Sprintf("%s %s:%d", s.Where.Function, s.Where.File, s.Where.Line)
 	}
 	return rule.Figure{Signal: d.Name, Value: s.Value, Unit: d.Unit}.String()
-}
-
-func (a *app) json(v any) error {
-	e := json.NewEncoder(a.out)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

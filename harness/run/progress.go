@@ -49,6 +49,13 @@ func (p *progress) enter(phase Phase, length time.Duration) {
 	}
 }
 
+// phase is the phase the run is in.
+func (p *progress) phase() Phase {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status.Phase
+}
+
 // watch lets the run change what fill reads.
 func (p *progress) watch(change func()) {
 	p.mu.Lock()

@@ -36,8 +36,14 @@ const (
 	cleanTime = 15 * time.Second
 )
 
-// ErrTargetDied means that the target ended before the recording did.
-var ErrTargetDied = errors.New("the target died under load")
+// What a caller tells apart with errors.Is.
+var (
+	// ErrCutShort means that the target ended before the recording did.
+	ErrCutShort = errors.New("the recording was cut short")
+	// ErrUnclean means that something a run had up could not be taken down in
+	// order, such as a target that had to be killed.
+	ErrUnclean = errors.New("not all could be taken down in order")
+)
 
 // Config is what to run.
 type Config struct {
@@ -56,7 +62,8 @@ type Config struct {
 // Phase is how far a run has come.
 type Phase string
 
-// The phases of a run, in order.
+// The phases of a run, in order. Stopping comes twice: of the load before
+// writing, and of the target after it.
 const (
 	Building  Phase = "building"
 	Starting  Phase = "starting"
@@ -82,53 +89,46 @@ type Status struct {
 	Dimensions []capture.Status
 }
 
-// Run makes one recording and returns the path of its bundle. A bundle is left
-// as soon as the target has started, also when an error is returned: it then
-// says that it is incomplete, and why.
-func Run(ctx context.Context, c Config) (path string, err error) {
+// Result is what a run leaves.
+type Result struct {
+	// Bundle is the path of the bundle; empty when the target did not start.
+	Bundle string
+	// Whole says that the bundle holds all the run meant to record. A bundle
+	// that is not whole says so itself, and why.
+	Whole bool
+}
+
+// Run makes one recording. A bundle is left as soon as the target has started,
+// also when an error is returned. When ctx ends, all that is up is taken down
+// first, in bounded time, and the error wraps its cause. An error beside a
+// whole bundle is an ErrUnclean.
+func Run(ctx context.Context, c Config) (Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := &run{Config: c, plan: c.Scenario.Scenario}
 	r.progress = startProgress(c, r.snapshot)
 	defer r.progress.stop()
 
-	t := r.targetConfig()
-	r.progress.enter(Building, 0)
-	executable := ""
-	if t.Package != "" {
-		if executable, err = target.Build(ctx, t); err != nil {
-			return "", err
-		}
-	}
-	r.progress.enter(Starting, 0)
-	p, err := target.Start(ctx, t, executable)
+	p, err := r.start(ctx)
 	if err != nil {
-		return "", err
+		return Result{}, r.because(ctx, err)
 	}
-	defer func() {
-		stop, done := cleaning()
-		defer done()
-		err = errors.Join(err, p.Stop(stop))
-	}()
 	go func() {
 		select {
 		case <-p.Done():
-			cancel(fmt.Errorf("%w: %w", ErrTargetDied, p.Err()))
+			cancel(fmt.Errorf("%w: %w", ErrCutShort, p.Err()))
 		case <-ctx.Done():
 		}
 	}()
-
-	w, err := r.createBundle()
-	if err != nil {
-		return "", err
+	result, err := r.fill(ctx, p)
+	r.progress.enter(Stopping, 0)
+	stop, done := cleaning()
+	defer done()
+	r.takeDown(p.Stop(stop))
+	if r.unclean != nil {
+		err = errors.Join(err, fmt.Errorf("%w: %w", ErrUnclean, r.unclean))
 	}
-	if err := r.record(ctx, p, w); err != nil {
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-			err = errors.Join(cause, err)
-		}
-		return w.Dir(), errors.Join(err, w.Abandon(err.Error()))
-	}
-	return w.Dir(), nil
+	return result, err
 }
 
 type run struct {
@@ -138,40 +138,80 @@ type run struct {
 
 	generator *load.Generator
 	recording *capture.Recording
+	unclean   error // what could not be taken down in order
 }
 
-// record fills the bundle.
-func (r *run) record(ctx context.Context, p *target.Process, w *bundle.Writer) (err error) {
+// takeDown keeps the error of a step of taking down; the next step goes on.
+func (r *run) takeDown(err error) { r.unclean = errors.Join(r.unclean, err) }
+
+// because is err, or the reason for the end of ctx when that is why: of all the
+// calls it cut off, each with an error of its own, it is the one thing to tell.
+func (r *run) because(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	switch {
+	case cause == nil:
+		return err
+	case errors.Is(cause, ErrCutShort):
+		return cause
+	}
+	return fmt.Errorf("%w while %s", cause, r.progress.phase())
+}
+
+// start builds the target and starts it.
+func (r *run) start(ctx context.Context) (*target.Process, error) {
+	t := r.targetConfig()
+	executable := ""
+	if t.Package != "" {
+		r.progress.enter(Building, 0)
+		var err error
+		if executable, err = target.Build(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	r.progress.enter(Starting, 0)
+	return target.Start(ctx, t, executable)
+}
+
+// fill makes the bundle.
+func (r *run) fill(ctx context.Context, p *target.Process) (Result, error) {
+	w, err := r.createBundle()
+	if err != nil {
+		return Result{}, r.diskFull(err)
+	}
+	if err = r.record(ctx, p, w); err == nil && ctx.Err() == nil {
+		if err = w.Finish(); err == nil {
+			return Result{Bundle: w.Dir(), Whole: true}, nil
+		}
+	}
+	err = r.because(ctx, r.diskFull(err))
+	if failed := w.Abandon(err.Error()); failed != nil && !errors.Is(err, syscall.ENOSPC) {
+		err = errors.Join(err, failed) // the manifest says incomplete all the same, without the reason
+	}
+	return Result{Bundle: w.Dir()}, err
+}
+
+// record puts into the bundle all that belongs there.
+func (r *run) record(ctx context.Context, p *target.Process, w *bundle.Writer) error {
 	if err := w.WriteJSON(bundle.ScenarioFile, r.Scenario); err != nil {
 		return err
 	}
 	r.progress.enter(Preparing, 0)
-	procs := proc.New(proc.Config{Window: time.Duration(r.plan.Capture.Window)})
-	recorders, off := r.recorders(procs)
-	recording, err := capture.Prepare(ctx, recorders, capture.Subject{
-		PID: p.PID, Executable: p.Executable, DebugURL: p.DebugURL, MetricsURL: p.MetricsURL,
-	}, capture.Hooks{})
-	if err != nil {
-		return fmt.Errorf("prepare the recording: %w", err)
-	}
-	defer func() { err = errors.Join(err, recording.Close()) }()
-
 	generator, err := load.New(r.loadConfig(p))
 	if err != nil {
 		return fmt.Errorf("prepare the load: %w", err)
 	}
-	ramp := time.Duration(r.plan.Load.Ramp)
-	r.progress.enter(Ramping, ramp)
-	if err := generator.Start(ctx); err != nil {
-		return fmt.Errorf("start the load: %w", err)
+	procs := proc.New(proc.Config{Window: time.Duration(r.plan.Capture.Window)})
+	recorders, off := r.recorders(procs)
+	recording, err := capture.Prepare(ctx, recorders, capture.Subject{
+		PID: p.PID, Executable: p.Executable, DebugURL: p.DebugURL, MetricsURL: p.MetricsURL,
+	}, capture.Hooks{Begun: generator.BeginWindow, Ended: generator.EndWindow})
+	if err != nil {
+		return fmt.Errorf("prepare the recording: %w", err)
 	}
+	defer func() { r.takeDown(recording.Close()) }()
 	r.progress.watch(func() { r.generator, r.recording = generator, recording })
-	window, err := r.hold(ctx, generator, recording)
 
-	r.progress.enter(Stopping, 0)
-	clean, done := cleaning()
-	defer done()
-	err = errors.Join(err, generator.Stop(clean))
+	window, err := r.attack(ctx, generator, recording)
 	if err != nil {
 		return err
 	}
@@ -185,6 +225,9 @@ func (r *run) record(ctx context.Context, p *target.Process, w *bundle.Writer) (
 	if err != nil {
 		return err
 	}
+	if window == (bundle.Window{}) {
+		explain(dims, "the load did not stand")
+	}
 	build, err := r.writeCallSites(p, w)
 	if err != nil {
 		return err
@@ -195,14 +238,39 @@ func (r *run) record(ctx context.Context, p *target.Process, w *bundle.Writer) (
 			build.CPUsAllowed = n
 		}
 	}
-	if err := w.Update(func(m *bundle.Manifest) {
+	return w.Update(func(m *bundle.Manifest) {
 		m.Window = window
 		m.Target = build
 		m.Dimensions = append(append(dims, off...), loadDim)
-	}); err != nil {
-		return err
+	})
+}
+
+// explain says of dimensions that were never started why they were not.
+func explain(dims []bundle.Dimension, why string) {
+	for i := range dims {
+		if dims[i].Reason == capture.NothingRecorded {
+			dims[i].Reason += ": " + why
+		}
 	}
-	return w.Finish()
+}
+
+// attack runs the load, and captures while it stands. No load is left after it.
+func (r *run) attack(ctx context.Context, g *load.Generator, rec *capture.Recording) (bundle.Window, error) {
+	r.progress.enter(Ramping, time.Duration(r.plan.Load.Ramp))
+	if err := g.Start(ctx); err != nil {
+		return bundle.Window{}, fmt.Errorf("start the load: %w", err)
+	}
+	window, err := r.hold(ctx, g, rec)
+	if err == nil {
+		r.progress.enter(Stopping, 0)
+	}
+	clean, done := cleaning()
+	defer done()
+	if stopped := g.Stop(clean); stopped != nil {
+		r.takeDown(stopped)
+		err = errors.Join(err, stopped) // its account cannot be written while it goes on
+	}
+	return window, err
 }
 
 // hold waits until the load stands and captures. A load that does not reach
@@ -211,28 +279,21 @@ func (r *run) hold(ctx context.Context, g *load.Generator, rec *capture.Recordin
 	reach, cancel := context.WithTimeout(ctx, time.Duration(r.plan.Load.Ramp)+reachTime)
 	defer cancel()
 	if err := g.WaitReached(reach); err != nil {
-		if ctx.Err() != nil {
-			return bundle.Window{}, context.Cause(ctx)
-		}
-		return bundle.Window{}, nil // the generator keeps the reason
+		return bundle.Window{}, ctx.Err() // the generator keeps the reason
 	}
 	window := time.Duration(r.plan.Capture.Window)
 	r.progress.enter(Capturing, window)
-	g.BeginWindow(clock.MonoNS())
 	w, err := rec.Window(ctx, window)
 	if err != nil {
 		return w, err
 	}
-	// The load's window is the recording's: what ended between the barrier and
-	// here counts for neither.
-	g.EndWindow(w.EndNS)
 	if rest := time.Duration(r.plan.Load.Hold) - window; rest > 0 {
 		timer := time.NewTimer(rest)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			return w, context.Cause(ctx)
+			return w, ctx.Err()
 		}
 	}
 	return w, nil

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"chokepoint/harness/capture"
+	"chokepoint/harness/run"
+)
+
+// barWidth is the length of the bar, in columns.
+const barWidth = 20
+
+// painting is a status as lines of at most so many columns: the run and its
+// phase; the load; and what each dimension has recorded, on as many lines as
+// that takes.
+func painting(s run.Status, now time.Time, columns int) []string {
+	head := []string{runName(s.Scenario, s.Variant), string(s.Phase)}
+	if s.For > 0 {
+		head = append(head, bar(now.Sub(s.Since), s.For))
+	}
+	lines := []string{join(append(head, spent(s, now)))}
+	if load := loadText(s); load != "" {
+		lines = append(lines, "  load   "+load)
+	}
+	const label = "  seen   "
+	row := label
+	for _, d := range dimensionTexts(s) {
+		if row != label && text.StringWidthWithoutEscSequences(row+d)+2 > columns {
+			lines = append(lines, row)
+			row = strings.Repeat(" ", len(label))
+		}
+		if strings.TrimSpace(row) != "" && row != label {
+			row += "  "
+		}
+		row += d
+	}
+	if row != label {
+		lines = append(lines, row)
+	}
+	for i := range lines {
+		lines[i] = cut(lines[i], columns)
+	}
+	return lines
+}
+
+// plainLine is a status as one line of any width.
+func plainLine(s run.Status, now time.Time) string {
+	parts := []string{runName(s.Scenario, s.Variant), string(s.Phase), spent(s, now), loadText(s)}
+	return join(append(parts, dimensionTexts(s)...))
+}
+
+// join puts parts side by side and leaves out the empty ones.
+func join(parts []string) string {
+	var b strings.Builder
+	for _, p := range parts {
+		if p == "" {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteString("  ")
+		}
+		b.WriteString(p)
+	}
+	return b.String()
+}
+
+func bar(elapsed, whole time.Duration) string {
+	n := int(barWidth * min(max(elapsed, 0), whole) / whole)
+	return "[" + strings.Repeat("#", n) + strings.Repeat("-", barWidth-n) + "]"
+}
+
+// spent is how long the phase has taken; nothing at its beginning when nobody
+// knows how long it will.
+func spent(s run.Status, now time.Time) string {
+	elapsed := max(now.Sub(s.Since), 0)
+	switch {
+	case s.For > 0 && elapsed > s.For+time.Second:
+		return fmt.Sprintf("%.0f s, %.0f s were planned", elapsed.Seconds(), s.For.Seconds())
+	case s.For > 0:
+		return fmt.Sprintf("%.0f of %.0f s", min(elapsed, s.For).Seconds(), s.For.Seconds())
+	case elapsed > 2*time.Second:
+		return fmt.Sprintf("%.0f s", elapsed.Seconds())
+	}
+	return ""
+}
+
+func loadText(s run.Status) string {
+	if s.Phase != run.Ramping && s.Phase != run.Capturing {
+		return ""
+	}
+	l := s.Load
+	latency := "no response in the last second"
+	if l.RateHz > 0 {
+		latency = fmt.Sprintf("p50 %s, p99 %s", brief(l.P50), brief(l.P99))
+	}
+	return fmt.Sprintf("%d of %d in flight, %.0f/s, %s, %d errors", l.InFlight, s.Asked, l.RateHz, latency, l.Errors)
+}
+
+// dimensionTexts say what each dimension has recorded; before the capture, only
+// what is lost already.
+func dimensionTexts(s run.Status) []string {
+	var all []string
+	for _, d := range s.Dimensions {
+		switch {
+		case d.Phase == capture.PhaseLost:
+			all = append(all, d.Dimension+": not captured: "+oneLine(d.Text))
+		case s.Phase == run.Capturing:
+			all = append(all, d.Dimension+": "+oneLine(d.Text))
+		}
+	}
+	return all
+}
+
+// oneLine keeps what comes from elsewhere from moving the cursor.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// brief is a duration to three figures or so.
+func brief(d time.Duration) string {
+	switch {
+	case d >= 10*time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case d >= time.Millisecond:
+		return d.Round(100 * time.Microsecond).String()
+	}
+	return d.Round(time.Microsecond).String()
+}
