@@ -116,8 +116,11 @@ func (p *progress) end() {
 
 // cut shortens a line to a number of columns.
 func cut(line string, columns int) string {
-	if text.StringWidthWithoutEscSequences(line) <= columns {
+	if textWidth(line) <= columns {
 		return line
 	}
 	return text.Snip(line, max(columns, 1), "…")
 }
+
+// textWidth is how many columns a line takes.
+func textWidth(line string) int { return text.StringWidthWithoutEscSequences(line) }

@@ -203,6 +203,9 @@ func (a *app) runOne(ctx context.Context, p planned, out string) (*reports.Repor
 	show := a.progress()
 	defer show.end()
 	made, err := run.Run(ctx, run.Config{Scenario: p.resolved, Dir: p.dir, Out: out, Version: version(), Observe: show.show})
+	if errors.Is(err, errInterrupted) && !errors.Is(err, run.ErrUnclean) {
+		err = fmt.Errorf("%w; the target is stopped and the probes are off", err)
+	}
 	if !made.Whole {
 		if made.Bundle != "" {
 			err = fmt.Errorf("%w\nwhat was recorded until then is in %s", err, made.Bundle)

@@ -6,8 +6,6 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/jedib0t/go-pretty/v6/text"
-
 	"chokepoint/harness/capture"
 	"chokepoint/harness/run"
 )
@@ -19,33 +17,36 @@ const barWidth = 20
 // phase; the load; and what each dimension has recorded, on as many lines as
 // that takes.
 func painting(s run.Status, now time.Time, columns int) []string {
-	head := []string{runName(s.Scenario, s.Variant), string(s.Phase)}
-	if s.For > 0 {
-		head = append(head, bar(now.Sub(s.Since), s.For))
+	head := join([]string{runName(s.Scenario, s.Variant), string(s.Phase), spent(s, now)})
+	if s.For > 0 && textWidth(head)+2+len(bar(0, 1)) <= columns {
+		head += "  " + bar(now.Sub(s.Since), s.For)
 	}
-	lines := []string{join(append(head, spent(s, now)))}
+	lines := []string{head}
 	if load := loadText(s); load != "" {
 		lines = append(lines, "  load   "+load)
 	}
-	const label = "  seen   "
-	row := label
-	for _, d := range dimensionTexts(s) {
-		if row != label && text.StringWidthWithoutEscSequences(row+d)+2 > columns {
-			lines = append(lines, row)
-			row = strings.Repeat(" ", len(label))
-		}
-		if strings.TrimSpace(row) != "" && row != label {
-			row += "  "
-		}
-		row += d
-	}
-	if row != label {
-		lines = append(lines, row)
-	}
+	lines = append(lines, rows("  seen   ", dimensionTexts(s), columns)...)
 	for i := range lines {
 		lines[i] = cut(lines[i], columns)
 	}
 	return lines
+}
+
+// rows sets parts side by side below a label, as many to a row as fit.
+func rows(label string, parts []string, columns int) []string {
+	var all []string
+	for i, part := range parts {
+		last := len(all) - 1
+		switch {
+		case i == 0:
+			all = append(all, label+part)
+		case textWidth(all[last])+2+textWidth(part) <= columns:
+			all[last] += "  " + part
+		default:
+			all = append(all, strings.Repeat(" ", len(label))+part)
+		}
+	}
+	return all
 }
 
 // plainLine is a status as one line of any width.

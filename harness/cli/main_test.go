@@ -1,0 +1,18 @@
+package cli_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"chokepoint/harness/cli"
+)
+
+// TestMain lets the test program stand in for chokepoint, so that scripts, and
+// tests that send signals, run the command as a person does.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"chokepoint": func() { os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr)) },
+	})
+}
