@@ -15,18 +15,6 @@ func ebpfSignals() []definition {
 			return cpuTotal(e, dim, bundle.EBPFOnCPUProfile, "samples", kind)
 		}
 	}
-	onCPUTop := func(kind cpuKind) func(*evidence) (float64, error) {
-		return func(e *evidence) (float64, error) {
-			sites, all, err := cpuSites(e, dim, bundle.EBPFOnCPUProfile, "samples", kind)
-			return share(top(sites).value, all), err
-		}
-	}
-	onCPUSite := func(kind cpuKind) func(*evidence) (stack.Frame, error) {
-		return func(e *evidence) (stack.Frame, error) {
-			sites, _, err := cpuSites(e, dim, bundle.EBPFOnCPUProfile, "samples", kind)
-			return top(sites).where, err
-		}
-	}
 	return []definition{
 		number("ebpf.futex_wake_unlock_share", dim, Share, func(e *evidence) (float64, error) {
 			sites, all, err := unlockWakes(e)
@@ -56,22 +44,25 @@ func ebpfSignals() []definition {
 		number("ebpf.poll_call_ns", dim, Nanosecond, polls(func(p bundle.EpollFacts) float64 {
 			return float64(p.ProgramTotalNS) / float64(max(1, p.ProgramWaits))
 		}), "Mean length of the program's own epoll waits."),
-		place("ebpf.poll_site", dim, func(e *evidence) (stack.Frame, error) {
-			p, err := e.profile(dim, bundle.EBPFSyscallsProfile)
+		place("ebpf.poll_site", dim, pollSite, "The program's line that makes most of its own epoll waits."),
+		number("ebpf.polling_share", dim, Share, func(e *evidence) (float64, error) {
+			at, err := pollSite(e)
 			if err != nil {
-				return stack.Frame{}, err
+				return 0, err
 			}
-			return top(p.bySite("calls", func(s sample) (stack.Frame, bool) {
-				own := e.program.Own(s.frames)
-				return own, !own.IsZero() && strings.HasPrefix(s.label("syscall"), "epoll_") && s.label("syscall") != "epoll_ctl"
-			})).where, nil
-		}, "The program's line that makes most of its own epoll waits."),
-		number("ebpf.polling_share", dim, Share, onCPUTop(polling),
-			"Share of the target's CPU samples in one call of epoll_wait or poll that the program makes itself."),
+			return cpuTotal(e, dim, bundle.EBPFOnCPUProfile, "samples", func(c stack.CPU) bool {
+				return !at.IsZero() && c.Own == at
+			})
+		}, "Share of the target's CPU samples at that line, the kernel's part included."),
 
-		number("ebpf.netio_spin_share", dim, Share, onCPUTop(netSpin),
-			"Share of the target's CPU samples in one call that reads, writes or accepts, outside the kernel."),
-		place("ebpf.netio_spin_site", dim, onCPUSite(netSpin), "The program's line that makes that call."),
+		number("ebpf.netio_spin_share", dim, Share, func(e *evidence) (float64, error) {
+			sites, all, err := spinSites(e, dim, bundle.EBPFOnCPUProfile, "samples")
+			return share(top(sites).value, all), err
+		}, "Share of the target's CPU samples in one call that reads, writes or accepts, and hardly ever reaches the kernel."),
+		place("ebpf.netio_spin_site", dim, func(e *evidence) (stack.Frame, error) {
+			sites, _, err := spinSites(e, dim, bundle.EBPFOnCPUProfile, "samples")
+			return top(sites).where, err
+		}, "The program's line that makes that call."),
 		number("ebpf.netio_calls_per_cpu_ms", dim, Ratio, netCalls,
 			"System calls made at that line for each millisecond of CPU it takes; a call that does I/O makes about one for each few microseconds."),
 
@@ -108,6 +99,17 @@ func unlockWakes(e *evidence) ([]site, int64, error) {
 	}), p.of("calls", wake), nil
 }
 
+func pollSite(e *evidence) (stack.Frame, error) {
+	p, err := e.profile(bundle.DimEBPF, bundle.EBPFSyscallsProfile)
+	if err != nil {
+		return stack.Frame{}, err
+	}
+	return top(p.bySite("calls", func(s sample) (stack.Frame, bool) {
+		own := e.program.Own(s.frames)
+		return own, !own.IsZero() && strings.HasPrefix(s.label("syscall"), "epoll_") && s.label("syscall") != "epoll_ctl"
+	})).where, nil
+}
+
 func polls(f func(bundle.EpollFacts) float64) func(*evidence) (float64, error) {
 	return func(e *evidence) (float64, error) {
 		s, err := document[bundle.Syscalls](e, bundle.DimEBPF, bundle.EBPFSyscalls)
@@ -133,7 +135,7 @@ func sched(f func(*bundle.Sched, bundle.Window) float64) func(*evidence) (float6
 
 // netCalls relates system calls to CPU at the line that spins, if any does.
 func netCalls(e *evidence) (float64, error) {
-	sites, _, err := cpuSites(e, bundle.DimEBPF, bundle.EBPFOnCPUProfile, "cpu", netSpin)
+	sites, _, err := spinSites(e, bundle.DimEBPF, bundle.EBPFOnCPUProfile, "cpu")
 	if err != nil {
 		return 0, err
 	}

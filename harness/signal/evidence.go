@@ -3,6 +3,7 @@ package signal
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"sort"
 
 	"github.com/google/pprof/profile"
@@ -108,6 +109,9 @@ func (e *evidence) span(artifact string) bundle.Window {
 type samples struct {
 	list  []sample
 	types map[string]int
+	// period is the mean distance between samples, in the profile's own period
+	// type: bytes for a memory profile.
+	period int64
 }
 
 type sample struct {
@@ -152,6 +156,44 @@ func (s *samples) bySite(sampleType string, pick func(sample) (stack.Frame, bool
 		}
 	}
 	return ranked(sums)
+}
+
+// fewestDraws is how many times the memory profiler must have drawn a site
+// before what it stands for is believed. An object of 256 bytes that is drawn
+// once in 512 KiB stands for 2,000, whether there were 2,000 or one.
+const fewestDraws = 3
+
+// drawn sums the values of one sample type of a memory profile by site, and
+// leaves out sites that the profiler drew too seldom to count.
+func (s *samples) drawn(sampleType, objects, space string, pick func(sample) (stack.Frame, bool)) []site {
+	n, ok := s.types[objects]
+	size, ok2 := s.types[space]
+	if !ok || !ok2 {
+		return nil
+	}
+	draws := map[stack.Frame]float64{}
+	for _, x := range s.list {
+		if f, ok := pick(x); ok && x.values[n] > 0 {
+			draws[f] += s.draws(x.values[n], x.values[size])
+		}
+	}
+	var out []site
+	for _, t := range s.bySite(sampleType, pick) {
+		if draws[t.where] >= fewestDraws {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// draws undoes the profiler's scaling: an object of size b is drawn with
+// probability 1 - exp(-b/period), by which its count was divided.
+func (s *samples) draws(objects, bytes int64) float64 {
+	if s.period <= 1 {
+		return float64(objects)
+	}
+	mean := float64(bytes) / float64(objects)
+	return float64(objects) * -math.Expm1(-mean/float64(s.period))
 }
 
 type site struct {
@@ -218,7 +260,7 @@ func (e *evidence) profile(dimension, path string) (*samples, error) {
 }
 
 func resolve(p *profile.Profile) *samples {
-	s := &samples{types: map[string]int{}}
+	s := &samples{types: map[string]int{}, period: p.Period}
 	for i, t := range p.SampleType {
 		s.types[t.Type] = i
 	}

@@ -54,9 +54,14 @@ func pprofSignals() []definition {
 			})).where, nil
 		}, "The finalizer or cleanup function in it."),
 
-		number("pprof.netio_spin_share", dim, Share, cpuShare(netSpin),
-			"Share of the CPU profile spent in one call that reads, writes or accepts, outside any system call."),
-		place("pprof.netio_spin_site", dim, cpuSite(netSpin), "The program's line that makes that call."),
+		number("pprof.netio_spin_share", dim, Share, func(e *evidence) (float64, error) {
+			sites, all, err := spinSites(e, dim, bundle.CPUProfile, "cpu")
+			return share(top(sites).value, all), err
+		}, "Share of the CPU profile spent in one call that reads, writes or accepts, and hardly ever makes a system call."),
+		place("pprof.netio_spin_site", dim, func(e *evidence) (stack.Frame, error) {
+			sites, _, err := spinSites(e, dim, bundle.CPUProfile, "cpu")
+			return top(sites).where, err
+		}, "The program's line that makes that call."),
 		number("pprof.polling_share", dim, Share, cpuShare(polling),
 			"Share of the CPU profile spent in one call of epoll_wait or poll that the program makes itself."),
 		place("pprof.polling_site", dim, cpuSite(polling), "The program's line that makes that call."),
@@ -88,6 +93,17 @@ func pprofSignals() []definition {
 			}
 			return perRequest(e, bundle.AllocsProfile, top(sites).value)
 		}, "Pools set up (their per-P part allocated) at one line for each request that ended; a pool that lives on is set up once a collection."),
+		number("pprof.pool_setup_per_collection", dim, Ratio, func(e *evidence) (float64, error) {
+			sites, err := poolPin(e)
+			if err != nil {
+				return 0, err
+			}
+			cycles, err := collections(e, e.span(bundle.AllocsProfile))
+			if err != nil {
+				return 0, err
+			}
+			return float64(top(sites).value) / max(1, cycles), nil
+		}, "Pools set up at that line for each collection in the window."),
 		place("pprof.pool_setup_site", dim, func(e *evidence) (stack.Frame, error) {
 			sites, err := poolPin(e)
 			return top(sites).where, err
@@ -200,7 +216,7 @@ func finalizing(e *evidence, s sample) bool {
 // A cpuKind picks samples of one kind of work that belong to a line.
 type cpuKind func(stack.CPU) bool
 
-func netSpin(c stack.CPU) bool { return c.NetCall && !c.InSyscall && !c.Own.IsZero() }
+func netSpin(c stack.CPU) bool { return c.NetCall && !c.Own.IsZero() }
 func polling(c stack.CPU) bool { return c.Polling && !c.Own.IsZero() }
 
 func cpuSites(e *evidence, dimension, artifact, sampleType string, kind cpuKind) ([]site, int64, error) {
@@ -216,6 +232,38 @@ func cpuSites(e *evidence, dimension, artifact, sampleType string, kind cpuKind)
 		c := e.program.CPUOf(s.frames)
 		return c.Own, kind(c)
 	}), all, nil
+}
+
+// mostlyKernel is the share of a real I/O call's CPU that the system call
+// takes, at least; around it stand a lock and a few checks.
+const mostlyKernel = 0.2
+
+// spinSites are the lines whose calls read, write or accept and hardly ever
+// reach the kernel, by the CPU they take.
+func spinSites(e *evidence, dimension, artifact, sampleType string) ([]site, int64, error) {
+	sites, all, err := cpuSites(e, dimension, artifact, sampleType, netSpin)
+	if err != nil {
+		return nil, 0, err
+	}
+	kernel, _, err := cpuSites(e, dimension, artifact, sampleType, func(c stack.CPU) bool { return netSpin(c) && c.InSyscall })
+	if err != nil {
+		return nil, 0, err
+	}
+	return withoutKernel(sites, kernel), all, nil
+}
+
+func withoutKernel(sites, kernel []site) []site {
+	inKernel := map[stack.Frame]int64{}
+	for _, k := range kernel {
+		inKernel[k.where] = k.value
+	}
+	var out []site
+	for _, s := range sites {
+		if share(inKernel[s.where], s.value) < mostlyKernel {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 func cpuShare(kind cpuKind) func(*evidence) (float64, error) {
@@ -257,7 +305,7 @@ func poolNew(e *evidence, sampleType string) ([]site, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	return p.bySite(sampleType, func(s sample) (stack.Frame, bool) {
+	return p.drawn(sampleType, "alloc_objects", "alloc_space", func(s sample) (stack.Frame, bool) {
 		user, ok := e.program.PoolNew(s.frames)
 		return user, ok && !user.IsZero()
 	}), p.of(sampleType, nil), nil
@@ -268,7 +316,7 @@ func poolPin(e *evidence) ([]site, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.bySite("alloc_objects", func(s sample) (stack.Frame, bool) {
+	return p.drawn("alloc_objects", "alloc_objects", "alloc_space", func(s sample) (stack.Frame, bool) {
 		user, ok := e.program.PoolPin(s.frames)
 		return user, ok && !user.IsZero()
 	}), nil
@@ -308,20 +356,18 @@ func boxes(e *evidence) (boxed, error) {
 		return boxed{}, errors.New("pprof: the allocation profile has no alloc_space")
 	}
 	objects := p.types["alloc_objects"]
-	bytes := map[stack.Frame]int64{}
-	sites := p.bySite("alloc_objects", func(s sample) (stack.Frame, bool) {
+	sites := p.drawn("alloc_objects", "alloc_objects", "alloc_space", func(s sample) (stack.Frame, bool) {
 		if len(s.frames) == 0 || !at[line{s.frames[0].File, s.frames[0].Line}] || s.values[objects] <= 0 {
 			return stack.Frame{}, false
 		}
 		if s.values[space]/s.values[objects] > maxBoxBytes {
 			return stack.Frame{}, false
 		}
-		f := baseFrame(s.frames[0])
-		bytes[f] += s.values[space]
-		return f, true
+		return baseFrame(s.frames[0]), true
 	})
 	t := top(sites)
-	return boxed{objects: t.value, bytes: bytes[t.where], all: p.of("alloc_objects", nil), where: t.where}, nil
+	bytes := p.of("alloc_space", func(s sample) bool { return len(s.frames) > 0 && baseFrame(s.frames[0]) == t.where })
+	return boxed{objects: t.value, bytes: bytes, all: p.of("alloc_objects", nil), where: t.where}, nil
 }
 
 type keeping struct {
@@ -345,7 +391,7 @@ func kept(e *evidence) (keeping, error) {
 		pick := func(s sample) (stack.Frame, bool) {
 			return callIn(puts, s.frames)
 		}
-		t := top(p.bySite("inuse_space", pick))
+		t := top(p.drawn("inuse_space", "inuse_objects", "inuse_space", pick))
 		k := keeping{bytes: t.value, all: p.of("inuse_space", nil), where: t.where}
 		space, objects := p.types["inuse_space"], p.types["inuse_objects"]
 		var sizes []weighted

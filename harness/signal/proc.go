@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"errors"
 	"fmt"
 
 	"chokepoint/harness/bundle"
@@ -57,6 +58,21 @@ func metrics(e *evidence, names ...string) (first, last bundle.MetricsSample, er
 		}
 	}
 	return first, last, nil
+}
+
+// collections is how many garbage collections there were in a span of the
+// window, by the runtime's own count, else by those in the trace.
+func collections(e *evidence, span bundle.Window) (float64, error) {
+	const cycles = "/gc/cycles/total:gc-cycles"
+	first, last, err := metrics(e, cycles)
+	if err == nil && last.MonoNS > first.MonoNS {
+		return (last.Values[cycles] - first.Values[cycles]) * float64(span.Duration()) / float64(last.MonoNS-first.MonoNS), nil
+	}
+	s, terr := e.trace()
+	if terr != nil {
+		return 0, errors.Join(err, terr)
+	}
+	return float64(s.GC.Cycles) * float64(span.Duration()) / float64(max(1, s.DurationNS())), nil
 }
 
 func doneShare(done, queued string) func(*evidence) (float64, error) {

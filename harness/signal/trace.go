@@ -66,7 +66,7 @@ func traceSignals() []definition {
 		number("trace.netio_spin_share", dim, Share, func(e *evidence) (float64, error) {
 			sites, all, err := traceSpin(e)
 			return share(top(sites).value, all), err
-		}, "Share of the CPU samples in the trace taken in one call that reads, writes or accepts, outside any system call."),
+		}, "Share of the CPU samples in the trace taken in one call that reads, writes or accepts, and hardly ever makes a system call."),
 		place("trace.netio_spin_site", dim, func(e *evidence) (stack.Frame, error) {
 			sites, _, err := traceSpin(e)
 			return top(sites).where, err
@@ -324,18 +324,23 @@ func traceSpin(e *evidence) ([]site, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	sums := map[stack.Frame]int64{}
+	sums, kernel := map[stack.Frame]int64{}, map[stack.Frame]int64{}
 	var all int64
 	for _, x := range s.Samples {
 		all += x.Count
-		if c := e.program.CPUOf(x.Frames); c.NetCall && !c.InSyscall && !c.Own.IsZero() {
-			sums[c.Own] += x.Count
+		c := e.program.CPUOf(x.Frames)
+		if !netSpin(c) {
+			continue
+		}
+		sums[c.Own] += x.Count
+		if c.InSyscall {
+			kernel[c.Own] += x.Count
 		}
 	}
 	if all == 0 {
 		return nil, 0, errNoSamples
 	}
-	return ranked(sums), all, nil
+	return withoutKernel(ranked(sums), ranked(kernel)), all, nil
 }
 
 // baseFrame names the function a closure or wrapper was written in.

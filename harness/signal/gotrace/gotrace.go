@@ -154,7 +154,7 @@ type Collector struct {
 
 const (
 	keptRunning = 8
-	keptStacks  = 20000 // distinct sample stacks; beyond this they are not kept apart
+	keptStacks  = 20000 // distinct sample stacks; those beyond are counted as one without frames
 )
 
 // Read reduces the trace from r. Frames are attributed to the program that p
@@ -167,8 +167,9 @@ func Read(r io.Reader, p stack.Program) (*Summary, error) {
 	}
 	s := newScan(p)
 	for {
-		ev, err := tr.ReadEvent()
-		if errors.Is(err, io.EOF) {
+		ev, err := readEvent(tr)
+		// A wrapped EOF is a trace that ends in the middle of something.
+		if err == io.EOF {
 			break
 		}
 		if err != nil {
@@ -184,6 +185,17 @@ func Read(r io.Reader, p stack.Program) (*Summary, error) {
 		return nil, errors.New("read execution trace: it holds no events")
 	}
 	return s.finish(), nil
+}
+
+// readEvent takes the next event. Traces come from others, damaged ones among
+// them, and what they make the parser trip over is an error like any other.
+func readEvent(tr *trace.Reader) (ev trace.Event, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the trace is damaged: %v", p)
+		}
+	}()
+	return tr.ReadEvent()
 }
 
 // place is an interned stack with what the scan needs to know of it.
@@ -233,6 +245,7 @@ type goroutine struct {
 	runningNS int64
 	syscallNS int64
 	samples   map[stack.Frame]int64
+	counted   [2]bool // in the ledger of that index, among its goroutines
 
 	// Of a lock that it took after a wait, while it holds it:
 	acquired *hold
@@ -251,7 +264,8 @@ type waitKey struct {
 }
 
 type ledger struct {
-	goroutines map[trace.GoID]bool
+	index      int // in goroutine.counted
+	goroutines int
 	total      int64
 	running    int64
 	runnable   int64
@@ -259,12 +273,15 @@ type ledger struct {
 	waits      map[waitKey]int64
 }
 
-func newLedger() *ledger {
-	return &ledger{goroutines: map[trace.GoID]bool{}, waits: map[waitKey]int64{}}
+func newLedger(index int) *ledger {
+	return &ledger{index: index, waits: map[waitKey]int64{}}
 }
 
-func (l *ledger) add(id trace.GoID, g *goroutine, ns int64) {
-	l.goroutines[id] = true
+func (l *ledger) add(g *goroutine, ns int64) {
+	if !g.counted[l.index] {
+		g.counted[l.index] = true
+		l.goroutines++
+	}
 	l.total += ns
 	switch g.state {
 	case running:
@@ -283,7 +300,7 @@ func (l *ledger) add(id trace.GoID, g *goroutine, ns int64) {
 }
 
 func (l *ledger) account() Account {
-	a := Account{Goroutines: len(l.goroutines), TotalNS: l.total, RunningNS: l.running, RunnableNS: l.runnable, SyscallNS: l.syscall}
+	a := Account{Goroutines: l.goroutines, TotalNS: l.total, RunningNS: l.running, RunnableNS: l.runnable, SyscallNS: l.syscall}
 	for k, ns := range l.waits {
 		a.Waits = append(a.Waits, WaitTime{k.wait, k.own, ns})
 	}
@@ -313,6 +330,7 @@ type scan struct {
 	locks         *locks
 	finalizers    map[trace.GoID]*finalizing
 	samples       map[*place]int64
+	other         *place // stands for stacks beyond keptStacks; it has no frames
 	syscalls      map[stack.Frame]*SiteCount
 	ranges        map[string]int64 // open global ranges, by name, since
 }
@@ -328,10 +346,11 @@ func newScan(p stack.Program) *scan {
 		program: p,
 		places:  map[trace.Stack]*place{}, interned: map[string]*place{},
 		gs:       map[trace.GoID]*goroutine{},
-		requests: newLedger(), all: newLedger(),
+		requests: newLedger(0), all: newLedger(1),
 		locks:      newLocks(),
 		finalizers: map[trace.GoID]*finalizing{},
 		samples:    map[*place]int64{},
+		other:      &place{},
 		syscalls:   map[stack.Frame]*SiteCount{},
 		ranges:     map[string]int64{},
 	}
@@ -396,6 +415,10 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		at := s.place(st.Stack)
 		s.settle(g, at)
 		g.blamed = waitOf(at)
+		if st.Reason == "preempted" {
+			// The collector stopped it to scan its stack, wherever it was.
+			g.blamed = stack.Runtime
+		}
 		s.blocked(g, at, now)
 		g.at = at
 	case from == trace.GoWaiting && to == trace.GoRunnable:
@@ -466,10 +489,10 @@ func (s *scan) charge(id trace.GoID, g *goroutine, now int64) {
 		return
 	}
 	if g.request {
-		s.requests.add(id, g, ns)
+		s.requests.add(g, ns)
 	}
 	if g.ours || g.request {
-		s.all.add(id, g, ns)
+		s.all.add(g, ns)
 	}
 	if h := g.acquired; h != nil {
 		h.add(g.doing(ns))
@@ -529,8 +552,10 @@ func (s *scan) sample(ev *trace.Event) {
 	if at == nil || at.diag {
 		return
 	}
-	if len(s.samples) < keptStacks {
+	if _, known := s.samples[at]; known || len(s.samples) < keptStacks {
 		s.samples[at]++
+	} else {
+		s.samples[s.other]++
 	}
 	if g := s.gs[ev.Goroutine()]; g != nil && !at.own.IsZero() {
 		if g.samples == nil {
@@ -639,7 +664,13 @@ func longest(rs []Running) []Running {
 }
 
 func (s *scan) finishFinalizers() {
-	for _, f := range s.finalizers {
+	ids := make([]trace.GoID, 0, len(s.finalizers))
+	for id := range s.finalizers {
+		ids = append(ids, id)
+	}
+	sort.Slice(ids, func(i, j int) bool { return ids[i] < ids[j] })
+	for _, id := range ids {
+		f := s.finalizers[id]
 		out := Finalizer{BusyNS: f.busy, Sites: siteTimes(f.sites)}
 		for d, ns := range f.doing {
 			d.NS = ns
@@ -648,7 +679,7 @@ func (s *scan) finishFinalizers() {
 		sortDoing(out.Doing)
 		s.sum.Finalizers = append(s.sum.Finalizers, out)
 	}
-	sort.Slice(s.sum.Finalizers, func(i, j int) bool { return s.sum.Finalizers[i].BusyNS > s.sum.Finalizers[j].BusyNS })
+	sort.SliceStable(s.sum.Finalizers, func(i, j int) bool { return s.sum.Finalizers[i].BusyNS > s.sum.Finalizers[j].BusyNS })
 }
 
 func (s *scan) finishSites() {

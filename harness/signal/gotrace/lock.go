@@ -13,12 +13,11 @@ import (
 //
 // A trace names no lock. What it has is the line a goroutine waits at and, when
 // the wait ends, the stack of the goroutine that ended it, inside Unlock. Lines
-// and unlocking functions that ever meet so are one group. In a group, the
-// time between two releases belongs to the one who releases at its end: a lock
-// with waiters passes from holder to holder, so nobody else can have had it.
-// That also covers holders that took the lock without waiting, which a method
-// that follows a goroutine from its wait to its release cannot see. What
-// holders do meanwhile is known for those that had to wait themselves.
+// of waiting and lines of unlocking that ever meet so are one group. A holder
+// that had to wait itself has the lock from its wake to its release. To others
+// belongs the time between the previous release in the group and their own: a
+// lock with waiters passes from holder to holder, so nobody else can have had
+// it. What holders do meanwhile is known for those that had to wait.
 type locks struct {
 	groups  map[string]*group // by site key, to the group or one merged into another
 	waiting map[*goroutine]lockWait
@@ -34,8 +33,13 @@ type group struct {
 	waited      int64
 	requests    int64
 	waiters     map[stack.Frame]int64
-	holders     map[string]*holder
+	holders     map[holderKey]*holder
 	lastRelease int64
+}
+
+type holderKey struct {
+	function string
+	reads    bool
 }
 
 type holder struct {
@@ -52,7 +56,7 @@ func newLocks() *locks {
 func (l *locks) find(key string) *group {
 	g := l.groups[key]
 	if g == nil {
-		g = &group{waiters: map[stack.Frame]int64{}, holders: map[string]*holder{}}
+		g = &group{waiters: map[stack.Frame]int64{}, holders: map[holderKey]*holder{}}
 		l.groups[key] = g
 		return g
 	}
@@ -75,22 +79,18 @@ func (l *locks) join(a, b string) *group {
 	for f, ns := range y.waiters {
 		x.waiters[f] += ns
 	}
-	for name, h := range y.holders {
-		x.holder(name, h.Reads).merge(h)
+	for key, h := range y.holders {
+		x.holder(key).merge(h)
 	}
 	y.merged = x
 	return x
 }
 
-func (g *group) holder(name string, reads bool) *holder {
-	key := name
-	if reads {
-		key += " (reading)"
-	}
+func (g *group) holder(key holderKey) *holder {
 	h := g.holders[key]
 	if h == nil {
 		h = &holder{acquires: map[stack.Frame]int64{}, unlocks: map[stack.Frame]int64{}, doing: map[Doing]int64{}}
-		h.Reads = reads
+		h.Reads = key.reads
 		g.holders[key] = h
 	}
 	return h
@@ -112,10 +112,12 @@ func (h *holder) merge(o *holder) {
 }
 
 func waitSite(at *place) string { return "wait " + at.own.Function + ":" + itoa(at.own.Line) }
-func holdSite(at *place) string { return "hold " + gofunc.Base(at.own.Function) }
+func holdSite(at *place) string { return "hold " + at.own.Function + ":" + itoa(at.own.Line) }
 
+// wait notes that g waits for a lock. What no code of the program is part of,
+// and what the recording's own requests do, is no wait of the program.
 func (l *locks) wait(g *goroutine, at *place, since int64) {
-	if at != nil {
+	if at != nil && at.ours && !g.diag {
 		l.waiting[g] = lockWait{at, since}
 	}
 }
@@ -140,19 +142,34 @@ func (l *locks) endWait(g *goroutine, now int64) (w lockWait, ok bool) {
 	return w, true
 }
 
-// release notes that holder ended the wait w from its stack at.
+// release notes that h ended the wait w from its stack at. A wait of which no
+// stack is known has no place in w.
 func (l *locks) release(h *goroutine, at *place, w lockWait, now int64) {
-	grp := l.join(waitSite(w.at), holdSite(at))
-	ns := now - max(w.since, grp.lastRelease)
+	var grp *group
+	if w.at != nil {
+		grp = l.join(waitSite(w.at), holdSite(at))
+	} else {
+		grp = l.find(holdSite(at))
+	}
+	var a *hold
+	if h != nil && h.acquired != nil && at.holds(h.acquired.at.own.Function) {
+		a = h.acquired
+	}
+	since := max(w.since, grp.lastRelease)
+	if a != nil {
+		// Locks used alike share a group; the releases of the others must not
+		// cut short what is known of this one.
+		since = max(w.since, a.since)
+	}
+	ns := now - since
 	grp.lastRelease = now
-	hold := grp.holder(gofunc.Base(at.own.Function), at.reads)
+	hold := grp.holder(holderKey{gofunc.Base(at.own.Function), at.reads})
 	hold.NS += ns
 	hold.Count++
 	hold.unlocks[at.own] += ns + 1
-	if h == nil || h.acquired == nil || !at.holds(h.acquired.at.own.Function) {
+	if a == nil {
 		return
 	}
-	a := h.acquired
 	h.acquired = nil
 	hold.ObservedNS += now - a.since
 	hold.acquires[a.at.own] += now - a.since + 1
@@ -181,16 +198,19 @@ func (s *scan) blocked(g *goroutine, at *place, now int64) {
 
 // woken ends a goroutine's wait, on the stack of the goroutine that ended it.
 func (s *scan) woken(ev *trace.Event, g *goroutine, now int64) {
-	if g.blamed != stack.Lock {
-		return
-	}
 	w, ok := s.locks.endWait(g, now)
-	if !ok {
+	switch {
+	case ok:
+		g.acquired = &hold{at: w.at, since: now}
+	case g.at == nil && g.blamed == stack.Other:
+		// It has waited since before the trace began, and the trace does not say
+		// where: that somebody unlocked for it is worth knowing still.
+		w.since = s.sum.StartNS
+	default:
 		return
 	}
-	g.acquired = &hold{at: w.at, since: now}
 	by := s.place(ev.Stack())
-	if by == nil || !by.unlocks || by.own.IsZero() {
+	if by == nil || !by.unlocks || by.own.IsZero() || by.diag {
 		return
 	}
 	h := s.gs[ev.Goroutine()]
@@ -225,7 +245,10 @@ func (l *locks) list() []Lock {
 			if a.NS != b.NS {
 				return a.NS > b.NS
 			}
-			return less(a.Unlock, b.Unlock)
+			if a.Unlock != b.Unlock {
+				return less(a.Unlock, b.Unlock)
+			}
+			return !a.Reads && b.Reads
 		})
 		out = append(out, lock)
 	}

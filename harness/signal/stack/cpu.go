@@ -1,6 +1,10 @@
 package stack
 
-import "strings"
+import (
+	"strings"
+
+	"chokepoint/harness/gofunc"
+)
 
 // CPU is what a stack sampled on a CPU was busy with.
 type CPU struct {
@@ -66,11 +70,18 @@ func (p Program) CPUOf(frames []Frame) CPU {
 // which line of the program called Get.
 func (p Program) PoolNew(frames []Frame) (user Frame, ok bool) {
 	for i, f := range frames {
-		if f.Function == "sync.(*Pool).Get" && i > 0 && !strings.HasPrefix(frames[i-1].Function, "sync.(*Pool).") {
+		if f.Function == "sync.(*Pool).Get" && i > 0 && !poolsOwn(frames[i-1]) {
 			return p.Own(frames[i+1:]), true
 		}
 	}
 	return Frame{}, false
+}
+
+// poolsOwn reports whether what Get calls there is part of the pool itself, and
+// not the New function: the queues of sync, or what the runtime does for it.
+func poolsOwn(f Frame) bool {
+	pkg := gofunc.Package(f.Function)
+	return pkg == "" || pkg == "sync" || pkg == "sync/atomic" || pkg == "runtime" || f.Kernel() || strings.HasPrefix(pkg, "internal/")
 }
 
 // PoolPin reports whether the stack sets up the per-P part of a sync.Pool,
@@ -104,7 +115,8 @@ func pollCall(name string) bool {
 }
 
 func netCall(name string) bool {
-	if !strings.HasPrefix(name, "net.(") && !strings.HasPrefix(name, "crypto/tls.(") {
+	// Not crypto/tls, whose calls compute.
+	if !strings.HasPrefix(name, "net.(") {
 		return false
 	}
 	i := strings.LastIndexByte(name, '.')
@@ -119,9 +131,10 @@ func netCall(name string) bool {
 
 func collecting(name string) bool {
 	switch name {
-	case "runtime.gcBgMarkWorker", "runtime.gcAssistAlloc", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcStart",
-		"runtime.gcMarkDone", "runtime.gcMarkTermination", "runtime.(*mcentral).cacheSpan", "runtime.deductSweepCredit":
+	case "runtime.gcBgMarkWorker", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcStart", "runtime.gcMarkDone",
+		"runtime.gcMarkTermination", "runtime.deductSweepCredit", "runtime.sweepone", "runtime.(*sweepLocked).sweep",
+		"runtime.wbBufFlush":
 		return true
 	}
-	return strings.HasPrefix(name, "runtime.gcDrain")
+	return strings.HasPrefix(name, "runtime.gcDrain") || strings.HasPrefix(name, "runtime.gcAssistAlloc")
 }

@@ -194,23 +194,33 @@ func (p Program) WaitOf(frames []Frame) Wait {
 			set(DBConn, Select, ChanRecv, Runtime)
 		case name == "net.(*netFD).connect":
 			set(NetConnect, NetWrite, Runtime)
-		case strings.HasPrefix(name, "internal/poll.(*FD)."):
+		case strings.HasPrefix(name, "internal/poll."):
 			set(pollWait(name), Runtime)
 		case strings.HasPrefix(name, "runtime.gcAssist"):
 			set(Assist, Runtime)
 		case strings.HasPrefix(name, "runtime."):
-			set(Runtime)
+			// Channels that the runtime waits on for itself, to start a collection
+			// say, are none of the program's.
+			set(Runtime, ChanRecv, ChanSend, Select)
 		}
 	}
 	return wait
 }
 
 func pollWait(name string) Wait {
-	op := strings.TrimPrefix(name, "internal/poll.(*FD).")
+	switch name {
+	case "internal/poll.sendFile", "internal/poll.SendFile", "internal/poll.splicePump":
+		return NetWrite
+	case "internal/poll.spliceDrain":
+		return NetRead
+	}
+	op, ok := strings.CutPrefix(name, "internal/poll.(*FD).")
 	switch {
+	case !ok:
+		return Other
 	case strings.HasPrefix(op, "Read"), strings.HasPrefix(op, "Pread"):
 		return NetRead
-	case strings.HasPrefix(op, "Write"), strings.HasPrefix(op, "Pwrite"), op == "SendFile", op == "Splice":
+	case strings.HasPrefix(op, "Write"), strings.HasPrefix(op, "Pwrite"):
 		return NetWrite
 	case op == "Accept":
 		return NetAccept
@@ -232,12 +242,22 @@ const (
 
 // ServingOf tells a goroutine of net/http's server from others, and one inside
 // a handler from one that waits for the next request or reads or ends one.
+//
+// Under http.TimeoutHandler a request has two goroutines, and the one that runs
+// the handler is the one in it: the other only waits, and its time would count
+// the request twice.
 func ServingOf(frames []Frame) Serving {
 	serving := NotServing
+	runtimeOnly := true
 	for _, f := range frames {
+		if f.Function == "net/http.(*timeoutHandler).ServeHTTP" && runtimeOnly {
+			return BetweenRequests
+		}
+		runtimeOnly = runtimeOnly && strings.HasPrefix(f.Function, "runtime.")
 		switch f.Function {
 		case "net/http.serverHandler.ServeHTTP", "net/http.(*http2serverConn).runHandler",
-			"net/http.HandlerFunc.ServeHTTP", "golang.org/x/net/http2.(*serverConn).runHandler":
+			"net/http.HandlerFunc.ServeHTTP", "net/http.(*timeoutHandler).ServeHTTP.func1",
+			"golang.org/x/net/http2.(*serverConn).runHandler":
 			return InHandler
 		case "net/http.(*conn).serve":
 			serving = BetweenRequests
@@ -247,9 +267,14 @@ func ServingOf(frames []Frame) Serving {
 }
 
 // Diagnostic reports whether the stack belongs to the debug endpoints that the
-// recording itself uses; their work is no evidence of anything.
+// recording itself uses; their work is no evidence of anything. A program that
+// labels or annotates its own work (pprof.Do, trace.WithRegion) does that work
+// inside those packages' functions, and stays the program's.
 func Diagnostic(frames []Frame) bool {
 	for _, f := range frames {
+		if f.Function == "runtime/pprof.Do" || f.Function == "runtime/trace.WithRegion" {
+			continue
+		}
 		if strings.HasPrefix(f.Function, "net/http/pprof.") || strings.HasPrefix(f.Function, "runtime/pprof.") ||
 			strings.HasPrefix(f.Function, "runtime/trace.") {
 			return true
