@@ -320,6 +320,7 @@ func (l *ledger) account() Account {
 type scan struct {
 	program stack.Program
 	sum     Summary
+	started bool
 	last    int64
 
 	places   map[trace.Stack]*place
@@ -358,10 +359,14 @@ func newScan(p stack.Program) *scan {
 
 func (s *scan) event(ev *trace.Event) {
 	now := int64(ev.Time())
-	if s.sum.Events == 0 {
+	if !s.started {
+		s.started = true
 		s.sum.StartNS = now
 	}
-	s.sum.Events++
+	if ev.Kind() != trace.EventSync {
+		// The reader makes up sync events, also for a trace that holds nothing.
+		s.sum.Events++
+	}
 	s.last = max(s.last, now)
 	switch ev.Kind() {
 	case trace.EventSync:
