@@ -20,25 +20,22 @@ says what is wrong with the server it was recorded from. The same bundle gives
 the same findings, byte for byte, wherever it is analyzed.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			r, err := diagnose(args[0])
+			d, err := diagnose(args[0])
 			if err != nil {
 				return err
 			}
 			switch {
 			case asJSON:
-				err = document(a.out, r)
+				err = document(a.out, d.Report)
 			case asHTML:
-				err = reports.HTML(a.out, r)
+				err = reports.HTML(a.out, d.Report)
 			default:
-				err = a.text(r)
+				err = a.text(d.Report)
 			}
 			if err != nil {
 				return fmt.Errorf("write report: %w", err)
 			}
-			if r.Verdict == nil {
-				return nil
-			}
-			return outcomeError(r.Verdict.Outcome)
+			return exitWith(d.code)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")

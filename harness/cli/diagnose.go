@@ -32,16 +32,22 @@ func builtinRules() (*rule.Set, error) {
 	return set, nil
 }
 
+// diagnosis is what there is to say of a bundle, and the exit code it earns.
+type diagnosis struct {
+	reports.Report
+	code int
+}
+
 // diagnose takes a bundle to its report: signals, findings and, where the
 // bundle says what was expected, the verdict. It touches nothing else.
-func diagnose(path string) (reports.Report, error) {
+func diagnose(path string) (*diagnosis, error) {
 	rules, err := builtinRules()
 	if err != nil {
-		return reports.Report{}, err
+		return nil, err
 	}
 	b, err := bundle.Open(path)
 	if err != nil {
-		return reports.Report{}, err
+		return nil, err
 	}
 	defer b.Close()
 	evidence := b.Evidence()
@@ -69,24 +75,34 @@ func diagnose(path string) (reports.Report, error) {
 	}
 
 	truth, err := b.GroundTruth()
-	if errors.Is(err, bundle.ErrNoArtifact) {
-		return r, nil // a recording of a server nobody knows the truth about
+	if errors.Is(err, bundle.ErrNoArtifact) { // a recording of a server nobody knows the truth about
+		return &diagnosis{r, exitUnjudged(m, r.Load)}, nil
 	}
 	if err != nil {
-		return reports.Report{}, err
+		return nil, err
 	}
 	resolved, err := scenario.ReadResolved(truth)
 	if err != nil {
-		return reports.Report{}, fmt.Errorf("%s of bundle %s: %w", bundle.ScenarioFile, path, err)
+		return nil, fmt.Errorf("%s of bundle %s: %w", bundle.ScenarioFile, path, err)
 	}
 	r.Scenario = reports.Scenario{
 		Name: resolved.Scenario.Name, Variant: string(resolved.Variant), About: resolved.Scenario.About,
 	}
-	if judged(resolved) {
-		v := verdict.Judge(resolved, verdictInput(m, r.Load, r.Result))
-		r.Verdict = &v
+	if !judged(resolved) {
+		return &diagnosis{r, exitUnjudged(m, r.Load)}, nil
 	}
-	return r, nil
+	v := verdict.Judge(resolved, verdictInput(m, r.Load, r.Result))
+	r.Verdict = &v
+	return &diagnosis{r, v.Outcome.ExitCode()}, nil
+}
+
+// exitUnjudged is the exit code where nothing is expected: what a recording
+// that fell short does not show says nothing.
+func exitUnjudged(m bundle.Manifest, l *bundle.Load) int {
+	if !m.Complete || l == nil || !l.Generator.ReachedInFlight {
+		return ExitCouldNotTell
+	}
+	return ExitPass
 }
 
 // judged reports whether a scenario expects anything that findings can be held

@@ -8,7 +8,6 @@ import (
 	"syscall"
 
 	"chokepoint/harness/run"
-	"chokepoint/harness/verdict"
 )
 
 // The exit codes of every command.
@@ -25,12 +24,12 @@ type exitError struct{ code int }
 
 func (e exitError) Error() string { return fmt.Sprintf("exit status %d", e.code) }
 
-// outcomeError is a verdict as the error of a command: nil for a pass.
-func outcomeError(o verdict.Outcome) error {
-	if code := o.ExitCode(); code != ExitPass {
-		return exitError{code}
+// exitWith ends a command that has told all there is to tell.
+func exitWith(code int) error {
+	if code == ExitPass {
+		return nil
 	}
-	return nil
+	return exitError{code}
 }
 
 // exitCode is the code of an error that ended a command: what the machine or

@@ -136,14 +136,12 @@ func (a *app) runAll(ctx context.Context, plans []planned, out string, asJSON bo
 		codes  []int
 	)
 	for _, p := range plans {
-		r, err := a.runOne(ctx, p, out)
-		if r != nil {
-			done = append(done, *r)
-			if r.Verdict != nil {
-				codes = append(codes, r.Verdict.Outcome.ExitCode())
-			}
+		d, err := a.runOne(ctx, p, out)
+		if d != nil {
+			done = append(done, d.Report)
+			codes = append(codes, d.code)
 			if !asJSON {
-				if err := a.text(*r); err != nil {
+				if err := a.text(d.Report); err != nil {
 					return fmt.Errorf("write report: %w", err)
 				}
 			}
@@ -164,10 +162,7 @@ func (a *app) runAll(ctx context.Context, plans []planned, out string, asJSON bo
 			return err
 		}
 	}
-	if code := gravest(codes...); code != ExitPass {
-		return exitError{code} // and all of it was told above
-	}
-	return nil
+	return exitWith(gravest(codes...))
 }
 
 // failure is a run that ended without a report, or whose target could not be
@@ -197,9 +192,9 @@ func (a *app) runsDocument(done []reports.Report, failed []failure) error {
 	return a.json(doc)
 }
 
-// runOne makes one run. The report is nil when the bundle is not whole; an
-// error beside a report is of what came after the recording.
-func (a *app) runOne(ctx context.Context, p planned, out string) (*reports.Report, error) {
+// runOne makes one run. There is no diagnosis when the bundle is not
+// whole; an error beside one is of what came after the recording.
+func (a *app) runOne(ctx context.Context, p planned, out string) (*diagnosis, error) {
 	show := a.progress()
 	defer show.end()
 	made, err := run.Run(ctx, run.Config{Scenario: p.resolved, Dir: p.dir, Out: out, Version: version(), Observe: show.show})
@@ -213,9 +208,9 @@ func (a *app) runOne(ctx context.Context, p planned, out string) (*reports.Repor
 		return nil, err
 	}
 	show.words(p.name(), "diagnosing")
-	r, failed := diagnose(made.Bundle)
+	d, failed := diagnose(made.Bundle)
 	if failed != nil {
 		return nil, errors.Join(failed, err)
 	}
-	return &r, errors.Join(err, keep(r))
+	return d, errors.Join(err, keep(d.Report))
 }

@@ -81,13 +81,21 @@ func spent(s run.Status, now time.Time) string {
 	elapsed := max(now.Sub(s.Since), 0)
 	switch {
 	case s.For > 0 && elapsed > s.For+time.Second:
-		return fmt.Sprintf("%.0f s, %.0f s were planned", elapsed.Seconds(), s.For.Seconds())
+		return fmt.Sprintf("%.0f s, planned were %s s", elapsed.Seconds(), seconds(s.For))
 	case s.For > 0:
-		return fmt.Sprintf("%.0f of %.0f s", min(elapsed, s.For).Seconds(), s.For.Seconds())
+		return fmt.Sprintf("%.0f of %s s", min(elapsed, s.For).Seconds(), seconds(s.For))
 	case elapsed > 2*time.Second:
 		return fmt.Sprintf("%.0f s", elapsed.Seconds())
 	}
 	return ""
+}
+
+// seconds gives tenths where they are most of it.
+func seconds(d time.Duration) string {
+	if d < 2*time.Second {
+		return fmt.Sprintf("%.1f", d.Seconds())
+	}
+	return fmt.Sprintf("%.0f", d.Seconds())
 }
 
 func loadText(s run.Status) string {
@@ -102,17 +110,19 @@ func loadText(s run.Status) string {
 	return fmt.Sprintf("%d of %d in flight, %.0f/s, %s, %d errors", l.InFlight, s.Asked, l.RateHz, latency, l.Errors)
 }
 
-// dimensionTexts say what each dimension has recorded; before the capture, only
-// what is lost already.
+// dimensionTexts say what each dimension has recorded. Why one is lost is long,
+// and stands in the report.
 func dimensionTexts(s run.Status) []string {
-	var all []string
-	for _, d := range s.Dimensions {
-		switch {
-		case d.Phase == capture.PhaseLost:
-			all = append(all, d.Dimension+": not captured: "+oneLine(d.Text))
-		case s.Phase == run.Capturing:
-			all = append(all, d.Dimension+": "+oneLine(d.Text))
+	if s.Phase != run.Capturing {
+		return nil
+	}
+	all := make([]string, len(s.Dimensions))
+	for i, d := range s.Dimensions {
+		what := oneLine(d.Text)
+		if d.Phase == capture.PhaseLost {
+			what = "not captured"
 		}
+		all[i] = d.Dimension + ": " + what
 	}
 	return all
 }
