@@ -166,20 +166,11 @@ func Read(r io.Reader, p stack.Program) (*Summary, error) {
 		return nil, fmt.Errorf("read execution trace: %w", err)
 	}
 	s := newScan(p)
-	for {
-		ev, err := readEvent(tr)
-		// A wrapped EOF is a trace that ends in the middle of something.
-		if err == io.EOF {
-			break
+	if err := s.events(tr); err != nil {
+		if s.sum.Events == 0 {
+			return nil, fmt.Errorf("read execution trace: %w", err)
 		}
-		if err != nil {
-			if s.sum.Events == 0 {
-				return nil, fmt.Errorf("read execution trace: %w", err)
-			}
-			s.sum.Cut = fmt.Sprintf("after %d events: %v", s.sum.Events, err)
-			break
-		}
-		s.event(&ev)
+		s.sum.Cut = fmt.Sprintf("after %d events: %v", s.sum.Events, err)
 	}
 	if s.sum.Events == 0 {
 		return nil, errors.New("read execution trace: it holds no events")
@@ -187,15 +178,31 @@ func Read(r io.Reader, p stack.Program) (*Summary, error) {
 	return s.finish(), nil
 }
 
-// readEvent takes the next event. Traces come from others, damaged ones among
+// events reads a trace to its end. Traces come from others, damaged ones among
 // them, and what they make the parser trip over is an error like any other.
-func readEvent(tr *trace.Reader) (ev trace.Event, err error) {
+func (s *scan) events(tr *trace.Reader) (err error) {
+	parsing := false
 	defer func() {
+		if !parsing {
+			return
+		}
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the trace is damaged: %v", p)
 		}
 	}()
-	return tr.ReadEvent()
+	for {
+		parsing = true
+		ev, err := tr.ReadEvent()
+		parsing = false
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			// That includes a wrapped EOF: the trace ends in the middle of something.
+			return err
+		}
+		s.event(&ev)
+	}
 }
 
 // place is an interned stack with what the scan needs to know of it.

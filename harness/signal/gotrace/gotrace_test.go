@@ -655,7 +655,7 @@ func TestMemoryIsBoundedByWhatLives(t *testing.T) {
 	s := newScan(thisProgram)
 	most := 0
 	for {
-		ev, err := readEvent(tr)
+		ev, err := tr.ReadEvent()
 		if err == io.EOF {
 			break
 		}
