@@ -103,7 +103,7 @@ func newView(r Report) view {
 // tone is the colour class of the headline.
 func tone(r Report) string {
 	if r.Verdict == nil {
-		if len(r.Result.Findings) == 0 && len(r.Result.Silent) == 0 {
+		if r.FellShort != "" || len(r.Result.Findings) == 0 && len(r.Result.Silent) == 0 {
 			return "unsure"
 		}
 		return "plain"

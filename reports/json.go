@@ -22,6 +22,7 @@ type Document struct {
 	Bundle        string             `json:"bundle,omitempty"`
 	Scenario      *Scenario          `json:"scenario,omitempty"`
 	Verdict       *verdict.Verdict   `json:"verdict,omitempty"`
+	FellShort     string             `json:"fell_short,omitempty"` // why nothing can be concluded
 	Findings      []rule.Finding     `json:"findings"`
 	Unknown       []rule.Unknown     `json:"unknown"`
 	Silent        []string           `json:"silent"` // ids of rules
@@ -40,6 +41,7 @@ func NewDocument(r Report) Document {
 		SchemaVersion: SchemaVersion,
 		Bundle:        r.Bundle,
 		Verdict:       r.Verdict,
+		FellShort:     r.FellShort,
 		Findings:      r.Result.Findings,
 		Unknown:       r.Result.Unknown,
 		Silent:        r.Result.Silent,

@@ -24,6 +24,7 @@ type Report struct {
 	Load       *bundle.Load       // nil when the client's side was not recorded
 	Result     rule.Result        // what the rules made of it
 	Verdict    *verdict.Verdict   // nil when nothing was expected
+	FellShort  string             // why nothing can be concluded from the recording; empty where something can
 	Dimensions []bundle.Dimension // what was captured, and what not
 	Notes      []string           // anything else the reader must know
 }
@@ -80,6 +81,8 @@ func (r Report) outcome() string {
 		return strings.ToUpper(string(r.Verdict.Outcome))
 	}
 	switch {
+	case r.FellShort != "":
+		return strings.ToUpper(string(verdict.CouldNotTell))
 	case len(r.Result.Findings) > 0:
 		return strings.ToUpper(plural(len(r.Result.Findings), "finding"))
 	case len(r.Result.Silent) > 0:
@@ -104,6 +107,8 @@ func (r Report) subject() string {
 func (r Report) emptiness() string {
 	silent, unknown := len(r.Result.Silent), len(r.Result.Unknown)
 	switch {
+	case r.FellShort != "":
+		return "Nothing can be concluded: " + r.FellShort + "."
 	case silent == 0 && unknown == 0:
 		return "No rule was applied."
 	case unknown == 0:

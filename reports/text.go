@@ -34,7 +34,7 @@ func Text(w io.Writer, r Report, o TextOptions) error {
 	for _, f := range r.Result.Findings {
 		p.finding(f)
 	}
-	if len(r.Result.Findings) == 0 {
+	if len(r.Result.Findings) == 0 || r.Verdict == nil && r.FellShort != "" {
 		p.line("")
 		p.wrapped("", "", r.emptiness())
 	}

@@ -70,13 +70,11 @@ func diagnose(path string) (*diagnosis, error) {
 	} else if !errors.Is(err, bundle.ErrNoArtifact) {
 		r.Notes = append(r.Notes, err.Error())
 	}
-	if !m.Complete {
-		r.Notes = append(r.Notes, "the recording is incomplete: "+m.Incomplete)
-	}
+	r.FellShort = fellShort(m, r.Load)
 
 	truth, err := b.GroundTruth()
 	if errors.Is(err, bundle.ErrNoArtifact) { // a recording of a server nobody knows the truth about
-		return &diagnosis{r, exitUnjudged(m, r.Load)}, nil
+		return &diagnosis{r, exitUnjudged(r)}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -89,20 +87,33 @@ func diagnose(path string) (*diagnosis, error) {
 		Name: resolved.Scenario.Name, Variant: string(resolved.Variant), About: resolved.Scenario.About,
 	}
 	if !judged(resolved) {
-		return &diagnosis{r, exitUnjudged(m, r.Load)}, nil
+		return &diagnosis{r, exitUnjudged(r)}, nil
 	}
 	v := verdict.Judge(resolved, verdictInput(m, r.Load, r.Result))
 	r.Verdict = &v
 	return &diagnosis{r, v.Outcome.ExitCode()}, nil
 }
 
-// exitUnjudged is the exit code where nothing is expected: what a recording
-// that fell short does not show says nothing.
-func exitUnjudged(m bundle.Manifest, l *bundle.Load) int {
-	if !m.Complete || l == nil || !l.Generator.ReachedInFlight {
+// exitUnjudged is the exit code where nothing is expected.
+func exitUnjudged(r reports.Report) int {
+	if r.FellShort != "" {
 		return ExitCouldNotTell
 	}
 	return ExitPass
+}
+
+// fellShort says why nothing can be concluded from a recording, not even that
+// the target is healthy; empty where something can.
+func fellShort(m bundle.Manifest, l *bundle.Load) string {
+	switch {
+	case !m.Complete:
+		return "the recording is incomplete: " + m.Incomplete
+	case l == nil:
+		return "the bundle has no account of the load"
+	case !l.Generator.ReachedInFlight:
+		return l.Generator.Reason
+	}
+	return ""
 }
 
 // judged reports whether a scenario expects anything that findings can be held
