@@ -96,6 +96,16 @@ func record(t *testing.T, hooks Hooks, recorders ...Recorder) (bundle.Window, []
 	return w, dims, writeErr
 }
 
+func TestHooksAreToldTheWindow(t *testing.T) {
+	var told bundle.Window
+	w, _, err := record(t, Hooks{
+		Begun: func(ns int64) { told.StartNS = ns },
+		Ended: func(ns int64) { told.EndNS = ns },
+	}, &fake{name: "a"})
+	require.NoError(t, err)
+	assert.Equal(t, w, told)
+}
+
 func TestRecordingOfHealthyRecorders(t *testing.T) {
 	a, b := &fake{name: "a"}, &fake{name: "b", onStart: func(context.Context) error {
 		time.Sleep(20 * time.Millisecond)

@@ -35,6 +35,7 @@ func newLive(t *testing.T) *live {
 	if testing.Short() {
 		t.Skip("-short: each case starts a server and loads it for seconds")
 	}
+	t.Parallel() // they wait more than they work
 	dir := t.TempDir()
 	reachable(t, dir)
 	l := &live{server: filepath.Join(dir, "server")}
@@ -58,7 +59,6 @@ type job struct {
 	cmd *exec.Cmd
 
 	out, err tape
-	began    time.Time
 }
 
 // tape keeps what is written, for reading at the same time.
@@ -110,7 +110,6 @@ func (l *live) target(mode, more string) string {
 
 func (j *job) start() {
 	j.t.Helper()
-	j.began = time.Now()
 	require.NoError(j.t, j.cmd.Start())
 	j.t.Cleanup(func() {
 		if j.cmd.ProcessState == nil { // the test gave up on it
@@ -169,22 +168,30 @@ func (j *job) incomplete(why string) {
 	assert.Contains(j.t, m.Incomplete, why)
 }
 
-// processes are those that run the server.
-func (l *live) processes(t *testing.T) (pids []string) {
-	t.Helper()
-	all, err := filepath.Glob("/proc/[0-9]*/exe")
-	require.NoError(t, err)
-	for _, exe := range all {
-		if path, err := os.Readlink(exe); err == nil && path == l.server {
-			pids = append(pids, filepath.Base(filepath.Dir(exe)))
+// processes are those that work in the run's directory, as targets and their
+// compilers do, but the command itself.
+func (j *job) processes() (pids []string) {
+	j.t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cwd")
+	require.NoError(j.t, err)
+	for _, cwd := range all {
+		pid := filepath.Base(filepath.Dir(cwd))
+		if dir, err := os.Readlink(cwd); err == nil && dir == j.dir && pid != fmt.Sprint(j.cmd.Process.Pid) {
+			pids = append(pids, pid)
 		}
 	}
 	return pids
 }
 
-func (l *live) noProcess(t *testing.T) {
-	t.Helper()
-	assert.Eventually(t, func() bool { return len(l.processes(t)) == 0 }, 5*time.Second, 10*time.Millisecond, "a target is left")
+// someProcess waits for the first.
+func (j *job) someProcess() {
+	j.t.Helper()
+	require.Eventually(j.t, func() bool { return len(j.processes()) > 0 }, time.Minute, time.Millisecond, "no process is seen")
+}
+
+func (j *job) noProcess() {
+	j.t.Helper()
+	assert.Eventually(j.t, func() bool { return len(j.processes()) == 0 }, 5*time.Second, 10*time.Millisecond, "a process is left")
 }
 
 // programs are the ids of the eBPF programs that a process holds.
@@ -266,7 +273,7 @@ func TestLiveTargetsThatFail(t *testing.T) {
 				assert.Equal(t, 1, strings.Count(j.err.String(), words), "said once: %s\n%s", words, &j.err)
 			}
 			assert.Empty(t, j.out.String())
-			l.noProcess(t)
+			j.noProcess()
 			if c.left == "" {
 				assert.Empty(t, j.bundles())
 				return
@@ -318,7 +325,7 @@ func TestLiveTargetThatHangsOnStop(t *testing.T) {
 	assert.Contains(t, j.err.String(), "let it end on SIGTERM")
 	assert.Contains(t, j.out.String(), "20 in flight", "the recording is whole, and its report is shown")
 	assert.True(t, j.bundle().Manifest().Complete)
-	l.noProcess(t)
+	j.noProcess()
 }
 
 func TestLiveInterruption(t *testing.T) {
@@ -337,6 +344,7 @@ func TestLiveInterruption(t *testing.T) {
 			}
 			j.start()
 			j.until("  " + phase)
+			j.someProcess()
 			var held []ebpf.ProgramID
 			if phase == "capturing" {
 				held = programs(t, j.cmd.Process.Pid)
@@ -349,7 +357,7 @@ func TestLiveInterruption(t *testing.T) {
 			assert.Equal(t, 1, strings.Count(j.err.String(), "chokepoint: "), "one clear line: %s", &j.err)
 			assert.Contains(t, j.err.String(), "interrupted while "+phase+"; the target is stopped and the probes are off")
 			assert.Empty(t, j.out.String())
-			l.noProcess(t)
+			j.noProcess()
 			unloaded(t, held)
 			if phase == "building" || phase == "starting" {
 				assert.Empty(t, j.bundles())
@@ -360,16 +368,29 @@ func TestLiveInterruption(t *testing.T) {
 	}
 }
 
+func TestLiveSecondInterruption(t *testing.T) {
+	l := newLive(t)
+	j := l.job(t, l.target("deaf", "")) // which takes its time to stop
+	j.start()
+	j.until("  capturing")
+	require.NoError(t, j.cmd.Process.Signal(os.Interrupt))
+	j.until("  stopping")
+	require.NoError(t, j.cmd.Process.Signal(os.Interrupt))
+	assert.Equal(t, -1, j.wait(), "it ends at once: %s", &j.err)
+	j.noProcess()
+	j.incomplete("interrupted while capturing")
+}
+
 func TestLiveKilled(t *testing.T) {
 	l := newLive(t)
 	j := l.job(t, l.target("", ""))
 	j.start()
 	j.until("  capturing")
 	held := programs(t, j.cmd.Process.Pid)
-	require.NotEmpty(t, l.processes(t), "the test sees no target")
+	j.someProcess()
 	require.NoError(t, j.cmd.Process.Kill())
 	assert.Equal(t, -1, j.wait())
-	l.noProcess(t)
+	j.noProcess()
 	unloaded(t, held)
 	j.incomplete("died before it could say why")
 }
@@ -385,7 +406,7 @@ func TestLiveLoadThatCannotBeReached(t *testing.T) {
 	assert.True(t, m.Complete, "it holds all there was to record")
 	proc, _ := m.Dimension(bundle.DimProc)
 	assert.Equal(t, "nothing was recorded: the load did not stand", proc.Reason)
-	l.noProcess(t)
+	j.noProcess()
 }
 
 func TestLiveWithoutPprof(t *testing.T) {
@@ -457,7 +478,7 @@ func TestLiveFullDisk(t *testing.T) {
 			assert.Equal(t, cli.ExitCouldNotTell, j.run(), "%s", &j.err)
 			assert.Contains(t, j.err.String(), "the disk of "+disk+" is full")
 			assert.Contains(t, j.err.String(), "--out")
-			l.noProcess(t)
+			j.noProcess()
 			for _, path := range j.bundles() {
 				b, err := bundle.Open(path)
 				if err != nil {
