@@ -1,7 +1,6 @@
 package signal
 
 import (
-	"errors"
 	"strings"
 
 	"chokepoint/harness/bundle"
@@ -32,7 +31,7 @@ func ebpfSignals() []definition {
 			if err != nil || len(sites) == 0 {
 				return stack.Frame{}, err
 			}
-			return lockAbove(e, []string{"sync.(*Mutex).Lock", "sync.(*RWMutex).Lock"}, top(byFunction(sites)).where), nil
+			return lockAbove(e, anyLock(), top(byFunction(sites)).where), nil
 		}, "Where that function takes the lock."),
 
 		number("ebpf.poll_empty_share", dim, Share, polls(func(p bundle.EpollFacts) float64 {
@@ -146,9 +145,6 @@ func netCalls(e *evidence) (float64, error) {
 	p, err := e.profile(bundle.DimEBPF, bundle.EBPFSyscallsProfile)
 	if err != nil {
 		return 0, err
-	}
-	if _, ok := p.types["calls"]; !ok {
-		return 0, errors.New("ebpf: the syscall profile has no calls")
 	}
 	calls := p.of("calls", func(s sample) bool { return e.program.Own(s.frames) == spin.where })
 	return float64(calls) / (float64(spin.value) / 1e6), nil

@@ -55,7 +55,11 @@ func (e *evidence) trace() (*gotrace.Summary, error) {
 		if err != nil {
 			return nil, missing(e.manifest, bundle.DimTrace, bundle.TraceOut, err)
 		}
-		return gotrace.Read(bytes.NewReader(data), e.program)
+		s, err := gotrace.Read(bytes.NewReader(data), e.program)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w: %w", bundle.TraceOut, bundle.ErrDamaged, err)
+		}
+		return s, nil
 	})
 }
 
@@ -229,6 +233,16 @@ func top(sites []site) site {
 	return sites[0]
 }
 
+// valueAt is the value of the site at where, and 0 if it is not among them.
+func valueAt(sites []site, where stack.Frame) int64 {
+	for _, s := range sites {
+		if s.where == where {
+			return s.value
+		}
+	}
+	return 0
+}
+
 // byFunction merges sites of one function, keeping its largest line.
 func byFunction(sites []site) []site {
 	index := map[string]int{}
@@ -255,8 +269,36 @@ func (e *evidence) profile(dimension, path string) (*samples, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w: %w", path, bundle.ErrDamaged, err)
 		}
-		return resolve(p), nil
+		s := resolve(p)
+		for _, t := range sampleTypes(path) {
+			if _, ok := s.types[t]; !ok {
+				return nil, fmt.Errorf("%s: %w: it has no sample type %q", path, bundle.ErrDamaged, t)
+			}
+		}
+		return s, nil
 	})
+}
+
+// sampleTypes are those that signals take from an artifact. A profile without
+// them is another profile, and would read as one in which nothing happened.
+func sampleTypes(artifact string) []string {
+	switch artifact {
+	case bundle.CPUProfile:
+		return []string{"samples", "cpu"}
+	case bundle.MutexProfile, bundle.BlockProfile:
+		return []string{"delay"}
+	case bundle.AllocsProfile:
+		return []string{"alloc_objects", "alloc_space"}
+	case bundle.HeapProfile:
+		return []string{"inuse_objects", "inuse_space"}
+	case bundle.GoroutineProfile:
+		return []string{"goroutine"}
+	case bundle.EBPFOnCPUProfile:
+		return []string{"samples", "cpu"}
+	case bundle.EBPFSyscallsProfile:
+		return []string{"calls"}
+	}
+	return nil
 }
 
 func resolve(p *profile.Profile) *samples {

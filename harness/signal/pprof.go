@@ -16,7 +16,7 @@ func pprofSignals() []definition {
 			if err != nil {
 				return 0, err
 			}
-			return inFlightShare(e, bundle.MutexProfile, p.of("delay", nil))
+			return inFlightShare(e, bundle.MutexProfile, p.of("delay", unlocking))
 		}, "Time that the mutex profile says was waited for locks, as a share of the time of all requests in flight."),
 		number("pprof.mutex_top_share", dim, Share, func(e *evidence) (float64, error) {
 			sites, all, err := mutexSites(e)
@@ -27,7 +27,7 @@ func pprofSignals() []definition {
 			if err != nil || len(sites) == 0 {
 				return stack.Frame{}, err
 			}
-			return lockAbove(e, []string{"sync.(*Mutex).Lock", "sync.(*RWMutex).Lock"}, top(byFunction(sites)).where), nil
+			return lockAbove(e, anyLock(), top(byFunction(sites)).where), nil
 		}, "Where that function takes the lock."),
 		number("pprof.block_lock_share", dim, Share, func(e *evidence) (float64, error) {
 			p, err := e.profile(dim, bundle.BlockProfile)
@@ -75,11 +75,15 @@ func pprofSignals() []definition {
 			return share(top(sites).value, all), err
 		}, "Share of the bytes allocated in the window that one line's sync.Pool.Get made new because the pool was empty."),
 		number("pprof.pool_new_per_request", dim, Ratio, func(e *evidence) (float64, error) {
-			sites, _, err := poolNew(e, "alloc_objects")
+			bytes, _, err := poolNew(e, "alloc_space")
 			if err != nil {
 				return 0, err
 			}
-			return perRequest(e, bundle.AllocsProfile, top(sites).value)
+			objects, _, err := poolNew(e, "alloc_objects")
+			if err != nil {
+				return 0, err
+			}
+			return perRequest(e, bundle.AllocsProfile, valueAt(objects, top(bytes).where))
 		}, "Objects made new by that line's Get for each request that ended."),
 		place("pprof.pool_new_site", dim, func(e *evidence) (stack.Frame, error) {
 			sites, _, err := poolNew(e, "alloc_space")
@@ -187,7 +191,8 @@ func inFlightShare(e *evidence, artifact string, ns int64) (float64, error) {
 	if whole <= 0 {
 		return 0, errors.New("load: no request was in flight")
 	}
-	return float64(ns) / whole, nil
+	// More than all of it is the profile's scaling, or goroutines besides the requests'.
+	return min(1, float64(ns)/whole), nil
 }
 
 func perRequest(e *evidence, artifact string, count int64) (float64, error) {
@@ -205,9 +210,12 @@ func mutexSites(e *evidence) ([]site, int64, error) {
 	}
 	return p.bySite("delay", func(s sample) (stack.Frame, bool) {
 		own := e.program.Own(s.frames)
-		return own, !own.IsZero()
-	}), p.of("delay", nil), nil
+		return own, unlocking(s) && !own.IsZero()
+	}), p.of("delay", unlocking), nil
 }
+
+// unlocking leaves out the runtime's own locks, which the mutex profile holds too.
+func unlocking(s sample) bool { return stack.Unlocks(s.frames) }
 
 func finalizing(e *evidence, s sample) bool {
 	return stack.Finalizing(s.frames) && !e.program.Outermost(s.frames).IsZero()
@@ -351,12 +359,8 @@ func boxes(e *evidence) (boxed, error) {
 	for _, c := range puts {
 		at[line{c.File, c.Line}] = true
 	}
-	space, ok := p.types["alloc_space"]
-	if !ok {
-		return boxed{}, errors.New("pprof: the allocation profile has no alloc_space")
-	}
-	objects := p.types["alloc_objects"]
-	sites := p.drawn("alloc_objects", "alloc_objects", "alloc_space", func(s sample) (stack.Frame, bool) {
+	space, objects := p.types["alloc_space"], p.types["alloc_objects"]
+	box := func(s sample) (stack.Frame, bool) {
 		if len(s.frames) == 0 || !at[line{s.frames[0].File, s.frames[0].Line}] || s.values[objects] <= 0 {
 			return stack.Frame{}, false
 		}
@@ -364,9 +368,12 @@ func boxes(e *evidence) (boxed, error) {
 			return stack.Frame{}, false
 		}
 		return baseFrame(s.frames[0]), true
+	}
+	t := top(p.drawn("alloc_objects", "alloc_objects", "alloc_space", box))
+	bytes := p.of("alloc_space", func(s sample) bool {
+		at, ok := box(s)
+		return ok && at == t.where
 	})
-	t := top(sites)
-	bytes := p.of("alloc_space", func(s sample) bool { return len(s.frames) > 0 && baseFrame(s.frames[0]) == t.where })
 	return boxed{objects: t.value, bytes: bytes, all: p.of("alloc_objects", nil), where: t.where}, nil
 }
 

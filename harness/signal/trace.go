@@ -248,25 +248,38 @@ func lockHolderSite(e *evidence) (stack.Frame, error) {
 	return lockAbove(e, callees, h.Unlock), nil
 }
 
+// anyLock are the functions that take a lock of the sync package.
+func anyLock() []string {
+	return []string{"sync.(*Mutex).Lock", "sync.(*RWMutex).Lock", "sync.(*RWMutex).RLock"}
+}
+
 // lockAbove is the last call of one of the lock functions before an unlock in
-// the same function; the unlock itself where there is none.
+// the same function. Where all of them come after it, as in a loop that lets go
+// of the lock in its middle, it is the last of these; where there is none, the
+// unlock itself.
 func lockAbove(e *evidence, callees []string, unlock stack.Frame) stack.Frame {
 	sites, err := e.callSites(callees...)
 	if err != nil {
 		return baseFrame(unlock)
 	}
-	best := baseFrame(unlock)
-	found := false
-	for _, c := range sites {
+	var best *bundle.CallSite
+	for i := range sites {
+		c := &sites[i]
 		if gofunc.Base(c.Function) != gofunc.Base(unlock.Function) {
 			continue
 		}
-		if !found || c.Line <= unlock.Line && c.Line > best.Line {
-			best = stack.Frame{Function: gofunc.Base(c.Function), File: c.File, Line: c.Line}
-			found = true
+		above := c.Line <= unlock.Line
+		switch {
+		case best == nil,
+			above && best.Line > unlock.Line,
+			above == (best.Line <= unlock.Line) && c.Line > best.Line:
+			best = c
 		}
 	}
-	return best
+	if best == nil {
+		return baseFrame(unlock)
+	}
+	return baseFrame(stack.Frame{Function: best.Function, File: best.File, Line: best.Line})
 }
 
 func holderDoing(what ...string) func(*evidence) (float64, error) {

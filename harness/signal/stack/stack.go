@@ -49,6 +49,8 @@ func (Program) Foreign(f Frame) bool {
 func (p Program) Mine(f Frame) bool {
 	pkg := gofunc.Package(f.Function)
 	switch {
+	case f.Kernel():
+		return false
 	case pkg == "main":
 		return true
 	case p.MainModule == "":
