@@ -44,8 +44,8 @@ verdict failed), 3 (could not tell), 0.`,
 			if err != nil {
 				return err
 			}
-			if err := os.MkdirAll(out, 0o755); err != nil {
-				return fmt.Errorf("make the directory for bundles: %w", err)
+			if err := writable(out); err != nil {
+				return fmt.Errorf("make the directory for bundles: %w; name another with --out", err)
 			}
 			return a.runAll(cmd.Context(), plans, out, asJSON)
 		},
@@ -57,6 +57,19 @@ verdict failed), 3 (could not tell), 0.`,
 	f.StringVar(&out, "out", "runs", "directory that bundles are made in")
 	f.BoolVar(&asJSON, "json", false, "print one JSON document")
 	return cmd
+}
+
+// writable makes a directory and tries to write there, before a target is
+// started in vain.
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".try-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // planned is one run to come.

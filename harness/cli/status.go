@@ -110,19 +110,17 @@ func loadText(s run.Status) string {
 	return fmt.Sprintf("%d of %d in flight, %.0f/s, %s, %d errors", l.InFlight, s.Asked, l.RateHz, latency, l.Errors)
 }
 
-// dimensionTexts say what each dimension has recorded. Why one is lost is long,
-// and stands in the report.
+// dimensionTexts say what each dimension records, and has recorded in the end.
+// Why one is lost is long, and stands in the report.
 func dimensionTexts(s run.Status) []string {
-	if s.Phase != run.Capturing {
-		return nil
-	}
-	all := make([]string, len(s.Dimensions))
-	for i, d := range s.Dimensions {
-		what := oneLine(d.Text)
-		if d.Phase == capture.PhaseLost {
-			what = "not captured"
+	var all []string
+	for _, d := range s.Dimensions {
+		switch {
+		case s.Phase == run.Capturing && d.Phase == capture.PhaseLost:
+			all = append(all, d.Dimension+": not captured")
+		case s.Phase == run.Capturing, s.Phase == run.Stopping && d.Phase == capture.PhaseStopped:
+			all = append(all, d.Dimension+": "+oneLine(d.Text))
 		}
-		all[i] = d.Dimension + ": " + what
 	}
 	return all
 }

@@ -22,8 +22,16 @@ func (r *run) diskFull(err error) error {
 	if failed := syscall.Statfs(dir, &fs); failed != nil {
 		return fmt.Errorf("the disk of %s is full: %s: %w", dir, mend, err)
 	}
-	const mib = 1 << 20
-	unit := uint64(fs.Bsize)
-	return fmt.Errorf("the disk of %s is full, %d MiB free of %d MiB: %s: %w",
-		dir, fs.Bavail*unit/mib, fs.Blocks*unit/mib, mend, err)
+	block := uint64(fs.Bsize)
+	return fmt.Errorf("the disk of %s is full, %s free of %s: %s: %w",
+		dir, size(fs.Bavail*block), size(fs.Blocks*block), mend, err)
+}
+
+// size is a number of bytes for a person.
+func size(bytes uint64) string {
+	const kib, mib = 1 << 10, 1 << 20
+	if bytes < 10*mib {
+		return fmt.Sprintf("%d KiB", bytes/kib)
+	}
+	return fmt.Sprintf("%d MiB", bytes/mib)
 }
