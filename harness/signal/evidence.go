@@ -243,16 +243,18 @@ func valueAt(sites []site, where stack.Frame) int64 {
 	return 0
 }
 
-// byFunction merges sites of one function, keeping its largest line.
+// byFunction merges sites of one function, the closures in it included, keeping
+// its largest line.
 func byFunction(sites []site) []site {
 	index := map[string]int{}
 	var out []site
 	for _, s := range sites {
-		if i, ok := index[s.where.Function]; ok {
+		name := gofunc.Base(s.where.Function)
+		if i, ok := index[name]; ok {
 			out[i].value += s.value
 			continue
 		}
-		index[s.where.Function] = len(out)
+		index[name] = len(out)
 		out = append(out, s)
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].value > out[j].value })

@@ -145,8 +145,9 @@ func times(n int, f func(i int)) {
 }
 
 type store struct {
-	mu sync.Mutex
-	rw sync.RWMutex
+	mu     sync.Mutex
+	rw     sync.RWMutex
+	visits int
 }
 
 func (s *store) get(hold time.Duration) {
@@ -157,6 +158,7 @@ func (s *store) get(hold time.Duration) {
 
 func (s *store) peek() {
 	s.mu.Lock() // at: peek
+	s.visits++
 	s.mu.Unlock()
 }
 
@@ -235,6 +237,7 @@ func TestRWMutexWriterIsBlamedForTheReaders(t *testing.T) {
 
 func (s *store) replace() {
 	s.rw.Lock() // at: replace
+	s.visits++
 	s.rw.Unlock()
 }
 
@@ -439,10 +442,7 @@ func TestWaitsFromBeforeTheTrace(t *testing.T) {
 	assert.Empty(t, l.Holders)
 }
 
-type handle struct {
-	id   *int
-	data [64]byte
-}
+type handle struct{ id *int }
 
 func closeSlowly() { time.Sleep(20 * time.Millisecond) } // at: closing
 
