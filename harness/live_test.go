@@ -15,7 +15,7 @@ import (
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/cli"
-	"chokepoint/harness/verdict"
+	"chokepoint/harness/rule"
 	"chokepoint/reports"
 )
 
@@ -61,22 +61,21 @@ func TestLive(t *testing.T) {
 				if c.gomaxprocs > 0 {
 					assert.Equal(t, c.gomaxprocs, r.Target.GOMAXPROCS)
 				}
-				captured := said(t, r)
+				said(t, r)
 				if r.Scenario.Variant == "fixed" {
 					assert.Empty(t, r.Findings, "a twin is silent")
 				} else {
 					found(t, r)
-				}
-				if captured {
-					assert.Equal(t, verdict.Pass, r.Verdict.Outcome, "%+v", r.Verdict.Reasons)
 				}
 			}
 		})
 	}
 }
 
-// found holds that the expected finding is the first, in its function and at
-// the line that the target's source marks.
+// found holds that the expected finding is the first, in its function and at the
+// line that the target's source marks, and that the dimensions say so which are
+// to. The kernel is let off: what a scenario expects it to see is there at 10,000
+// in flight, and may be too little at this load or with one CPU for Go code.
 func found(t *testing.T, r reports.Document) {
 	t.Helper()
 	require.NotNil(t, r.Verdict)
@@ -88,23 +87,28 @@ func found(t *testing.T, r reports.Document) {
 	assert.Equal(t, want.Function, got.Where.Function)
 	assert.Equal(t, want.Line, got.Where.Line)
 	assert.Len(t, r.Findings, 1, "and nothing else")
+	assert.NotEqual(t, rule.Low, got.Confidence)
+	for _, d := range r.Verdict.Expected[0].Dimensions {
+		if d.Dimension == bundle.DimEBPF {
+			assert.NotEqual(t, rule.Disagrees, d.Stance, d.Dimension)
+		} else {
+			assert.Equal(t, rule.Agrees, d.Stance, d.Dimension)
+		}
+	}
 }
 
-// said reports whether the three dimensions were captured, and says which was
-// not and why: a machine that lacks BPF still tries the others. Only eBPF may be
-// lacking; pprof and the trace are the target's own.
-func said(t *testing.T, r reports.Document) (all bool) {
+// said says which dimension was not captured, and why: a machine that lacks BPF
+// still tries the others. Only eBPF may be lacking; pprof and the trace are the
+// target's own.
+func said(t *testing.T, r reports.Document) {
 	t.Helper()
-	all = true
 	for _, d := range r.Dimensions {
 		if d.Captured {
 			continue
 		}
-		all = false
 		require.Equal(t, bundle.DimEBPF, d.Name, "not captured: %s", d.Reason)
 		t.Logf("%s (%s): tried without ebpf, which was not captured: %s", r.Scenario.Name, r.Scenario.Variant, d.Reason)
 	}
-	return all
 }
 
 // record is `chokepoint run --variant both --json`.
