@@ -276,7 +276,8 @@ func (r *run) attack(ctx context.Context, g *load.Generator, rec *capture.Record
 // hold waits until the load stands and captures. A load that does not reach
 // what was asked is no error: nothing is captured, and the bundle says why.
 func (r *run) hold(ctx context.Context, g *load.Generator, rec *capture.Recording) (bundle.Window, error) {
-	reach, cancel := context.WithTimeout(ctx, time.Duration(r.plan.Load.Ramp)+reachTime)
+	ramp := time.Duration(r.plan.Load.Ramp)
+	reach, cancel := context.WithTimeoutCause(ctx, ramp+reachTime, fmt.Errorf("it had its ramp of %s and %s more", ramp, reachTime))
 	defer cancel()
 	if err := g.WaitReached(reach); err != nil {
 		return bundle.Window{}, ctx.Err() // the generator keeps the reason
