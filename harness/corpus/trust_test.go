@@ -232,6 +232,14 @@ func (c *contents) rename(t *testing.T) names {
 func (n names) add(module, function, file string) {
 	pkg := gofunc.Package(function)
 	if pkg != "main" && pkg != module && !strings.HasPrefix(pkg, module+"/") {
+		if !strings.Contains(function, "[") {
+			return
+		}
+		// A generic function of a library bears the target's types as arguments.
+		own := regexp.MustCompile(`\bmain\.\w+|\b` + regexp.QuoteMeta(module) + `/[\w/]+\.\w+`)
+		if to := own.ReplaceAllStringFunc(function, renamed); to != function {
+			n[function] = to
+		}
 		return
 	}
 	n[function] = renamed(function)
