@@ -7,21 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"runtime"
-	"strings"
 	"syscall"
 	"time"
 
 	"chokepoint/harness/binary"
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/capture"
-	"chokepoint/harness/capture/ebpf"
-	"chokepoint/harness/capture/pprof"
 	"chokepoint/harness/capture/proc"
-	"chokepoint/harness/capture/trace"
-	"chokepoint/harness/clock"
 	"chokepoint/harness/load"
 	"chokepoint/harness/scenario"
 	"chokepoint/harness/target"
@@ -300,57 +292,6 @@ func (r *run) hold(ctx context.Context, g *load.Generator, rec *capture.Recordin
 	return w, nil
 }
 
-// recorders are those the scenario asks for, and what the manifest says of the
-// dimensions it switched off.
-func (r *run) recorders(procs *proc.Recorder) (on []capture.Recorder, off []bundle.Dimension) {
-	plan := r.plan.Capture
-	window := time.Duration(plan.Window)
-	without := func(name string) {
-		off = append(off, bundle.Dimension{Name: name, Reason: "the scenario switches it off"})
-	}
-	if len(plan.EBPF) > 0 {
-		on = append(on, ebpf.New(ebpf.Config{Probes: plan.EBPF}))
-	} else {
-		without(bundle.DimEBPF)
-	}
-	if len(plan.Pprof) > 0 {
-		on = append(on, pprof.New(pprof.Config{Profiles: plan.Pprof, Window: window}))
-	} else {
-		without(bundle.DimPprof)
-	}
-	if plan.Trace != nil {
-		on = append(on, trace.New(trace.Config{For: time.Duration(plan.Trace.For), AtMost: plan.Trace.AtMost.Bytes(), Window: window}))
-	} else {
-		without(bundle.DimTrace)
-	}
-	return append(on, procs), off
-}
-
-func (r *run) targetConfig() target.Config {
-	t := r.plan.Target
-	return target.Config{
-		Package: t.Package, Command: t.Command, PID: t.PID, URL: t.URL, Dir: r.Dir,
-		Address: t.Address, Variant: string(r.Scenario.Variant), Knobs: t.Knobs, Args: t.Args, Env: t.Env,
-		GOMAXPROCS: t.GOMAXPROCS, Debug: t.Debug, Metrics: t.Metrics, Ready: "{address}" + t.Ready,
-		StartTimeout: time.Duration(t.StartTimeout),
-	}
-}
-
-func (r *run) loadConfig(p *target.Process) load.Config {
-	l := r.plan.Load
-	c := load.Config{
-		BaseURL: p.BaseURL, InFlight: l.InFlight, RateHz: l.Rate.Hz(),
-		Ramp: time.Duration(l.Ramp), Timeout: time.Duration(l.Timeout),
-	}
-	for _, q := range l.Requests {
-		c.Requests = append(c.Requests, load.Request{
-			Method: q.Method, Path: q.Path, Header: q.Header, Body: q.Body, Weight: q.Weight,
-			Check: load.Check{Token: q.Check.Token},
-		})
-	}
-	return c
-}
-
 func (r *run) gomaxprocs(p *proc.Recorder) int {
 	if n := r.plan.Target.GOMAXPROCS; n > 0 {
 		return n
@@ -376,50 +317,6 @@ func (r *run) writeCallSites(p *target.Process, w *bundle.Writer) (bundle.Target
 		return t, nil
 	}
 	return t, w.WriteJSON(bundle.TargetCallSites, sites)
-}
-
-func (r *run) createBundle() (*bundle.Writer, error) {
-	name := strings.ReplaceAll(r.plan.Name, "/", "-")
-	if r.Scenario.Variant != "" {
-		name += "-" + string(r.Scenario.Variant)
-	}
-	mono, wall := clock.Both()
-	m := bundle.Manifest{
-		Tool:  bundle.Tool{Version: r.Version, Go: runtime.Version()},
-		Host:  host(),
-		Clock: bundle.Clock{MonoNS: mono, Wall: wall.UTC()},
-	}
-	stamp := wall.UTC().Format("20060102-150405")
-	for n := 1; ; n++ {
-		dir := filepath.Join(r.Out, fmt.Sprintf("%s-%s", name, stamp))
-		if n > 1 {
-			dir += fmt.Sprintf("-%d", n)
-		}
-		if _, err := os.Stat(dir); err == nil && n < 1000 {
-			continue
-		}
-		return bundle.Create(dir, m)
-	}
-}
-
-func host() bundle.Host {
-	h := bundle.Host{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU()}
-	var u syscall.Utsname
-	if err := syscall.Uname(&u); err == nil {
-		var b strings.Builder
-		for _, c := range u.Release {
-			if c == 0 {
-				break
-			}
-			b.WriteByte(byte(c))
-		}
-		h.Kernel = b.String()
-	}
-	var s syscall.Sysinfo_t
-	if err := syscall.Sysinfo(&s); err == nil {
-		h.MemoryBytes = int64(s.Totalram) * int64(s.Unit)
-	}
-	return h
 }
 
 // cleaning is a context for taking things down, which an interruption of the

@@ -1,0 +1,65 @@
+package run
+
+import (
+	"time"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/capture"
+	"chokepoint/harness/capture/ebpf"
+	"chokepoint/harness/capture/pprof"
+	"chokepoint/harness/capture/proc"
+	"chokepoint/harness/capture/trace"
+	"chokepoint/harness/load"
+	"chokepoint/harness/target"
+)
+
+// recorders are those the scenario asks for, and what the manifest says of the
+// dimensions it switched off.
+func (r *run) recorders(procs *proc.Recorder) (on []capture.Recorder, off []bundle.Dimension) {
+	plan := r.plan.Capture
+	window := time.Duration(plan.Window)
+	without := func(name string) {
+		off = append(off, bundle.Dimension{Name: name, Reason: "the scenario switches it off"})
+	}
+	if len(plan.EBPF) > 0 {
+		on = append(on, ebpf.New(ebpf.Config{Probes: plan.EBPF}))
+	} else {
+		without(bundle.DimEBPF)
+	}
+	if len(plan.Pprof) > 0 {
+		on = append(on, pprof.New(pprof.Config{Profiles: plan.Pprof, Window: window}))
+	} else {
+		without(bundle.DimPprof)
+	}
+	if plan.Trace != nil {
+		on = append(on, trace.New(trace.Config{For: time.Duration(plan.Trace.For), AtMost: plan.Trace.AtMost.Bytes(), Window: window}))
+	} else {
+		without(bundle.DimTrace)
+	}
+	return append(on, procs), off
+}
+
+func (r *run) targetConfig() target.Config {
+	t := r.plan.Target
+	return target.Config{
+		Package: t.Package, Command: t.Command, PID: t.PID, URL: t.URL, Dir: r.Dir,
+		Address: t.Address, Variant: string(r.Scenario.Variant), Knobs: t.Knobs, Args: t.Args, Env: t.Env,
+		GOMAXPROCS: t.GOMAXPROCS, Debug: t.Debug, Metrics: t.Metrics, Ready: "{address}" + t.Ready,
+		StartTimeout: time.Duration(t.StartTimeout),
+	}
+}
+
+func (r *run) loadConfig(p *target.Process) load.Config {
+	l := r.plan.Load
+	c := load.Config{
+		BaseURL: p.BaseURL, InFlight: l.InFlight, RateHz: l.Rate.Hz(),
+		Ramp: time.Duration(l.Ramp), Timeout: time.Duration(l.Timeout),
+	}
+	for _, q := range l.Requests {
+		c.Requests = append(c.Requests, load.Request{
+			Method: q.Method, Path: q.Path, Header: q.Header, Body: q.Body, Weight: q.Weight,
+			Check: load.Check{Token: q.Check.Token},
+		})
+	}
+	return c
+}
