@@ -425,7 +425,8 @@ func TestWaitsFromBeforeTheTrace(t *testing.T) {
 	}))
 	l := lockAt(t, s, "get")
 	assert.Greater(t, holderShare(l, "(*store).get"), 0.9)
-	// Three of the four turns before the last come from waits without a stack.
+	// Four hand the lock on; three of these to one whose wait has no stack.
+	assert.Equal(t, int64(4), l.Holders[0].Count)
 	assert.Greater(t, l.Holders[0].NS, int64(14*time.Millisecond))
 
 	// Waits that last beyond the trace count for all of it.
@@ -621,6 +622,17 @@ func TestDamagedTraces(t *testing.T) {
 			}
 		}
 	})
+}
+
+// trips fails as a parser does that a damaged trace makes trip.
+type trips struct{}
+
+func (trips) Read([]byte) (int, error) { panic("index out of range") }
+
+func TestWhatTheParserTripsOverIsAnError(t *testing.T) {
+	data := mixed(t)
+	_, err := Read(io.MultiReader(bytes.NewReader(data[:16]), trips{}), thisProgram)
+	assert.ErrorContains(t, err, "the trace is damaged: index out of range")
 }
 
 func FuzzRead(f *testing.F) {
