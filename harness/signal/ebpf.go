@@ -19,7 +19,7 @@ func ebpfSignals() []definition {
 			sites, all, err := unlockWakes(e)
 			return share(top(byFunction(sites)).value, all), err
 		}, "Share of the target's futex wake-ups that come out of the unlock of a sync lock in one function of the program."),
-		number("ebpf.futex_wake_unlock_per_request", dim, Ratio, func(e *evidence) (float64, error) {
+		number("ebpf.futex_wake_unlock_per_request", dim, PerRequest, func(e *evidence) (float64, error) {
 			sites, _, err := unlockWakes(e)
 			if err != nil {
 				return 0, err
@@ -37,7 +37,7 @@ func ebpfSignals() []definition {
 		number("ebpf.poll_empty_share", dim, Share, polls(func(p bundle.EpollFacts) float64 {
 			return share(p.ProgramZeroTimeout, p.ProgramWaits)
 		}), "Share of the program's own epoll waits (not the runtime's) that were asked not to block."),
-		number("ebpf.polls_per_event", dim, Ratio, polls(func(p bundle.EpollFacts) float64 {
+		number("ebpf.polls_per_event", dim, PerEvent, polls(func(p bundle.EpollFacts) float64 {
 			return float64(p.ProgramWaits) / float64(max(1, p.ProgramReturnedEvents))
 		}), "The program's own epoll waits for each event they returned."),
 		number("ebpf.poll_call_ns", dim, Nanosecond, polls(func(p bundle.EpollFacts) float64 {
@@ -62,7 +62,7 @@ func ebpfSignals() []definition {
 			sites, _, err := spinSites(e, dim, bundle.EBPFOnCPUProfile, "samples")
 			return top(sites).where, err
 		}, "The program's line that makes that call."),
-		number("ebpf.netio_calls_per_cpu_ms", dim, Ratio, netCalls,
+		number("ebpf.netio_calls_per_cpu_ms", dim, PerCPUMilli, netCalls,
 			"System calls made at that line for each millisecond of CPU it takes; a call that does I/O makes about one for each few microseconds."),
 
 		number("ebpf.cpu_gc_share", dim, Share, onCPU(func(c stack.CPU) bool { return c.Collecting }),

@@ -74,7 +74,7 @@ func pprofSignals() []definition {
 			sites, all, err := poolNew(e, "alloc_space")
 			return share(top(sites).value, all), err
 		}, "Share of the bytes allocated in the window that one line's sync.Pool.Get made new because the pool was empty."),
-		number("pprof.pool_new_per_request", dim, Ratio, func(e *evidence) (float64, error) {
+		number("pprof.pool_new_per_request", dim, PerRequest, func(e *evidence) (float64, error) {
 			bytes, _, err := poolNew(e, "alloc_space")
 			if err != nil {
 				return 0, err
@@ -90,14 +90,14 @@ func pprofSignals() []definition {
 			return top(sites).where, err
 		}, "The program's line that calls that Get."),
 
-		number("pprof.pool_setup_per_request", dim, Ratio, func(e *evidence) (float64, error) {
+		number("pprof.pool_setup_per_request", dim, PerRequest, func(e *evidence) (float64, error) {
 			sites, err := poolPin(e)
 			if err != nil {
 				return 0, err
 			}
 			return perRequest(e, bundle.AllocsProfile, top(sites).value)
 		}, "Pools set up (their per-P part allocated) at one line for each request that ended; a pool that lives on is set up once a collection."),
-		number("pprof.pool_setup_per_collection", dim, Ratio, func(e *evidence) (float64, error) {
+		number("pprof.pool_setup_per_collection", dim, PerCollection, func(e *evidence) (float64, error) {
 			sites, err := poolPin(e)
 			if err != nil {
 				return 0, err
@@ -117,7 +117,7 @@ func pprofSignals() []definition {
 			b, err := boxes(e)
 			return share(b.objects, b.all), err
 		}, "Share of the objects allocated in the window that are boxes: objects of at most four words, allocated by the program's own line that calls sync.Pool.Put."),
-		number("pprof.pool_box_per_request", dim, Ratio, func(e *evidence) (float64, error) {
+		number("pprof.pool_box_per_request", dim, PerRequest, func(e *evidence) (float64, error) {
 			b, err := boxes(e)
 			if err != nil {
 				return 0, err

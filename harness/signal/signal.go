@@ -30,6 +30,11 @@ const (
 	Byte       Unit = "bytes"
 	Hertz      Unit = "per second"
 	NoUnit     Unit = ""
+
+	PerRequest    Unit = "per request"    // that ended in the window
+	PerEvent      Unit = "per event"      // that a poll returned
+	PerCollection Unit = "per collection" // of the garbage collector
+	PerCPUMilli   Unit = "per ms of CPU"
 )
 
 // Definition describes a signal to authors of rules.

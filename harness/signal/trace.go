@@ -89,7 +89,7 @@ func traceSignals() []definition {
 			}
 			return share(s.Syscalls[0].Count, all), nil
 		}, "Share of the program's own system calls in the trace that one line makes."),
-		number("trace.syscall_top_per_request", dim, Ratio, func(e *evidence) (float64, error) {
+		number("trace.syscall_top_per_request", dim, PerRequest, func(e *evidence) (float64, error) {
 			s, err := e.trace()
 			if err != nil || len(s.Syscalls) == 0 {
 				return 0, err
