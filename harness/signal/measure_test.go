@@ -332,6 +332,9 @@ func TestSignals(t *testing.T) {
 					add("bytes.growSlice:1 < bytes.(*Buffer).Write:1 < main.encode:4 < main.render:15"+handler, 10, 600_000).
 					add("main.render:14"+handler, 30, 150_000).
 					add("main.cache:3", 1, 250_000).p,
+				bundle.AllocsProfile: newProfile("alloc_objects", "alloc_space").
+					add("main.render:14"+handler, 10, 500_000).
+					add("main.cache:3", 1, 9_000_000).p,
 				bundle.TargetCallSites: calls(
 					call("sync.(*Pool).Put", "main.render", 12),
 					call("sync.(*Pool).Put", "main.render", 25),
@@ -340,7 +343,7 @@ func TestSignals(t *testing.T) {
 			},
 			want: expected{
 				"pprof.pool_kept_share": 0.75, "pprof.pool_kept_object_bytes": 60_000.0, "pprof.pool_kept_to_response": 30.0,
-				"pprof.pool_kept_site": "main.render:19",
+				"pprof.pool_kept_site": "main.render:19", "pprof.pool_kept_to_allocated": 1.5,
 			},
 		},
 		"memory kept, Put only above and in a closure": {
@@ -349,7 +352,10 @@ func TestSignals(t *testing.T) {
 				bundle.TargetCallSites: calls(call("sync.(*Pool).Put", "main.render", 3), call("sync.(*Pool).Put", "main.render.func1", 9),
 					call("sync.(*Pool).Put", "main.render", 5)),
 			},
-			want: expected{"pprof.pool_kept_site": "main.render:9", "pprof.pool_kept_share": 1.0},
+			want: expected{
+				"pprof.pool_kept_site": "main.render:9", "pprof.pool_kept_share": 1.0,
+				"pprof.pool_kept_to_allocated": missing("allocs-delta"),
+			},
 		},
 		"pools in requests, by CPU": {
 			artifacts: map[string]any{

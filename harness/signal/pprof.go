@@ -164,6 +164,19 @@ func pprofSignals() []definition {
 			}
 			return k.typical / l.ResponseBytes.P50, nil
 		}, "That size in relation to the median response body."),
+		number("pprof.pool_kept_to_allocated", dim, Ratio, func(e *evidence) (float64, error) {
+			k, err := kept(e)
+			if err != nil || k.bytes == 0 {
+				return 0, err
+			}
+			p, err := e.profile(dim, bundle.AllocsProfile)
+			if err != nil {
+				return 0, err
+			}
+			allocated := p.of("alloc_space", k.pick)
+			// What the profiler did not draw may still have been allocated.
+			return float64(k.bytes) / float64(max(allocated, p.period, 1)), nil
+		}, "That memory in relation to what the same function allocated in the window: how much is used again rather than made anew."),
 		place("pprof.pool_kept_site", dim, func(e *evidence) (stack.Frame, error) {
 			k, err := kept(e)
 			return k.where, err
@@ -381,6 +394,7 @@ type keeping struct {
 	bytes, all int64
 	typical    float64
 	where      stack.Frame
+	pick       func(sample) bool // what was allocated there
 }
 
 // kept finds memory in use that belongs to a pool: what was allocated by a
@@ -401,9 +415,13 @@ func kept(e *evidence) (keeping, error) {
 		t := top(p.drawn("inuse_space", "inuse_objects", "inuse_space", pick))
 		k := keeping{bytes: t.value, all: p.of("inuse_space", nil), where: t.where}
 		space, objects := p.types["inuse_space"], p.types["inuse_objects"]
+		k.pick = func(s sample) bool {
+			f, ok := pick(s)
+			return ok && f == t.where
+		}
 		var sizes []weighted
 		for _, s := range p.list {
-			if f, ok := pick(s); ok && f == t.where && s.values[objects] > 0 {
+			if k.pick(s) && s.values[objects] > 0 {
 				sizes = append(sizes, weighted{float64(s.values[space]) / float64(s.values[objects]), s.values[space]})
 			}
 		}
