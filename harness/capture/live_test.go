@@ -67,7 +67,7 @@ func TestDimensionsSideBySide(t *testing.T) {
 	require.NoError(t, err)
 
 	require.Len(t, dims, 4)
-	assert.Equal(t, bundle.Dimension{Name: bundle.DimEBPF, Reason: "prepare: not root"}, dims[3])
+	assert.Equal(t, bundle.Dimension{Name: bundle.DimEBPF, Reason: "not root"}, dims[3])
 	for _, d := range dims[:3] {
 		assert.True(t, d.Captured, "%s: %s", d.Name, d.Reason)
 		for _, p := range d.Probes {

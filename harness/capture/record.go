@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,7 +106,7 @@ func prepare(ctx context.Context, recorders []Recorder, s Subject, hooks Hooks, 
 		r.members = append(r.members, m)
 	}
 	r.each(PhasePreparing, func(m *member) {
-		r.advance(m, PhaseReady, m.call(ctx, l.prepare, "prepare", func(ctx context.Context) error {
+		r.advance(m, PhaseReady, m.call(ctx, l.prepare, "", func(ctx context.Context) error {
 			return m.rec.Prepare(ctx, s)
 		}))
 	})
@@ -285,7 +286,8 @@ func (m *member) set(p Phase, lost error) {
 }
 
 // call runs one call to the recorder and gives it up when it neither returns
-// in time nor heeds its context. A panic becomes an error.
+// in time nor heeds its context. A panic becomes an error. Errors say what was
+// being done; while preparing that goes without saying.
 func (m *member) call(ctx context.Context, limit time.Duration, what string, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -305,13 +307,13 @@ func (m *member) call(ctx context.Context, limit time.Duration, what string, f f
 		select {
 		case err = <-returned:
 		case <-time.After(m.grace):
-			return fmt.Errorf("%s: the recorder hangs, and was left behind", what)
+			return fmt.Errorf("%s: the recorder hangs, and was left behind", cmp.Or(what, "prepare"))
 		}
 	}
-	if err != nil {
+	if err != nil && what != "" {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	return nil
+	return err
 }
 
 // close closes the recorder once. A recorder that hangs in an earlier call is

@@ -139,7 +139,7 @@ func TestRecorderThatGoesWrongLosesItsOwnDimensionOnly(t *testing.T) {
 		says     string
 		writeErr bool
 	}{
-		"prepare fails":  {&fake{onPrepare: fails}, "prepare: no BTF", false},
+		"prepare fails":  {&fake{onPrepare: fails}, "no BTF", false},
 		"start fails":    {&fake{onStart: fails}, "start: no BTF", false},
 		"stop fails":     {&fake{onStop: fails}, "stop: no BTF", false},
 		"write fails":    {&fake{onWrite: fails}, "write what was recorded: no BTF", true},
@@ -225,6 +225,6 @@ func TestStatus(t *testing.T) {
 	defer r.Close()
 	assert.Equal(t, []Status{
 		{Dimension: "f", Phase: PhaseReady, Text: "fine"},
-		{Dimension: "sick", Phase: PhaseLost, Text: "prepare: no BTF"},
+		{Dimension: "sick", Phase: PhaseLost, Text: "no BTF"},
 	}, r.Status())
 }

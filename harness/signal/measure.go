@@ -92,8 +92,10 @@ func missing(m bundle.Manifest, dimension, artifact string, err error) error {
 	if p, ok := m.Probe(artifact); ok && p.Reason != "" {
 		return fmt.Errorf("%s: the %s probe was not captured: %s", dimension, p.Name, p.Reason)
 	}
-	if d, ok := m.Dimension(dimension); ok && !d.Captured && d.Reason != "" {
-		return fmt.Errorf("%s was not captured: %s", dimension, d.Reason)
+	if d, ok := m.Dimension(dimension); ok && !d.Captured {
+		// Why not stands in the manifest, and once in a report: it would be
+		// the same for every signal of the dimension.
+		return fmt.Errorf("%s was not captured", dimension)
 	}
 	return fmt.Errorf("%s: %s was not captured", dimension, artifact)
 }

@@ -44,6 +44,14 @@ func pprofSignals() []definition {
 			}
 			return float64(p.of("goroutine", func(s sample) bool { return finalizing(e, s) })), nil
 		}, "Goroutines of the runtime that run finalizers or cleanups and were inside one of the program's when the goroutine profile was taken."),
+		number("pprof.finalizer_block_share", dim, Share, func(e *evidence) (float64, error) {
+			p, err := e.profile(dim, bundle.BlockProfile)
+			if err != nil {
+				return 0, err
+			}
+			blocked := p.of("delay", func(s sample) bool { return finalizing(e, s) })
+			return min(1, share(blocked, int64(e.span(bundle.BlockProfile).Duration()))), nil
+		}, "Time that finalizers and cleanups of the program were blocked, by the block profile, as a share of the window. It does not hold waits for I/O."),
 		place("pprof.finalizer_site", dim, func(e *evidence) (stack.Frame, error) {
 			p, err := e.profile(dim, bundle.GoroutineProfile)
 			if err != nil {
