@@ -24,7 +24,7 @@ import (
 
 const module = "chokepoint/"
 
-// The two sides of the bundle, as DESIGN's layout draws them: what touches a
+// The two sides of the bundle, as docs/architecture.md draws them: what touches a
 // live system, and what turns a recording into an answer. A path stands for the
 // packages below it too.
 var (
