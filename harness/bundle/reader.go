@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // Bounds on what a reader accepts. The largest artifact in use is the trace,
@@ -273,9 +272,4 @@ func readBounded(root *os.Root, path string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s has %d bytes, more than the %d allowed", path, info.Size(), limit)
 	}
 	return io.ReadAll(io.LimitReader(f, limit))
-}
-
-// IsPacked reports whether a path names a packed bundle.
-func IsPacked(path string) bool {
-	return strings.HasSuffix(path, ".tar.gz") || strings.HasSuffix(path, ".tgz")
 }

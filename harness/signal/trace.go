@@ -2,6 +2,7 @@ package signal
 
 import (
 	"errors"
+	"slices"
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/gofunc"
@@ -151,65 +152,76 @@ func base(s *gotrace.Summary) (gotrace.Account, bool, error) {
 	return gotrace.Account{}, false, errors.New("trace: no goroutine ran code of the program")
 }
 
-// topLock is the lock that costs requests most, or the program's goroutines
-// where there are no requests.
-func topLock(s *gotrace.Summary) (lock gotrace.Lock, waited, whole int64, err error) {
-	account, requests, err := base(s)
-	if err != nil {
-		return lock, 0, 0, err
-	}
-	for _, l := range s.Locks {
-		ns := l.WaitedNS
-		if requests {
-			ns = l.RequestWaitedNS
+// contention is the lock that costs requests most, or the program's goroutines
+// where there are no requests. Nothing was waited for where waited is 0.
+type contention struct {
+	lock          gotrace.Lock
+	waited, whole int64
+	trace         *gotrace.Summary
+}
+
+// contention picks that lock.
+func (e *evidence) contention() (contention, error) {
+	return once(e, "contention", func() (contention, error) {
+		s, err := e.trace()
+		if err != nil {
+			return contention{}, err
 		}
-		if ns > waited {
-			lock, waited = l, ns
+		account, requests, err := base(s)
+		if err != nil {
+			return contention{}, err
 		}
+		c := contention{whole: account.TotalNS, trace: s}
+		for _, l := range s.Locks {
+			ns := l.WaitedNS
+			if requests {
+				ns = l.RequestWaitedNS
+			}
+			if ns > c.waited {
+				c.lock, c.waited = l, ns
+			}
+		}
+		return c, nil
+	})
+}
+
+// holder is the function that holds the lock most, if any release was seen.
+func (c contention) holder() (gotrace.Holder, bool) {
+	if c.waited == 0 || len(c.lock.Holders) == 0 {
+		return gotrace.Holder{}, false
 	}
-	return lock, waited, account.TotalNS, nil
+	return c.lock.Holders[0], true
 }
 
 func lockWaitShare(e *evidence) (float64, error) {
-	s, err := e.trace()
-	if err != nil {
-		return 0, err
-	}
-	_, waited, whole, err := topLock(s)
-	return share(waited, whole), err
+	c, err := e.contention()
+	return share(c.waited, c.whole), err
 }
 
+// ofLock measures a lock that was seen to be held; it is 0 for none.
 func ofLock(f func(*gotrace.Summary, gotrace.Lock) float64) func(*evidence) (float64, error) {
 	return func(e *evidence) (float64, error) {
-		s, err := e.trace()
+		c, err := e.contention()
 		if err != nil {
 			return 0, err
 		}
-		l, waited, _, err := topLock(s)
-		if err != nil {
-			return 0, err
-		}
-		if waited == 0 || len(l.Holders) == 0 {
+		if _, ok := c.holder(); !ok {
 			return 0, nil
 		}
-		return f(s, l), nil
+		return f(c.trace, c.lock), nil
 	}
 }
 
 func atLock(f func(gotrace.Lock) stack.Frame) func(*evidence) (stack.Frame, error) {
 	return func(e *evidence) (stack.Frame, error) {
-		s, err := e.trace()
+		c, err := e.contention()
 		if err != nil {
 			return stack.Frame{}, err
 		}
-		l, waited, _, err := topLock(s)
-		if err != nil {
-			return stack.Frame{}, err
-		}
-		if waited == 0 {
+		if c.waited == 0 {
 			return stack.Frame{}, errNone
 		}
-		return f(l), nil
+		return f(c.lock), nil
 	}
 }
 
@@ -226,18 +238,14 @@ func holdersNS(l gotrace.Lock) int64 {
 // in the function that unlocks, and if the machine code was not read, the
 // unlock itself.
 func lockHolderSite(e *evidence) (stack.Frame, error) {
-	s, err := e.trace()
+	c, err := e.contention()
 	if err != nil {
 		return stack.Frame{}, err
 	}
-	l, waited, _, err := topLock(s)
-	if err != nil {
-		return stack.Frame{}, err
-	}
-	if waited == 0 || len(l.Holders) == 0 {
+	h, ok := c.holder()
+	if !ok {
 		return stack.Frame{}, errNone
 	}
-	h := l.Holders[0]
 	if !h.Acquire.IsZero() {
 		return baseFrame(h.Acquire), nil
 	}
@@ -284,26 +292,21 @@ func lockAbove(e *evidence, callees []string, unlock stack.Frame) stack.Frame {
 
 func holderDoing(what ...string) func(*evidence) (float64, error) {
 	return func(e *evidence) (float64, error) {
-		s, err := e.trace()
+		c, err := e.contention()
 		if err != nil {
 			return 0, err
 		}
-		l, waited, _, err := topLock(s)
-		if err != nil {
-			return 0, err
-		}
-		if waited == 0 || len(l.Holders) == 0 || l.Holders[0].ObservedNS == 0 {
+		h, ok := c.holder()
+		if !ok || h.ObservedNS == 0 {
 			return 0, errNone
 		}
 		var ns int64
-		for _, d := range l.Holders[0].Doing {
-			for _, w := range what {
-				if d.What == w {
-					ns += d.NS
-				}
+		for _, d := range h.Doing {
+			if slices.Contains(what, d.What) {
+				ns += d.NS
 			}
 		}
-		return share(ns, l.Holders[0].ObservedNS), nil
+		return share(ns, h.ObservedNS), nil
 	}
 }
 

@@ -73,14 +73,6 @@ func (p *Process) Err() error {
 	return p.err
 }
 
-// LastLines are the last lines the target has printed; none of one attached to.
-func (p *Process) LastLines() []string {
-	if p.output == nil {
-		return nil
-	}
-	return p.output.all()
-}
-
 // launch starts an executable as the leader of a process group.
 func launch(c Config, executable string, args []string, env []string) (*Process, error) {
 	p := &Process{
