@@ -2,6 +2,7 @@ package bundle
 
 // Load is load/summary.json: what the client saw, and how healthy it was
 // itself. Requests are those that ended inside the window; times are seconds.
+// Requests of badly behaved clients count in flight and in Clients, and nowhere else.
 type Load struct {
 	Asked    LoadAsked    `json:"asked"`
 	Reached  LoadReached  `json:"reached"`
@@ -10,23 +11,39 @@ type Load struct {
 	ResponseBytes Distribution `json:"response_bytes"`
 	// LatencySeconds is service time: from sending a request to the end of its response.
 	LatencySeconds Distribution `json:"latency_seconds"`
-	// CorrectedSeconds is from when a request was due to the end of its
-	// response, free of coordinated omission; empty in a closed loop.
+	// CorrectedSeconds is service time and send lag: from when a request was due
+	// to the end of its response, free of coordinated omission. In a closed loop a
+	// request is due when its place among those in flight becomes free.
 	CorrectedSeconds Distribution `json:"corrected_seconds,omitzero"`
 	// Checks is what comparing responses with their requests showed.
 	Checks    LoadChecks      `json:"checks"`
 	Generator GeneratorHealth `json:"generator"`
+	// Stages has one entry for each stage of the load, over the whole attack.
+	Stages []LoadStage `json:"stages,omitempty"`
+	// Clients has one entry for each kind of badly behaved client.
+	Clients []LoadClient `json:"clients,omitempty"`
 	// Seconds is one entry for each second of the attack, warm-up included.
 	Seconds []LoadSecond `json:"seconds"`
 }
 
-// LoadAsked is what the scenario asked for.
+// LoadAsked is what the scenario asked for, over the captured stage.
 type LoadAsked struct {
-	InFlight int     `json:"in_flight"`
+	InFlight int     `json:"in_flight"`         // 0 in an open loop that asks for a rate alone
 	RateHz   float64 `json:"rate_hz,omitempty"` // requests a second; 0 in a closed loop
+	// AtMost is the most requests that may be in flight in an open loop.
+	AtMost int `json:"at_most,omitempty"`
+	// Connections are to be open; 0: as many as are needed.
+	Connections int `json:"connections,omitempty"`
+	// Protocol is "http/1.1" or "http/2", Engine "lean" or "net/http".
+	Protocol string `json:"protocol,omitempty"`
+	Engine   string `json:"engine,omitempty"`
+	// EngineWhy says why the engine is not the lean one.
+	EngineWhy string `json:"engine_why,omitempty"`
 }
 
-// LoadReached is what was observed over the window.
+// LoadReached is what was observed over the window. With several worker
+// processes the least is the sum of what each had at least, and the true one is
+// no lower; the most is the sum of what each had at most, and the true one no higher.
 type LoadReached struct {
 	InFlightMin  int     `json:"in_flight_min"`
 	InFlightMean float64 `json:"in_flight_mean"`
@@ -34,7 +51,8 @@ type LoadReached struct {
 	// OpenSocketsMin and Max count the client's established connections.
 	OpenSocketsMin int     `json:"open_sockets_min"`
 	OpenSocketsMax int     `json:"open_sockets_max"`
-	RateHz         float64 `json:"rate_hz"` // requests ended a second
+	RateHz         float64 `json:"rate_hz"`                // requests ended a second
+	SentRateHz     float64 `json:"sent_rate_hz,omitempty"` // requests sent a second
 	// InFlightAtCapture was seen when capture began; the run asserts it.
 	InFlightAtCapture int `json:"in_flight_at_capture"`
 	SocketsAtCapture  int `json:"sockets_at_capture"`
@@ -71,23 +89,68 @@ type LoadChecks struct {
 
 // GeneratorHealth says whether the load generator itself can be trusted.
 type GeneratorHealth struct {
-	CPUSeconds      float64 `json:"cpu_seconds"`       // of the generator process, over the window
-	ResultsDropped  int64   `json:"results_dropped"`   // results not recorded
-	SendLagP99      float64 `json:"send_lag_p99"`      // seconds between due and sent (open loop); 0 in a closed loop
-	OpenFilesLimit  int64   `json:"open_files_limit"`  // of the generator process
-	ReachedInFlight bool    `json:"reached_in_flight"` // before capture began
-	Reason          string  `json:"reason,omitempty"`  // when it did not
+	CPUSeconds     float64 `json:"cpu_seconds"`     // of the generator's processes, over the window
+	ResultsDropped int64   `json:"results_dropped"` // results not recorded
+	SendLagP99     float64 `json:"send_lag_p99"`    // seconds between due and sent; as SendLagSeconds
+	// SendLagSeconds is from when a request was due to when it left.
+	SendLagSeconds Distribution `json:"send_lag_seconds,omitzero"`
+	// OwnLagSeconds is the part of the send lag that is the generator's own doing:
+	// from when a request was due and a place in flight was free.
+	OwnLagSeconds   Distribution `json:"own_lag_seconds,omitzero"`
+	OpenFilesLimit  int64        `json:"open_files_limit"`  // of each process of the generator
+	ReachedInFlight bool         `json:"reached_in_flight"` // what was asked stood before capture began
+	Reason          string       `json:"reason,omitempty"`  // when it did not
+	// Workers are the generator's processes.
+	Workers []LoadWorker `json:"workers,omitempty"`
+}
+
+// LoadWorker is one process of the load generator, over the window.
+type LoadWorker struct {
+	CPUSeconds   float64 `json:"cpu_seconds"`
+	GOMAXPROCS   int     `json:"gomaxprocs"`
+	PeakRSSBytes int64   `json:"peak_rss_bytes"` // since it started
+	Ended        int64   `json:"ended"`          // requests
+}
+
+// LoadStage is one stage of the load: requests that were due in it.
+type LoadStage struct {
+	StartNS  int64   `json:"start_ns"` // CLOCK_MONOTONIC; 0: it never began
+	EndNS    int64   `json:"end_ns"`
+	InFlight int     `json:"in_flight,omitempty"` // asked for at its end
+	RateHz   float64 `json:"rate_hz,omitempty"`   // asked for at its end, requests a second
+	Captured bool    `json:"captured,omitempty"`  // the window began in it
+	Sent     int64   `json:"sent"`
+	Ended    int64   `json:"ended"`
+	Errors   int64   `json:"errors"`
+	// LatencySeconds and CorrectedSeconds are as those of Load.
+	LatencySeconds   Distribution `json:"latency_seconds,omitzero"`
+	CorrectedSeconds Distribution `json:"corrected_seconds,omitzero"`
+}
+
+// LoadClient is one kind of badly behaved client, over the window.
+type LoadClient struct {
+	Behaviour string           `json:"behaviour"` // "reads 1KiB/s"
+	Share     float64          `json:"share"`     // of all requests, asked for
+	Ended     int64            `json:"ended"`     // as the behaviour wants it, with a complete response or without
+	ByError   map[string]int64 `json:"by_error,omitempty"`
+	// Seconds is how long such a request was in flight.
+	Seconds Distribution `json:"seconds,omitzero"`
 }
 
 // LoadSecond is one second of the attack.
 type LoadSecond struct {
 	StartNS     int64   `json:"start_ns"` // CLOCK_MONOTONIC
+	Stage       int     `json:"stage"`    // index of Stages, by the second's start
 	InFlight    int     `json:"in_flight"`
 	OpenSockets int     `json:"open_sockets"`
+	Sent        int64   `json:"sent"`
 	Ended       int64   `json:"ended"`
 	Errors      int64   `json:"errors"`
 	LatencyP50  float64 `json:"latency_p50"` // seconds
 	LatencyP99  float64 `json:"latency_p99"` // seconds
+	// Of corrected latency, in seconds. The whole histograms of both are in load/latency.hlog.
+	CorrectedP50 float64 `json:"corrected_p50"`
+	CorrectedP99 float64 `json:"corrected_p99"`
 }
 
 // Syscalls is ebpf/syscalls.json: the target's system calls over the window.

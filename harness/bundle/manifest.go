@@ -16,6 +16,7 @@ const (
 const (
 	LoadResults = "load/results.gob"  // vegeta's own encoding; `vegeta report` reads it
 	LoadSummary = "load/summary.json" // Load
+	LoadLatency = "load/latency.hlog" // HDR histograms of each second, in µs, tagged service and corrected; HdrHistogram's log format
 
 	CPUProfile            = "pprof/cpu.pb.gz"             // over the window
 	HeapProfile           = "pprof/heap.pb.gz"            // absolute, at the end of the window
@@ -63,6 +64,9 @@ type Manifest struct {
 type Tool struct {
 	Version string `json:"version"`
 	Go      string `json:"go"`
+	// CPUSeconds is the CPU time of the recording itself over the window,
+	// without the load generator's processes.
+	CPUSeconds float64 `json:"cpu_seconds,omitempty"`
 }
 
 // Host is the machine the target ran on.
