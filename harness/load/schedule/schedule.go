@@ -120,7 +120,7 @@ func (s *Schedule) NextChange(t time.Duration) (time.Duration, bool) {
 	return Never, false
 }
 
-// StageAt is the index of the stage at t; the first before the beginning.
+// StageAt is the index of the stage at t; before the beginning, of that at 0.
 func (s *Schedule) StageAt(t time.Duration) int {
 	p := s.plan.Load()
 	return p.segments[p.at(t)].stage
