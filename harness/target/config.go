@@ -7,6 +7,7 @@
 package target
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -73,6 +74,13 @@ type Config struct {
 	Env        map[string]string // added to the harness's own environment
 	GOMAXPROCS int               // 0: as the target would have it
 
+	// TLS is how the server's TLS is trusted; nil: it speaks none, or for a URL
+	// with https, as the system trusts. Debug and Metrics are HTTP unless their
+	// own scheme says otherwise; Ready is asked as requests are sent.
+	TLS *tls.Config
+	// CPUs are those that a target that is started may run on; none: all.
+	CPUs []int
+
 	// Debug is where net/http/pprof is served: "{debug}/debug/pprof". Empty: nowhere.
 	Debug string
 	// Metrics is where runtime/metrics are served as JSON. Empty: nowhere.
@@ -88,6 +96,14 @@ type Config struct {
 	// Output receives what the target prints; nil: nothing. The last lines are
 	// kept for error messages in any case.
 	Output io.Writer
+}
+
+// scheme is that of the server's URL.
+func (c Config) scheme() string {
+	if c.TLS != nil {
+		return "https"
+	}
+	return "http"
 }
 
 // withDefaults checks the configuration and fills it in.

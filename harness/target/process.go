@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"chokepoint/harness/affinity"
 	"chokepoint/harness/procfs"
 )
 
@@ -97,7 +98,7 @@ func launch(c Config, executable string, args []string, env []string) (*Process,
 		// the process: this one must live as long as the target, and serve
 		// nothing else meanwhile. It ends with this goroutine.
 		runtime.LockOSThread()
-		if err := cmd.Start(); err != nil {
+		if err := affinity.Start(c.CPUs, cmd.Start); err != nil {
 			started <- err
 			return
 		}

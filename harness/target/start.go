@@ -82,7 +82,7 @@ func startOnce(ctx context.Context, c Config, executable string, picksPort bool)
 	if err != nil {
 		return nil, err
 	}
-	ready, addresses, err := resolve(c, w, "http")
+	ready, addresses, err := resolve(c, w, c.scheme())
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func startOnce(ctx context.Context, c Config, executable string, picksPort bool)
 	if err != nil {
 		return nil, err
 	}
-	p.Address, p.BaseURL = address, "http://"+address
+	p.Address, p.BaseURL = address, c.scheme()+"://"+address
 	p.DebugURL, p.MetricsURL = addresses.debug, addresses.metrics
 	if err := p.await(ctx, c, ready); err != nil {
 		return nil, errors.Join(err, p.kill())
@@ -135,10 +135,14 @@ type addresses struct{ debug, metrics string }
 // resolve fills in the templates of addresses. ready is empty when there is
 // nothing to ask.
 func resolve(c Config, w words, scheme string) (ready string, a addresses, err error) {
-	if a.debug, err = w.url("debug", c.Debug, scheme); err != nil {
+	debugScheme := "http"
+	if c.URL != "" {
+		debugScheme = scheme // it is the same server
+	}
+	if a.debug, err = w.url("debug", c.Debug, debugScheme); err != nil {
 		return "", a, err
 	}
-	if a.metrics, err = w.url("metrics", c.Metrics, scheme); err != nil {
+	if a.metrics, err = w.url("metrics", c.Metrics, debugScheme); err != nil {
 		return "", a, err
 	}
 	if ready, err = w.url("ready", c.Ready, scheme); err != nil {
@@ -170,7 +174,7 @@ func attach(ctx context.Context, c Config, executable string) (*Process, error) 
 		done:       make(chan struct{}),
 		unwatch:    make(chan struct{}),
 	}
-	scheme := "http"
+	scheme := c.scheme()
 	if c.URL != "" {
 		u, err := url.Parse(c.URL)
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
@@ -189,7 +193,7 @@ func attach(ctx context.Context, c Config, executable string) (*Process, error) 
 		if p.Address, err = listeningAt(c); err != nil {
 			return nil, err
 		}
-		p.BaseURL = "http://" + p.Address
+		p.BaseURL = scheme + "://" + p.Address
 	}
 	w, err := wordsFor(p.Address)
 	if err != nil {
@@ -236,7 +240,7 @@ func listeningAt(c Config) (string, error) {
 func (p *Process) await(ctx context.Context, c Config, ready string) error {
 	waiting, cancel := context.WithTimeout(ctx, c.StartTimeout)
 	defer cancel()
-	client := &http.Client{Timeout: askTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: askTimeout, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: c.TLS}}
 	var notYet error
 	for pause := askFirst; ; pause = min(2*pause, askMost) {
 		err := p.ask(waiting, client, ready)
