@@ -44,6 +44,9 @@ const (
 	nameDropped    = "results dropped"
 )
 
+// noWindow says why nothing is known of a window without length.
+const noWindow = "the recording has no window"
+
 func unknown(name, limit, why string) (Check, bool) {
 	return Check{Name: name, Measured: "not known", Limit: limit, Why: why}, true
 }
@@ -215,7 +218,10 @@ func inFlight(e evidence) (Check, bool) {
 		return Check{}, false // a rate is what was asked for
 	}
 	limit := "at least " + percent(leastOfAsked) + " of what was asked for"
-	if e.load.Asked.RateHz > 0 && !e.recorded {
+	switch {
+	case e.window <= 0:
+		return unknown(nameInFlight, limit, noWindow)
+	case e.load.Asked.RateHz > 0 && !e.recorded:
 		return unknown(nameInFlight, limit, "the recording does not tell the concurrency asked for from the most allowed")
 	}
 	mean := max(0, e.load.Reached.InFlightMean)
@@ -245,7 +251,10 @@ func rate(e evidence) (Check, bool) {
 		return Check{}, false // a closed loop
 	}
 	limit := "at least " + percent(leastOfAsked) + " of what was asked for"
-	if !e.recorded {
+	switch {
+	case e.window <= 0:
+		return unknown(nameRate, limit, noWindow)
+	case !e.recorded:
 		return unknown(nameRate, limit, "the recording does not hold how many requests were sent a second")
 	}
 	c := Check{
@@ -270,11 +279,15 @@ func sockets(e evidence) (Check, bool) {
 	if asked <= 0 || strings.HasPrefix(e.load.Asked.Protocol, "http/2") {
 		return Check{}, false
 	}
+	limit := "at least " + percent(leastOfAsked) + " of what was asked for"
+	if e.window <= 0 {
+		return unknown(nameSockets, limit, noWindow)
+	}
 	least := max(0, float64(e.load.Reached.OpenSocketsMin))
 	c := Check{
 		Name:     nameSockets,
 		Measured: fmt.Sprintf("at least %s of %s sockets open over the window (%s)", count(least), count(asked), percent(least/asked)),
-		Limit:    "at least " + percent(leastOfAsked) + " of what was asked for",
+		Limit:    limit,
 	}
 	if least < leastOfAsked*asked && targetFails(e.load) {
 		return excused(c, "requests failed at the target, which costs their connections")

@@ -132,6 +132,9 @@ func TestChecks(t *testing.T) {
 			in.Load.Reached.InFlightMean = 500
 			in.Proc = machine(0.8, 0.02)
 		}, fine, "(50%)"},
+		{"in flight", "no window", false, func(in *health.In) { in.Manifest.Window, in.Load.Reached.InFlightMean = bundle.Window{}, 0 }, unknown, ""},
+		{"rate", "no window", true, func(in *health.In) { in.Manifest.Window, in.Load.Reached.SentRateHz = bundle.Window{}, 0 }, unknown, ""},
+		{"open sockets", "no window", false, func(in *health.In) { in.Manifest.Window, in.Load.Reached.OpenSocketsMin = bundle.Window{}, 0 }, unknown, ""},
 		{"in flight", "not asked for", true, func(*health.In) {}, absent, ""},
 		{"in flight", "asked for in an open loop", true, func(in *health.In) {
 			in.Load.Asked.InFlight, in.Load.Reached.InFlightMean = 1000, 900
