@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/health"
 	"chokepoint/harness/rule"
 	"chokepoint/harness/verdict"
 )
@@ -28,7 +29,8 @@ type Document struct {
 	Silent        []string           `json:"silent"` // ids of rules
 	Dimensions    []bundle.Dimension `json:"dimensions"`
 	Load          *bundle.Load       `json:"load,omitempty"`
-	Window        bundle.Window      `json:"window"` // CLOCK_MONOTONIC, ns
+	Health        *health.Report     `json:"health,omitempty"` // of the load generator
+	Window        bundle.Window      `json:"window"`           // CLOCK_MONOTONIC, ns
 	Target        bundle.Target      `json:"target"`
 	Host          bundle.Host        `json:"host"`
 	Notes         []string           `json:"notes"`
@@ -47,6 +49,7 @@ func NewDocument(r Report) Document {
 		Silent:        r.Result.Silent,
 		Dimensions:    r.Dimensions,
 		Load:          r.Load,
+		Health:        r.Health,
 		Window:        r.Window,
 		Target:        r.Target,
 		Host:          r.Host,

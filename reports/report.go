@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/health"
 	"chokepoint/harness/rule"
 	"chokepoint/harness/signal"
 	"chokepoint/harness/verdict"
@@ -22,6 +23,7 @@ type Report struct {
 	Target     bundle.Target      // the build of the server under test
 	Window     bundle.Window      // that was recorded
 	Load       *bundle.Load       // nil when the client's side was not recorded
+	Health     *health.Report     // whether the load generator can be trusted; nil where Load is
 	Result     rule.Result        // what the rules made of it
 	Verdict    *verdict.Verdict   // nil when nothing was expected
 	FellShort  string             // why nothing can be concluded from the recording; empty where something can
@@ -158,6 +160,8 @@ func (r Report) loadFacts() []fact {
 		if l.Generator.Reason != "" {
 			generator += ": " + l.Generator.Reason
 		}
+	} else if r.Health != nil && !r.Health.Trusted {
+		generator += "; " + r.Health.Reason
 	}
 	return append(facts, fact{"generator", generator})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/health"
 	"chokepoint/harness/rule"
 	"chokepoint/harness/signal"
 	"chokepoint/harness/verdict"
@@ -61,6 +62,11 @@ func flawed() reports.Report {
 		Target:   bundle.Target{GoVersion: "go1.26.8", MainModule: "example.com/sessions", GOMAXPROCS: 2, CPUsAllowed: 2},
 		Window:   bundle.Window{StartNS: 7e9, EndNS: 17e9},
 		Load:     load,
+		Health: &health.Report{Trusted: true, Checks: []health.Check{
+			{Name: "reached before capture", Measured: "10,000 requests in flight over 10,000 sockets when capture began", Limit: "what was asked for",
+				Known: true, OK: true, Why: "the load that was asked for stood before capture began"},
+			{Name: "own lag", Measured: "not known", Limit: "at most 2.14 s", Why: "the recording does not hold the generator's own part of the send lag"},
+		}},
 		Result: rule.Result{
 			Findings: []rule.Finding{{
 				Cause: "lock-contention", Rule: "lock-contention/mutex", Title: "Requests queue on one lock",
@@ -232,6 +238,25 @@ func TestHTML(t *testing.T) {
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("disk full") }
+
+// TestAGeneratorNotToBeTrustedIsNamed holds that a reader of any report learns
+// why nothing can be concluded, and what to change.
+func TestAGeneratorNotToBeTrustedIsNamed(t *testing.T) {
+	r := flawed()
+	r.Health = &health.Report{Reason: "the load generator is not to be trusted: own lag: p99 3 s", Checks: []health.Check{
+		{Name: "own lag", Measured: "p99 3 s", Limit: "at most 2.14 s", Known: true, Why: "requests left late", Mend: "run more workers"},
+	}}
+	r.FellShort = r.Health.Reason
+	var b bytes.Buffer
+	require.NoError(t, reports.Text(&b, r, reports.TextOptions{Width: 200}))
+	assert.Contains(t, b.String(), r.Health.Reason)
+
+	b.Reset()
+	require.NoError(t, reports.HTML(&b, r))
+	for _, part := range []string{r.Health.Reason, "past its limit", "p99 3 s", "at most 2.14 s", "requests left late; run more workers"} {
+		assert.Contains(t, b.String(), part)
+	}
+}
 
 func TestWriteErrorsAreReported(t *testing.T) {
 	require.ErrorContains(t, reports.Text(full{}, flawed(), reports.TextOptions{}), "write report: disk full")

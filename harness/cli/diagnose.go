@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/health"
 	"chokepoint/harness/rule"
 	"chokepoint/harness/rule/builtin"
 	"chokepoint/harness/scenario"
@@ -70,7 +71,15 @@ func diagnose(path string) (*diagnosis, error) {
 	} else if !errors.Is(err, bundle.ErrNoArtifact) {
 		r.Notes = append(r.Notes, err.Error())
 	}
-	r.FellShort = fellShort(m, r.Load)
+	if r.Load != nil {
+		samples, err := bundle.ReadLines[bundle.ProcSample](evidence, bundle.ProcSamples)
+		if err != nil && !errors.Is(err, bundle.ErrNoArtifact) {
+			r.Notes = append(r.Notes, err.Error())
+		}
+		generator := health.Judge(health.In{Manifest: m, Load: r.Load, Proc: samples})
+		r.Health = &generator
+	}
+	r.FellShort = fellShort(m, r.Health)
 
 	truth, err := b.GroundTruth()
 	if errors.Is(err, bundle.ErrNoArtifact) { // a recording of a server nobody knows the truth about
@@ -89,7 +98,7 @@ func diagnose(path string) (*diagnosis, error) {
 	if !judged(resolved) {
 		return &diagnosis{r, exitUnjudged(r)}, nil
 	}
-	v := verdict.Judge(resolved, verdictInput(m, r.Load, r.Result))
+	v := verdict.Judge(resolved, verdictInput(m, r.Health, r.Result))
 	r.Verdict = &v
 	return &diagnosis{r, v.Outcome.ExitCode()}, nil
 }
@@ -104,14 +113,14 @@ func exitUnjudged(r reports.Report) int {
 
 // fellShort says why nothing can be concluded from a recording, not even that
 // the target is healthy; empty where something can.
-func fellShort(m bundle.Manifest, l *bundle.Load) string {
+func fellShort(m bundle.Manifest, generator *health.Report) string {
 	switch {
 	case !m.Complete:
 		return "the recording is incomplete: " + m.Incomplete
-	case l == nil:
+	case generator == nil:
 		return "the bundle has no account of the load"
-	case !l.Generator.ReachedInFlight:
-		return l.Generator.Reason
+	case !generator.Trusted:
+		return generator.Reason
 	}
 	return ""
 }
@@ -122,16 +131,16 @@ func judged(r scenario.Resolved) bool {
 	return r.Variant != "" || len(r.Scenario.Expect.Findings) > 0 || r.Scenario.Expect.NothingElse
 }
 
-func verdictInput(m bundle.Manifest, l *bundle.Load, result rule.Result) verdict.Input {
+func verdictInput(m bundle.Manifest, generator *health.Report, result rule.Result) verdict.Input {
 	in := verdict.Input{
 		Complete: m.Complete, Incomplete: m.Incomplete,
 		Findings: result.Findings, Unknown: result.Unknown, Silent: result.Silent,
 		Dimensions: map[string]verdict.Captured{},
 	}
-	if l == nil {
+	if generator == nil {
 		in.LoadReason = "the bundle has no record of the load"
 	} else {
-		in.LoadReached, in.LoadReason = l.Generator.ReachedInFlight, l.Generator.Reason
+		in.LoadReached, in.LoadReason = generator.Trusted, generator.Reason
 	}
 	for _, d := range m.Dimensions {
 		in.Dimensions[d.Name] = verdict.Captured{Captured: d.Captured, Reason: d.Reason}
