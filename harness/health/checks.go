@@ -200,7 +200,7 @@ func ownLag(e evidence) (Check, bool) {
 	case !e.recorded:
 		return unknown(nameOwnLag, limit, "the recording does not hold the generator's own part of the send lag")
 	case lag.Count == 0:
-		return unknown(nameOwnLag, limit, "no request was sent in the window")
+		return unknown(nameOwnLag, limit, "no request ended in the window")
 	}
 	c := Check{Name: nameOwnLag, Measured: "p99 " + seconds(lag.P99), Limit: limit}
 	if lag.P99 > most && e.targetHogs() {
@@ -283,6 +283,15 @@ func sockets(e evidence) (Check, bool) {
 	if e.window <= 0 {
 		return unknown(nameSockets, limit, noWindow)
 	}
+	// Badly behaved clients break their connections, and that was asked for too.
+	var broken float64
+	for _, c := range e.load.Clients {
+		broken += max(0, c.Share)
+	}
+	asked *= 1 - min(broken, 1)
+	if asked < 1 {
+		return Check{}, false
+	}
 	least := max(0, float64(e.load.Reached.OpenSocketsMin))
 	c := Check{
 		Name:     nameSockets,
@@ -349,7 +358,7 @@ func (e evidence) targetHogs() bool {
 // target held every place in flight, and not by the generator's doing.
 func targetHolds(l *bundle.Load) bool {
 	all, own := l.Generator.SendLagSeconds, l.Generator.OwnLagSeconds
-	if all.Count == 0 { // nothing left at all
+	if all.Count == 0 { // lag is told of requests that ended, and none did
 		return l.Asked.AtMost > 0 && l.Reached.InFlightMax >= l.Asked.AtMost
 	}
 	return all.Mean > 0 && own.Mean <= all.Mean/2

@@ -191,7 +191,7 @@ func TestChecks(t *testing.T) {
 			in.Load.Generator.OwnLagSeconds.P99 = 0.2
 			in.Proc = machine(0.51, 0.06)
 		}, fails, "p99 200 ms"},
-		{"own lag", "nothing sent", false, func(in *health.In) { in.Load.Generator.OwnLagSeconds = bundle.Distribution{} }, unknown, ""},
+		{"own lag", "nothing ended", false, func(in *health.In) { in.Load.Generator.OwnLagSeconds = bundle.Distribution{} }, unknown, ""},
 		{"own lag", "an older recording", false, func(in *health.In) { in.Load.Generator.Workers = nil }, unknown, ""},
 
 		{"open sockets", "just enough", false, func(in *health.In) { in.Load.Reached.OpenSocketsMin = 950 }, fine, "at least 950 of 1,000 sockets open"},
@@ -200,6 +200,17 @@ func TestChecks(t *testing.T) {
 			in.Load.Reached.OpenSocketsMin = 10
 			in.Load.Requests.ByError = map[string]int64{"connection closed before a response": 5000}
 		}, fine, "(1%)"},
+		{"open sockets", "some belong to badly behaved clients", false, func(in *health.In) {
+			in.Load.Clients = []bundle.LoadClient{{Share: 0.1}, {Share: 0.1}}
+			in.Load.Reached.OpenSocketsMin = 760
+		}, fine, "at least 760 of 800 sockets open"},
+		{"open sockets", "too few for the others", false, func(in *health.In) {
+			in.Load.Clients = []bundle.LoadClient{{Share: 0.1}, {Share: 0.1}}
+			in.Load.Reached.OpenSocketsMin = 759
+		}, fails, "at least 759 of 800 sockets open"},
+		{"open sockets", "all belong to badly behaved clients", false, func(in *health.In) {
+			in.Load.Clients = []bundle.LoadClient{{Share: 0.7}, {Share: 0.3}}
+		}, absent, ""},
 		{"open sockets", "HTTP/2", false, func(in *health.In) {
 			in.Load.Reached.OpenSocketsMin, in.Load.Asked.Protocol = 10, "http/2"
 		}, absent, ""},
