@@ -66,6 +66,7 @@ const patience = 30 * time.Second
 func contenders() []contender {
 	seconds := func(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + "s" }
 	return []contender{
+		ownContender("chokepoint, lean", engineLean),
 		ownContender("chokepoint, net/http", engineNetHTTP),
 		{
 			name: "vegeta CLI", command: "vegeta",

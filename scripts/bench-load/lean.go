@@ -1,10 +1,15 @@
 package main
 
 import (
-	"errors"
 	"net/http"
+
+	"chokepoint/harness/load/http1"
 )
 
-func leanEngine(string, int) (http.RoundTripper, func() error, error) {
-	return nil, nil, errors.New("the lean engine is not there yet")
+func leanEngine(addr string, connections int) (http.RoundTripper, func() error, error) {
+	t, err := http1.New(http1.Options{Addr: addr, MaxConns: connections, Timeout: patience})
+	if err != nil {
+		return nil, nil, err
+	}
+	return t, t.Close, nil
 }

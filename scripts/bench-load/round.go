@@ -28,8 +28,9 @@ type figures struct {
 	CPUSeconds           float64 `json:"cpu_s"`
 	PeakMiB              float64 `json:"peak_memory_mib"`
 	RequestsPerSecond    float64 `json:"requests_per_s"`
-	Requests             int64   `json:"requests"`     // the server counted
-	ToolRequests         int64   `json:"own_requests"` // the tool says
+	Requests             int64   `json:"requests"`          // done; see tally.requests
+	Answered             int64   `json:"requests_answered"` // by the server
+	ToolRequests         int64   `json:"requests_own_count"`
 	Connections          int     `json:"connections_most_open"`
 	Made                 int     `json:"connections_made"`
 	P99MS                float64 `json:"p99_ms"`
@@ -93,16 +94,16 @@ func (r *runner) run(ctx context.Context, c contender, path string) (f figures, 
 	}
 	f = figures{
 		CPUSeconds: used.cpu.Seconds(), PeakMiB: used.peakMiB,
-		Requests: seen.Requests, ToolRequests: parsed.requests,
+		Requests: seen.requests(parsed.requests), Answered: seen.Answered, ToolRequests: parsed.requests,
 		Connections: seen.MostOpen, Made: seen.Accepted,
 		P99MS: float64(parsed.p99) / float64(time.Millisecond), Errors: parsed.errors,
 	}
-	if seen.Requests == 0 || seen.ServedNS == 0 {
+	if f.Requests == 0 || seen.LoadNS == 0 {
 		f.Fault = fmt.Sprintf("the server answered no request; the tool counts %d errors", parsed.errors)
 		return f, nil
 	}
-	f.CPUSecondsPerMillion = f.CPUSeconds / float64(seen.Requests) * 1e6
-	f.RequestsPerSecond = float64(seen.Requests) / time.Duration(seen.ServedNS).Seconds()
+	f.CPUSecondsPerMillion = f.CPUSeconds / float64(f.Requests) * 1e6
+	f.RequestsPerSecond = float64(f.Requests) / time.Duration(seen.LoadNS).Seconds()
 	if idle, all, err := procfs.Machine(); err == nil && beforeErr == nil && all > allBefore {
 		busy := time.Duration((all - allBefore) - (idle - idleBefore))
 		f.OthersShare = max(0, float64(busy-used.cpu-served)/float64(all-allBefore))

@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // serveMode as first argument makes this program the server that is under load.
@@ -25,29 +27,35 @@ const answer = "hello\n"
 
 // tally is what the server saw of one tool.
 type tally struct {
-	Requests int64  `json:"requests"`   // answered; see counter
-	MostOpen int    `json:"most_open"`  // connections open at once, at most
-	Accepted int    `json:"accepted"`   // connections ever made
-	ServedNS int64  `json:"served_ns"`  // from the first connection to the last answer counted
-	Answered int64  `json:"answered"`   // with the answers after the tool hung up
-	StillUp  int    `json:"still_open"` // connections open now
 	Addr     string `json:"addr,omitempty"`
+	Answered int64  `json:"answered"`  // requests
+	Reset    int64  `json:"reset"`     // connections that ended with a reset
+	MostOpen int    `json:"most_open"` // connections open at once, at most
+	Accepted int    `json:"accepted"`  // connections ever made
+	Open     int    `json:"open"`      // connections open now
+	LoadNS   int64  `json:"load_ns"`   // from the first connection to the end of the load
 }
 
-// counter counts for every tool alike. Many tools end by hanging up with a
-// request on every connection; the server may still answer some of these, and
-// nobody reads that. So answers count up to the moment at which fewer than half
-// of the connections there were at most are left.
+// requests is how many the tool has done, when it claims own. The server's count
+// holds, but that of the last answer on a connection that ended with a reset it
+// cannot know whether anybody read it: some tools end with a request on every
+// connection, and some reset connections at which nothing waits. Within these
+// answers the tool's word decides.
+func (t tally) requests(own int64) int64 {
+	return min(max(own, t.Answered-t.Reset), t.Answered)
+}
+
+// counter counts for every tool alike.
 type counter struct {
 	answered atomic.Int64
+	reset    atomic.Int64
 
 	mu       sync.Mutex
 	open     int
 	most     int
 	accepted int
 	first    time.Time // connection
-	low      bool      // fewer than half are left
-	lowCount int64     // answered when that began
+	low      bool      // fewer than half of the most connections are left: the load has ended
 	lowAt    time.Time
 }
 
@@ -56,21 +64,7 @@ func (c *counter) handler(w http.ResponseWriter, _ *http.Request) {
 	c.answered.Add(1)
 }
 
-// connState is the server's hook.
-func (c *counter) connState(conn net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		// The tool closes first and would be left with a socket in TIME_WAIT for
-		// each connection, and the next tool without ports. A reset ends both ends.
-		if tcp, ok := conn.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
-		}
-		c.change(+1, time.Now())
-	case http.StateClosed, http.StateHijacked:
-		c.change(-1, time.Now())
-	}
-}
-
+// change counts connections.
 func (c *counter) change(by int, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,7 +78,7 @@ func (c *counter) change(by int, now time.Time) {
 	}
 	low := c.open*2 < c.most
 	if low && !c.low {
-		c.lowCount, c.lowAt = c.answered.Load(), now
+		c.lowAt = now
 	}
 	c.low = low
 }
@@ -93,34 +87,97 @@ func (c *counter) tally(now time.Time) tally {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := tally{
-		Requests: c.answered.Load(), Answered: c.answered.Load(),
-		MostOpen: c.most, Accepted: c.accepted, StillUp: c.open,
+		Answered: c.answered.Load(), Reset: c.reset.Load(),
+		MostOpen: c.most, Accepted: c.accepted, Open: c.open,
 	}
-	end := now
 	if c.low {
-		t.Requests, end = c.lowCount, c.lowAt
+		now = c.lowAt
 	}
 	if c.accepted > 0 {
-		t.ServedNS = int64(end.Sub(c.first))
+		t.LoadNS = int64(now.Sub(c.first))
 	}
 	return t
+}
+
+// countedListener hands out connections that count themselves.
+type countedListener struct {
+	*net.TCPListener
+	count *counter
+}
+
+func (l countedListener) Accept() (net.Conn, error) {
+	conn, err := l.AcceptTCP()
+	if err != nil {
+		return nil, err
+	}
+	// The tool closes first and would be left with a socket in TIME_WAIT for each
+	// connection, and the next tool without ports. A reset in answer spares that.
+	_ = conn.SetLinger(0)
+	l.count.change(+1, time.Now())
+	return &countedConn{TCPConn: conn, count: l.count}, nil
+}
+
+type countedConn struct {
+	*net.TCPConn
+	count  *counter
+	reset  atomic.Bool
+	closed atomic.Bool
+}
+
+func (c *countedConn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	if errors.Is(err, syscall.ECONNRESET) {
+		c.reset.Store(true)
+	}
+	return n, err
+}
+
+func (c *countedConn) Close() error {
+	if !c.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	// A tool that closed before the answer came has sent its end first, which is
+	// what Read tells; the reset is left as the socket's error.
+	if c.reset.Load() || c.pendingError() {
+		c.count.reset.Add(1)
+	}
+	err := c.TCPConn.Close()
+	c.count.change(-1, time.Now())
+	return err
+}
+
+func (c *countedConn) pendingError() bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	pending := 0
+	if err := raw.Control(func(fd uintptr) {
+		pending, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+	}); err != nil {
+		return false
+	}
+	return pending != 0
 }
 
 // serve listens at the address, tells it in a first line of JSON, and then
 // answers each line of in with a tally, until in ends.
 func serve(addr string, in io.Reader, out io.Writer) error {
-	listener, err := net.Listen("tcp", addr)
+	at, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	listener, err := net.ListenTCP("tcp", at)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
 	var count counter
 	server := &http.Server{
 		Handler:           http.HandlerFunc(count.handler),
-		ConnState:         count.connState,
 		ReadHeaderTimeout: time.Minute,
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- server.Serve(countedListener{listener, &count}) }()
 	defer server.Close()
 
 	lines := make(chan struct{})
@@ -183,15 +240,21 @@ func startServer(ctx context.Context, self, host string) (*server, error) {
 	return s, nil
 }
 
+// tally waits until the server has seen the end of every connection, though not
+// long, and returns its counts.
 func (s *server) tally() (tally, error) {
-	var t tally
-	if _, err := io.WriteString(s.in, "\n"); err != nil {
-		return t, fmt.Errorf("ask the server for its counts: %w", err)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		var t tally
+		if _, err := io.WriteString(s.in, "\n"); err != nil {
+			return t, fmt.Errorf("ask the server for its counts: %w", err)
+		}
+		if err := s.out.Decode(&t); err != nil {
+			return t, fmt.Errorf("read the server's counts: %w", err)
+		}
+		if t.Open == 0 || time.Now().After(deadline) {
+			return t, nil
+		}
 	}
-	if err := s.out.Decode(&t); err != nil {
-		return t, fmt.Errorf("read the server's counts: %w", err)
-	}
-	return t, nil
 }
 
 // stop ends the server and returns the CPU time it took.

@@ -13,46 +13,43 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is answered to tools that have hung up does not count; connections that
-// a tool replaces while it runs change nothing.
-func TestCounterStopsWhenTheToolHangsUp(t *testing.T) {
+// The load ends when most connections are gone for good; a tool that replaces
+// connections while it runs changes nothing.
+func TestCounterFollowsTheLoad(t *testing.T) {
 	var c counter
-	at := time.Unix(100, 0)
+	at := func(s int) time.Time { return time.Unix(int64(100+s), 0) }
 	for range 10 {
-		c.change(+1, at)
+		c.change(+1, at(0))
 	}
-	c.answered.Add(50)
 	for range 4 { // replaced
-		c.change(-1, at.Add(time.Second))
-		c.change(+1, at.Add(time.Second))
+		c.change(-1, at(1))
+		c.change(+1, at(1))
 	}
-	c.answered.Add(50)
 	for range 5 {
-		c.change(-1, at.Add(2*time.Second))
+		c.change(-1, at(2))
 	}
-	assert.Equal(t, int64(100), c.tally(at.Add(3*time.Second)).Requests, "half are left: it still runs")
-	c.change(-1, at.Add(4*time.Second))
-	c.answered.Add(7)
-	for range 4 {
-		c.change(-1, at.Add(5*time.Second))
-	}
-	assert.Equal(t, tally{Requests: 100, Answered: 107, MostOpen: 10, Accepted: 14, ServedNS: int64(4 * time.Second)},
-		c.tally(at.Add(9*time.Second)))
+	assert.Equal(t, tally{MostOpen: 10, Accepted: 14, Open: 5, LoadNS: int64(3 * time.Second)}, c.tally(at(3)), "half are left")
+	c.change(-1, at(4))
+	assert.Equal(t, tally{MostOpen: 10, Accepted: 14, Open: 4, LoadNS: int64(4 * time.Second)}, c.tally(at(9)))
+	c.change(+1, at(10))
+	assert.Equal(t, int64(11*time.Second), c.tally(at(11)).LoadNS, "they came back")
 }
 
-func TestCounterGoesOnWhenConnectionsComeBack(t *testing.T) {
-	var c counter
-	at := time.Unix(100, 0)
-	for range 4 {
-		c.change(+1, at)
+func TestRequestsBelieveTheToolWhereTheServerCannotKnow(t *testing.T) {
+	for _, test := range []struct {
+		name                       string
+		answered, reset, own, want int64
+	}{
+		{"every connection ended well: the server's count holds", 100, 0, 90, 100},
+		{"the last answers were not read", 100, 10, 92, 92},
+		{"reset with nothing left to read", 100, 10, 100, 100},
+		{"the tool counts too little", 100, 10, 50, 90},
+		{"the tool counts too much", 100, 10, 500, 100},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			assert.Equal(t, test.want, tally{Answered: test.answered, Reset: test.reset}.requests(test.own))
+		})
 	}
-	for range 3 {
-		c.change(-1, at)
-	}
-	c.answered.Add(5)
-	assert.Zero(t, c.tally(at).Requests)
-	c.change(+1, at)
-	assert.Equal(t, int64(5), c.tally(at).Requests)
 }
 
 func TestServe(t *testing.T) {
@@ -64,16 +61,29 @@ func TestServe(t *testing.T) {
 	var hello tally
 	require.NoError(t, replies.Decode(&hello))
 
+	ask := func() tally {
+		_, err := io.WriteString(tellServer, "\n")
+		require.NoError(t, err)
+		var seen tally
+		require.NoError(t, replies.Decode(&seen))
+		return seen
+	}
+
 	const connections, each = 3, 4
-	for range connections {
+	var conns [connections]*net.TCPConn
+	send := func(i int) {
+		_, err := io.WriteString(conns[i], "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		require.NoError(t, err)
+	}
+	for i := range conns {
 		conn, err := net.Dial("tcp", hello.Addr)
 		require.NoError(t, err)
 		defer conn.Close()
-		require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+		require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+		conns[i] = conn.(*net.TCPConn)
 		reader := bufio.NewReader(conn)
 		for range each {
-			_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-			require.NoError(t, err)
+			send(i)
 			response, err := http.ReadResponse(reader, nil)
 			require.NoError(t, err)
 			body, err := io.ReadAll(response.Body)
@@ -81,15 +91,23 @@ func TestServe(t *testing.T) {
 			assert.Equal(t, answer, string(body))
 		}
 	}
-	_, err := io.WriteString(tellServer, "\n")
+	seen := ask()
+	assert.Positive(t, seen.LoadNS)
+	seen.LoadNS = 0
+	assert.Equal(t, tally{Answered: connections * each, MostOpen: connections, Accepted: connections, Open: connections}, seen)
+
+	// One ends well, one leaves its last answer unread, one does not wait for it.
+	require.NoError(t, conns[0].Close())
+	send(1)
+	_, err := conns[1].Read(make([]byte, 1)) // it has come, and there is more of it
 	require.NoError(t, err)
-	var seen tally
-	require.NoError(t, replies.Decode(&seen))
-	assert.Equal(t, int64(connections*each), seen.Requests)
-	assert.Equal(t, connections, seen.MostOpen)
-	assert.Equal(t, connections, seen.Accepted)
-	assert.Equal(t, connections, seen.StillUp)
-	assert.Positive(t, seen.ServedNS)
+	require.NoError(t, conns[1].Close())
+	send(2)
+	require.NoError(t, conns[2].Close())
+	require.Eventually(t, func() bool { return ask().Open == 0 }, 20*time.Second, time.Millisecond)
+	seen = ask()
+	assert.Equal(t, int64(2), seen.Reset)
+	assert.Equal(t, int64(connections*each+2), seen.Answered)
 
 	require.NoError(t, tellServer.Close())
 	select {

@@ -79,9 +79,9 @@ var columns = [...]struct {
 			grouped(r.spread(func(f figures) float64 { return float64(f.Connections) }).Median, 0),
 			grouped(r.spread(func(f figures) float64 { return float64(f.Made) }).Median, 0))
 	}},
-	{"requests, server's count / own", func(r result) string {
+	{"requests answered / own count", func(r result) string {
 		return fmt.Sprintf("%s / %s",
-			grouped(r.spread(func(f figures) float64 { return float64(f.Requests) }).Median, 0),
+			grouped(r.spread(func(f figures) float64 { return float64(f.Answered) }).Median, 0),
 			grouped(r.spread(func(f figures) float64 { return float64(f.ToolRequests) }).Median, 0))
 	}},
 	{"p99 it tells, ms", func(r result) string {
