@@ -191,11 +191,7 @@ func risen(low, high, r float64) float64 {
 	if r <= 0 {
 		return 0
 	}
-	u := 2 * r / (low + math.Sqrt(low*low+2*(high-low)*r))
-	if !(u < 1) { // rounding; or so small a level that its square is 0
-		return 1
-	}
-	return u
+	return min(1, 2*r/(low+math.Sqrt(low*low+2*(high-low)*r)))
 }
 
 // level is the level at t, of the whole schedule.

@@ -200,8 +200,12 @@ func TestShardOfAShard(t *testing.T) {
 	var numbers []uint64
 	inFlight := 0
 	for i := range 2 {
+		half := mustShard(t, s, i, 2)
 		for j := range 3 {
-			shard := mustShard(t, mustShard(t, s, i, 2), j, 3)
+			shard := mustShard(t, half, j, 3)
+			due, _ := half.Due(uint64(15 + j))
+			got, _ := shard.Due(5)
+			require.Equal(t, due, got, "its requests are those of the shard it is part of")
 			n, ok := shard.Number(5)
 			require.True(t, ok)
 			numbers = append(numbers, n)
@@ -220,7 +224,15 @@ func TestNextChangeFindsEachOne(t *testing.T) {
 	for range 200 {
 		stages := make([]Stage, 1+r.IntN(5))
 		for i := range stages {
-			stages[i] = Stage{Level: float64(r.IntN(80)) / 4, Ramp: time.Duration(r.IntN(60)), Hold: time.Duration(1 + r.IntN(20))}
+			stages[i] = Stage{Level: float64(r.IntN(80)) / 4, Ramp: time.Duration(r.IntN(60)), Hold: time.Duration(r.IntN(20))}
+			if stages[i].Ramp == 0 {
+				stages[i].Hold++ // a stage must take time
+			}
+			if i > 0 && r.IntN(3) == 0 { // a ramp whose end is taken back at once
+				stages[i-1].Ramp, stages[i-1].Hold = 20, 0
+				stages[i] = Stage{Level: math.Ceil(stages[i-1].Level) - 1, Hold: 5}
+				stages[i].Level = max(0, stages[i].Level)
+			}
 		}
 		stages[r.IntN(len(stages))].Captured = true
 		s := mustNew(t, stages...)

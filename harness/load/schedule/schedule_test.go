@@ -146,7 +146,7 @@ func TestDue(t *testing.T) {
 		},
 		"a release at the end of time": {
 			stages:  []Stage{{Level: 10, Captured: true}, {Level: 0, Ramp: sec}},
-			release: math.MaxInt64,
+			release: math.MaxInt64 - 1,
 			want:    due{100: 10 * sec},
 		},
 	}
@@ -197,6 +197,16 @@ func TestReleaseKeepsWhatWasDueBefore(t *testing.T) {
 	_, end, known := s.Bounds(1)
 	assert.True(t, known)
 	assert.Equal(t, at, end)
+}
+
+func TestReleaseLeavesRoomForTheStagesBehind(t *testing.T) {
+	s := mustNew(t, Stage{Level: 10, Captured: true}, Stage{Level: 20, Ramp: MaxLength})
+	s.Release(Never - 1)
+	start, end, known := s.Bounds(1)
+	assert.True(t, known)
+	assert.Less(t, start, Never-MaxLength)
+	assert.Equal(t, Never, end)
+	assert.InDelta(t, 15, s.LevelAt(start+MaxLength/2), 1e-9)
 }
 
 func TestLevelsAndStages(t *testing.T) {
