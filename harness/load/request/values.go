@@ -89,6 +89,10 @@ func readFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: is no regular file", path)
 	}
+	tooLarge := fmt.Errorf("%s: is larger than %d MiB; use less of it", path, maxFileBytes>>20)
+	if info.Size() > maxFileBytes {
+		return nil, tooLarge
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -98,8 +102,8 @@ func readFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(content) > maxFileBytes {
-		return nil, fmt.Errorf("%s: is larger than %d MiB; use fewer rows", path, maxFileBytes>>20)
+	if len(content) > maxFileBytes { // it has grown, or does not tell its size
+		return nil, tooLarge
 	}
 	return content, nil
 }
