@@ -14,7 +14,7 @@ type Stage struct {
 	Level float64 `json:"level"`
 	// Ramp is how long the level takes to get there; 0: a step.
 	Ramp time.Duration `json:"ramp_ns"`
-	// Hold is how long it stays. Nothing is read from it in the captured stage,
+	// Hold is how long it stays. It has no effect in the captured stage,
 	// which Release ends, and in the last, which has no end.
 	Hold time.Duration `json:"hold_ns"`
 	// Captured marks the one stage that is recorded.
