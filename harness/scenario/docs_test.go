@@ -3,6 +3,7 @@ package scenario
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,11 +32,24 @@ func TestGuideExamples(t *testing.T) {
 		s, err := Parse(guide, []byte(block[2]))
 		require.NoError(t, err, block[2])
 		if s.Target.Package == "" {
+			s = inFolder(t, s, "users.txt", "items.csv", "shop.pem")
 			_, err = s.Resolve(Overrides{})
 			require.NoError(t, err, block[2])
 		}
 	}
-	assert.Equal(t, 4, examples)
+	assert.Equal(t, 8, examples)
+}
+
+// inFolder is s as if its file stood in a folder with the files.
+func inFolder(t *testing.T, s *Scenario, files ...string) *Scenario {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	moved := *s
+	moved.origin = &origin{file: filepath.Join(dir, filepath.Base(s.File())), doc: s.origin.doc}
+	return &moved
 }
 
 // The mistakes the guide shows are reported as it shows them.

@@ -42,12 +42,14 @@ func Parse(file string, data []byte) (*Scenario, error) {
 	}
 	s := &Scenario{origin: &origin{file: file, doc: doc}}
 	// What must differ from Go's zero when the file leaves it out.
-	s.Load.Ramp = DefaultRamp
+	if !doc.Has("load.stages") {
+		s.Load.Ramp = DefaultRamp
+	}
 	s.Expect.NothingElse = doc.Has("expect")
 	if err := doc.Decode(s); err != nil {
 		return nil, err
 	}
-	if err := s.validate(doc.Errorf); err != nil {
+	if err := s.validate(doc); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -77,6 +79,14 @@ func ModuleDir(path string) (string, error) {
 			return own, nil
 		}
 	}
+}
+
+// UnmarshalYAML reads the fields; a certificate is verified where they do not
+// say otherwise.
+func (t *TLS) UnmarshalYAML(n *yaml.Node) error {
+	type plain TLS // without this method
+	t.Verify = true
+	return strictyaml.Node(n, (*plain)(t))
 }
 
 // UnmarshalYAML reads the bounds, or the word none.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -25,8 +24,8 @@ const (
 )
 
 // ResolvedSchema is the version of the Resolved document. A reader refuses a
-// newer one.
-const ResolvedSchema = 1
+// newer one. Version 1 had no stages and one engine.
+const ResolvedSchema = 2
 
 // Resolved is scenario.json in a bundle: what was run and what is true of it.
 // It is ground truth: a verdict and the header of a report may read it, signals
@@ -44,11 +43,12 @@ type Resolved struct {
 // Overrides are what a command line may change. The zero value changes nothing.
 type Overrides struct {
 	Variant  Variant  // for a target that has a twin
-	InFlight int      // requests in flight
+	InFlight int      // requests in flight in the captured stage; others keep their ratio to it
 	Window   Duration // of the capture; the trace shrinks with it
 }
 
-// Resolve fills in the defaults and finds the ground truth.
+// Resolve fills in the defaults, sees that the files it names are there, and
+// finds the ground truth.
 func (s *Scenario) Resolve(o Overrides) (Resolved, error) {
 	r := *s
 	r.Target = s.Target.resolve()
@@ -66,14 +66,21 @@ func (s *Scenario) Resolve(o Overrides) (Resolved, error) {
 	if r.Capture.Window < minWindow || r.Capture.Window > maxWindow {
 		return Resolved{}, fmt.Errorf("scenario %s: the capture window is %s; it must be between %s and %s", s.Name, r.Capture.Window, minWindow, maxWindow)
 	}
-	r.Load = s.Load.resolve(r.Capture.Window)
-	if o.InFlight != 0 {
-		r.Load.InFlight = o.InFlight
+	r.Load = s.Load.resolve(r.Capture.Window, r.Target.UsesTLS())
+	if total := span(r.Load.Stages); total > maxPlan {
+		return Resolved{}, fmt.Errorf("scenario %s: with a capture window of %s the load takes %s; it must be at most %s", s.Name, r.Capture.Window, total, maxPlan)
 	}
-	if r.Load.InFlight < 1 || r.Load.InFlight > maxInFlight {
-		return Resolved{}, fmt.Errorf("scenario %s: %d in flight were asked for; it must be between 1 and %d", s.Name, r.Load.InFlight, maxInFlight)
+	if o.InFlight != 0 {
+		scaled, err := r.Load.scale(o.InFlight)
+		if err != nil {
+			return Resolved{}, fmt.Errorf("scenario %s: %w", s.Name, err)
+		}
+		r.Load = scaled
 	}
 
+	if err := s.checkFiles(); err != nil {
+		return Resolved{}, err
+	}
 	truth, err := s.GroundTruth()
 	if err != nil {
 		return Resolved{}, err
@@ -96,6 +103,9 @@ func (t Target) resolve() Target {
 		*u = strings.TrimSuffix(withScheme(*u), "/")
 	}
 	t.Ready = or(t.Ready, DefaultReady)
+	if t.TLS == nil && t.UsesTLS() {
+		t.TLS = &TLS{Verify: true}
+	}
 	if t.Package != "" || len(t.Command) > 0 {
 		t.StartTimeout = or(t.StartTimeout, DefaultStartTimeout)
 	}
@@ -122,20 +132,6 @@ func (p Capture) resolve(window Duration) Capture {
 		p.Trace.For = min(p.Trace.For, p.Window)
 	}
 	return p
-}
-
-func (l LoadPlan) resolve(window Duration) LoadPlan {
-	l.Hold = max(l.Hold, window)
-	l.Timeout = or(l.Timeout, DefaultTimeout)
-	l.Requests = slices.Clone(l.Requests)
-	if len(l.Requests) == 0 {
-		l.Requests = []Request{{Path: "/"}}
-	}
-	for i := range l.Requests {
-		l.Requests[i].Method = or(l.Requests[i].Method, "GET")
-		l.Requests[i].Weight = or(l.Requests[i].Weight, 1)
-	}
-	return l
 }
 
 // or is value, or otherwise when there is none.
@@ -168,16 +164,60 @@ func ReadResolved(data []byte) (Resolved, error) {
 	if err := r.check(); err != nil {
 		return Resolved{}, fmt.Errorf("read resolved scenario: %w", err)
 	}
+	r.upgrade()
 	return r, nil
 }
 
-func (r Resolved) check() error {
-	err := r.Scenario.validate(func(field, format string, args ...any) *strictyaml.Error {
-		return &strictyaml.Error{Field: field, Message: fmt.Sprintf(format, args...)}
-	})
+// upgrade brings what an older chokepoint resolved to today's version.
+func (r *Resolved) upgrade() {
+	if r.Schema == 1 {
+		t := &r.Scenario.Target
+		if t.TLS == nil && t.UsesTLS() {
+			t.TLS = &TLS{Verify: true}
+		}
+		r.Scenario.Load = r.Scenario.Load.upgrade(r.window(), t.UsesTLS())
+	}
+	r.Schema = ResolvedSchema
+}
+
+func (r Resolved) window() Duration { return or(r.Scenario.Capture.Window, DefaultWindow) }
+
+// noDocument is where a scenario stands that no person wrote.
+type noDocument struct{}
+
+func (noDocument) Errorf(field, format string, args ...any) *strictyaml.Error {
+	return &strictyaml.Error{Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+func (noDocument) Has(string) bool { return false }
+
+// checkLoad checks a load plan's levels against its stages. Those of version 1
+// have none yet.
+func (r Resolved) checkLoad() error {
+	l := r.Scenario.Load
 	switch {
-	case err != nil:
+	case r.Schema == 1 && len(l.Stages) > 0:
+		return fmt.Errorf("load.stages: version 1 has none")
+	case r.Schema == 1:
+		return nil
+	case len(l.Stages) == 0:
+		return fmt.Errorf("load.stages: is missing")
+	}
+	return l.checkResolved(r.window(), r.Scenario.Target.UsesTLS())
+}
+
+func (r Resolved) check() error {
+	written := r.Scenario
+	if len(written.Load.Stages) > 0 {
+		written.Load = written.Load.written()
+	}
+	if err := written.validate(noDocument{}); err != nil {
 		return err
+	}
+	if err := r.checkLoad(); err != nil {
+		return err
+	}
+	switch {
 	case r.Variant != r.Scenario.Target.Variant:
 		return fmt.Errorf("variant %q ran, and the target names %q", r.Variant, r.Scenario.Target.Variant)
 	case r.Variant == "" && r.Scenario.Target.HasTwin():

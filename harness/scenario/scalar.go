@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -13,6 +15,9 @@ var (
 	durationPattern = regexp.MustCompile(`^(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))+$`)
 	ratePattern     = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)/(s|m)$`)
 	sizePattern     = regexp.MustCompile(`^([0-9]+)(B|kB|KiB|MB|MiB|GB|GiB)$`)
+	byteRatePattern = regexp.MustCompile(`^([0-9]+)(B|kB|KiB|MB|MiB|GB|GiB)/s$`)
+	sharePattern    = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)%$`)
+	cpuSetPattern   = regexp.MustCompile(`^[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*$`)
 )
 
 // Duration is a time span, written with its unit: 500ms, 10s, 2m.
@@ -112,4 +117,99 @@ func (s *Size) UnmarshalText(text []byte) error {
 		}
 	}
 	return wrong
+}
+
+// ByteRate is a speed in bytes a second, written with its unit: 1KiB/s.
+type ByteRate int64
+
+// BytesPerSecond is the speed in bytes a second.
+func (r ByteRate) BytesPerSecond() int64 { return int64(r) }
+
+// String writes the speed in the largest unit that leaves no fraction: "1KiB/s".
+func (r ByteRate) String() string { return Size(r).String() + "/s" }
+
+// MarshalText is String.
+func (r ByteRate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads "1KiB/s". A speed is above 0.
+func (r *ByteRate) UnmarshalText(text []byte) error {
+	var perSecond Size
+	size := strings.TrimSuffix(string(text), "/s")
+	if !byteRatePattern.Match(text) || perSecond.UnmarshalText([]byte(size)) != nil || perSecond == 0 {
+		return fmt.Errorf("%q is not a speed; write a whole number above 0 with a unit, such as 100B/s or 1KiB/s", text)
+	}
+	*r = ByteRate(perSecond)
+	return nil
+}
+
+// Share is a part of a whole in percent, written with its sign: 2%.
+type Share float64
+
+// Fraction is the share as a number from 0 to 1.
+func (s Share) Fraction() float64 { return float64(s) / 100 }
+
+// String writes the share in percent: "2%".
+func (s Share) String() string { return strconv.FormatFloat(float64(s), 'f', -1, 64) + "%" }
+
+// MarshalText is String.
+func (s Share) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads "2%". A share is above 0% and at most 100%.
+func (s *Share) UnmarshalText(text []byte) error {
+	m := sharePattern.FindStringSubmatch(string(text))
+	if m != nil {
+		if percent, err := strconv.ParseFloat(m[1], 64); err == nil && percent > 0 && percent <= 100 {
+			*s = Share(percent)
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is not a share; write a number above 0 and up to 100 with a percent sign, such as 2%% or 0.5%%", text)
+}
+
+// maxCPU is the highest CPU that sched_setaffinity can name with glibc's cpu_set_t.
+const maxCPU = 1023
+
+// CPUSet is a set of CPUs, written as taskset -c takes it: "0", "0-2,5".
+type CPUSet string
+
+// List is the CPUs by number, each once, in order; nil for the empty set.
+func (c CPUSet) List() []int {
+	list, err := parseCPUs(string(c))
+	if err != nil {
+		return nil // UnmarshalText lets none in
+	}
+	return list
+}
+
+// UnmarshalText reads "0-2,5".
+func (c *CPUSet) UnmarshalText(text []byte) error {
+	if _, err := parseCPUs(string(text)); err != nil {
+		return err
+	}
+	*c = CPUSet(text)
+	return nil
+}
+
+func parseCPUs(text string) ([]int, error) {
+	wrong := fmt.Errorf("%q is not a set of CPUs; write their numbers, from 0 to %d, as taskset -c takes them, such as 0 or 0-2,5", text, maxCPU)
+	if !cpuSetPattern.MatchString(text) {
+		return nil, wrong
+	}
+	var list []int
+	for part := range strings.SplitSeq(text, ",") {
+		first, last, isRange := strings.Cut(part, "-")
+		low, err := strconv.Atoi(first)
+		high := low
+		if isRange && err == nil {
+			high, err = strconv.Atoi(last)
+		}
+		if err != nil || low > high || high > maxCPU || len(list) > maxCPU {
+			return nil, wrong
+		}
+		for cpu := low; cpu <= high; cpu++ {
+			list = append(list, cpu)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list), nil
 }

@@ -91,58 +91,31 @@ type Target struct {
 	// GOMAXPROCS is set in the environment of a target that the harness starts:
 	// how many CPUs Go code uses at once. Default: not set.
 	GOMAXPROCS int `yaml:"gomaxprocs" json:"gomaxprocs,omitempty"`
+	// CPUs are the CPUs that a target which the harness starts may run on, as
+	// taskset -c takes them: "0", "0-2,5". Default: all.
+	CPUs CPUSet `yaml:"cpus" json:"cpus,omitempty"`
+	// TLS says that the server speaks TLS, and how its certificate is checked:
+	// {} trusts the system's roots. The https:// of a url target means the same.
+	TLS *TLS `yaml:"tls" json:"tls,omitempty"`
 }
+
+// TLS says how the certificate of a server that speaks TLS is checked.
+type TLS struct {
+	// CA is a PEM file of the certificates that are trusted, relative to the
+	// scenario file. Default: the system's roots.
+	CA string `yaml:"ca" json:"ca,omitempty"`
+	// ServerName is the name that the certificate must hold. Default: the host
+	// that is asked.
+	ServerName string `yaml:"server_name" json:"server_name,omitempty"`
+	// Verify checks the certificate at all. Default: true.
+	Verify bool `yaml:"verify" json:"verify" jsonschema:"default=true"`
+}
+
+// UsesTLS reports whether the server speaks TLS.
+func (t Target) UsesTLS() bool { return t.TLS != nil || isHTTPS(t.URL) }
 
 // HasTwin reports whether there is a fixed variant to run as the control.
 func (t Target) HasTwin() bool { return t.Package != "" || len(t.Command) > 0 && t.uses("variant") }
-
-// LoadPlan is what vegeta sends.
-type LoadPlan struct {
-	// InFlight is the concurrency: how many requests are in flight at once. It
-	// is observed, and must be reached before capture begins.
-	InFlight int `yaml:"in_flight" json:"in_flight" jsonschema:"required,minimum=1,maximum=1000000"`
-	// Rate makes an open loop of this many requests a second, such as 5000/s,
-	// with at most in_flight of them in flight. Default: a closed loop, in which
-	// a request is sent as soon as another ends.
-	Rate Rate `yaml:"rate" json:"rate,omitzero"`
-	// Ramp is how long the load takes to grow from nothing to in_flight.
-	// Default: 5s.
-	Ramp Duration `yaml:"ramp" json:"ramp"`
-	// Hold is how long the full load stands at least. It lasts as long as the
-	// capture window in any case. Default: the capture window.
-	Hold Duration `yaml:"hold" json:"hold,omitempty"`
-	// Timeout is how long one request may take before the client gives it up.
-	// Default: 2m.
-	Timeout Duration `yaml:"timeout" json:"timeout,omitempty"`
-	// Requests are sent in turn, by weight. Default: GET /.
-	Requests []Request `yaml:"requests" json:"requests,omitempty"`
-}
-
-// Request is one kind of request. In path, header values and body {seq}
-// becomes the number of the request, from 0, and {token} a text that no other
-// request carries.
-type Request struct {
-	// Method is the HTTP method. Default: GET.
-	Method string `yaml:"method" json:"method,omitempty"`
-	// Path is the path and query, from "/" on.
-	Path string `yaml:"path" json:"path" jsonschema:"required"`
-	// Header is sent with each request.
-	Header map[string]string `yaml:"header" json:"header,omitempty"`
-	// Body is sent with each request.
-	Body string `yaml:"body" json:"body,omitempty"`
-	// Weight is this request's share, against the weights of the others.
-	// Default: 1.
-	Weight int `yaml:"weight" json:"weight,omitempty" jsonschema:"minimum=1,maximum=1000"`
-	// Check compares each response with its request. Default: no check.
-	Check Check `yaml:"check" json:"check,omitzero"`
-}
-
-// Check says what is compared between a response and its request.
-type Check struct {
-	// Token demands that a response holds the {token} of its request and that of
-	// no other. The request also carries it in the header X-Request-Token.
-	Token bool `yaml:"token" json:"token,omitempty"`
-}
 
 // Capture says what is recorded while the full load stands. /proc and the
 // client's own measurements are always recorded.

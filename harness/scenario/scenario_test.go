@@ -120,11 +120,13 @@ func TestResolveDefaults(t *testing.T) {
 	r, err := s.Resolve(Overrides{})
 	require.NoError(t, err)
 	assert.Equal(t, Resolved{
-		Schema: 1,
+		Schema: 2,
 		Scenario: Scenario{
 			Name:   "a/b",
 			Target: Target{Command: []string{"./server", "-listen", "{listen}"}, Ready: "/", StartTimeout: DefaultStartTimeout},
 			Load: LoadPlan{InFlight: 10, Ramp: DefaultRamp, Hold: DefaultWindow, Timeout: DefaultTimeout,
+				Stages:  []Stage{{InFlight: 10, Ramp: DefaultRamp, Hold: DefaultWindow, Capture: true}},
+				Workers: 1, Protocol: HTTP1, Engine: EngineLean, Results: ResultsSampled,
 				Requests: []Request{{Method: "GET", Path: "/", Weight: 1}}},
 			Capture: Capture{Window: DefaultWindow, EBPF: EBPFProbes(), Pprof: PprofProbes(), Trace: &Trace{For: DefaultTraceFor, AtMost: DefaultTraceAtMost}},
 			origin:  s.origin,
@@ -222,7 +224,7 @@ func TestParseBad(t *testing.T) {
 		"no name":             {map[string]string{"scenario": "about: x"}, []string{`f.yaml:1:1: scenario: is missing; name the scenario, such as lock-contention/held-over-sleep`}},
 		"bad name":            {map[string]string{"scenario": "scenario: ../x"}, []string{`f.yaml:1:11: scenario: "../x" is not a name; use lower-case words joined by "-", in parts joined by "/"`}},
 		"unknown field":       {map[string]string{"load": "load: {inflight: 10}"}, []string{`f.yaml:3:8: load.inflight: unknown field; did you mean "in_flight"?`}},
-		"no load":             {map[string]string{"load": ""}, []string{`f.yaml:1:1: load.in_flight: is missing; say how many requests to hold in flight, such as 10000`}},
+		"no load":             {map[string]string{"load": ""}, []string{`f.yaml:1:1: load.in_flight: is missing; say how many requests to hold in flight, such as 10000, or give a rate for an open loop, or stages`}},
 		"no target":           {map[string]string{"target": "target: {}"}, []string{"f.yaml:2:9: target: names no server; give one of package, command, pid, url"}},
 		"two targets":         {map[string]string{"target": "target: {pid: 3, package: ./x}"}, []string{"f.yaml:2:9: target: names more than one server (package, pid); give one of them"}},
 		"package without dot": {map[string]string{"target": "target: {package: targets/x}"}, []string{`f.yaml:2:19: target.package: "targets/x" must begin with ./; did you mean "./targets/x"?`}},
@@ -372,11 +374,19 @@ func TestReadResolvedBad(t *testing.T) {
 	require.NoError(t, err)
 	for name, c := range map[string]struct{ old, new, want string }{
 		"no JSON":          {string(good), "hello", "invalid character"},
-		"newer":            {`{"schema":1`, `{"schema":2`, "its version is 2, and this chokepoint reads up to 1"},
-		"no version":       {`{"schema":1,`, `{`, "its version is 0"},
+		"newer":            {`{"schema":2`, `{"schema":3`, "its version is 3, and this chokepoint reads up to 2"},
+		"no version":       {`{"schema":2,`, `{`, "its version is 0"},
 		"unknown field":    {`"truth":`, `"truht":`, "unknown field"},
 		"trailing":         {string(good), string(good) + "{}", "after top-level value"},
-		"bad value":        {`"in_flight":10`, `"in_flight":-1`, "load.in_flight: is -1"},
+		"bad value":        {`"in_flight":10`, `"in_flight":-1`, "load.in_flight: is -1, and the captured stage has 10"},
+		"bad stage":        {`[{"in_flight":10`, `[{"in_flight":-1`, "load.stages[0].in_flight: is -1; it must be between 1 and 1000000"},
+		"no stages":        {`"stages":[{"in_flight":10,"ramp":"5s","hold":"10s","capture":true}],`, ``, "load.stages: is missing"},
+		"stages of old":    {`{"schema":2`, `{"schema":1`, "load.stages: version 1 has none"},
+		"captures nothing": {`,"capture":true`, ``, "a default is not filled in"},
+		"other ramp":       {`"ramp":"5s"`, `"ramp":"4s"`, "load.ramp: is 4s, and the stages reach the captured level after 5s"},
+		"other hold":       {`"hold":"10s"`, `"hold":"4s"`, "load.hold: is 4s, and that of the captured stage is 10s"},
+		"other rate":       {`"in_flight":10,`, `"in_flight":10,"rate":"5/s",`, "load.rate: cannot stand beside stages"},
+		"no workers":       {`"workers":1,`, ``, "a default is not filled in"},
 		"bad duration":     {`"ramp":"5s"`, `"ramp":"x"`, "is not a duration"},
 		"variant differs":  {`,"variant":"flawed","truth"`, `,"variant":"fixed","truth"`, "variant \"fixed\" ran"},
 		"truth missing":    {`"truth":[{`, `"truth":[],"x":[{`, "unknown field"},
@@ -408,6 +418,8 @@ func FuzzParse(f *testing.F) {
 		f.Add(data)
 	}
 	f.Add([]byte(minimal))
+	f.Add([]byte(everything))
+	f.Add([]byte("scenario: a\ntarget: {url: 'http://x'}\nload: {at_most: 5, stages: [{rate: 1/s, hold: 1s, capture: true}, {rate: 100/m, ramp: 3s}]}\n"))
 	f.Add([]byte("scenario: a\ntarget: {url: 'http://x'}\nload: {in_flight: 1, rate: 1/s}\ncapture: {trace: none, ebpf: []}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := Parse("f.yaml", data)
@@ -417,8 +429,8 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if s.Target.Package != "" {
-			return // its truth would be looked for in the file system
+		if s.Target.Package != "" || s.Target.TLS != nil || s.Load.Targets != "" || len(s.Load.Values) > 0 {
+			return // files would be looked for
 		}
 		r, err := s.Resolve(Overrides{})
 		if err != nil {

@@ -44,10 +44,7 @@ func Schema() ([]byte, error) {
 	}
 	root := r.Reflect(Scenario{})
 	root.Title = "Chokepoint scenario"
-	of := func(definition, property string) *jsonschema.Schema {
-		p, _ := root.Definitions[definition].Properties.Get(property)
-		return p
-	}
+	of := func(definition, property string) *jsonschema.Schema { return propertyOf(root, definition, property) }
 
 	target := root.Definitions["Target"]
 	for _, kind := range []string{"package", "command", "pid", "url"} {
@@ -57,8 +54,7 @@ func Schema() ([]byte, error) {
 	of("Target", "pid").Minimum = "1"
 	of("Target", "gomaxprocs").Minimum = "1"
 	of("Target", "package").Pattern = `^\./`
-	one := uint64(1)
-	of("Target", "command").MinItems = &one
+	of("Target", "command").MinItems = count(1)
 	// A text may be written without quotes, whatever it looks like.
 	of("Target", "command").Items = anyScalar()
 	of("Target", "args").Items = anyScalar()
@@ -66,6 +62,7 @@ func Schema() ([]byte, error) {
 	of("Target", "env").AdditionalProperties = anyScalar()
 	of("Request", "header").AdditionalProperties = anyScalar()
 
+	planSchema(root)
 	of("Request", "path").Pattern = `^/\S*$`
 	of("Request", "method").Enum = values("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 	enumList(of("Capture", "ebpf"), EBPFProbes())
@@ -91,6 +88,38 @@ func Schema() ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
+// propertyOf is one property of one of root's definitions.
+func propertyOf(root *jsonschema.Schema, definition, property string) *jsonschema.Schema {
+	p, _ := root.Definitions[definition].Properties.Get(property)
+	return p
+}
+
+// planSchema adds to root what the tags of a load plan cannot say.
+func planSchema(root *jsonschema.Schema) {
+	of := func(definition, property string) *jsonschema.Schema { return propertyOf(root, definition, property) }
+	anyOf := func(names ...string) (list []*jsonschema.Schema) {
+		for _, name := range names {
+			list = append(list, &jsonschema.Schema{Required: []string{name}})
+		}
+		return list
+	}
+	root.Definitions["LoadPlan"].AnyOf = anyOf("in_flight", "rate", "stages")
+	root.Definitions["Stage"].OneOf = anyOf("in_flight", "rate")
+	root.Definitions["Client"].OneOf = anyOf("reads", "stops_reading_after", "sends", "hangs_up_after")
+	of("LoadPlan", "stages").MinItems = count(1)
+	of("LoadPlan", "stages").MaxItems = count(maxStages)
+	of("LoadPlan", "from").MinItems = count(1)
+	of("LoadPlan", "from").MaxItems = count(maxFrom)
+	of("LoadPlan", "from").UniqueItems = true
+	of("LoadPlan", "clients").MaxItems = count(maxClients)
+	of("LoadPlan", "protocol").Enum = values(HTTP1, HTTP2)
+	of("LoadPlan", "engine").Enum = values(EngineLean, EngineNetHTTP)
+	of("LoadPlan", "results").Enum = values(ResultsWhole, ResultsSampled, ResultsNone)
+	of("LoadPlan", "values").PropertyNames = &jsonschema.Schema{Pattern: valuesPattern.String()}
+}
+
+func count(n uint64) *uint64 { return &n }
+
 // scalarSchema describes the types that are written as a number with a unit.
 func scalarSchema(t reflect.Type) *jsonschema.Schema {
 	switch t {
@@ -100,6 +129,15 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string", Pattern: `^[0-9]+(\.[0-9]+)?/(s|m)$`, Examples: []any{"5000/s"}}
 	case reflect.TypeFor[Size]():
 		return &jsonschema.Schema{Type: "string", Pattern: sizePattern.String(), Examples: []any{"64MiB"}}
+	case reflect.TypeFor[ByteRate]():
+		return &jsonschema.Schema{Type: "string", Pattern: byteRatePattern.String(), Examples: []any{"1KiB/s"}}
+	case reflect.TypeFor[Share]():
+		return &jsonschema.Schema{Type: "string", Pattern: `^[0-9]+(\.[0-9]+)?%$`, Examples: []any{"2%"}}
+	case reflect.TypeFor[CPUSet](): // one CPU needs no quotes
+		return &jsonschema.Schema{
+			AnyOf:    []*jsonschema.Schema{{Type: "string", Pattern: cpuSetPattern.String()}, {Type: "integer", Minimum: "0", Maximum: "1023"}},
+			Examples: []any{"0-2,5"},
+		}
 	}
 	return nil
 }

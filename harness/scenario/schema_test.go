@@ -34,25 +34,27 @@ func golden(t *testing.T, path string, got []byte) {
 }
 
 func TestDescriptions(t *testing.T) {
-	f, err := parser.ParseFile(token.NewFileSet(), "scenario.go", nil, parser.ParseComments)
-	require.NoError(t, err)
 	comments := map[string]string{}
 	text := func(group *ast.CommentGroup) string { return strings.Join(strings.Fields(group.Text()), " ") }
-	for _, d := range f.Decls {
-		decl, ok := d.(*ast.GenDecl)
-		if !ok || decl.Tok != token.TYPE {
-			continue
-		}
-		spec := decl.Specs[0].(*ast.TypeSpec)
-		body, ok := spec.Type.(*ast.StructType)
-		if !ok {
-			continue
-		}
-		comments[spec.Name.Name] = text(decl.Doc)
-		for _, field := range body.Fields.List {
-			if name := field.Names[0]; name.IsExported() {
-				require.NotNil(t, field.Doc, "%s.%s needs a doc comment: editors show it", spec.Name, name)
-				comments[spec.Name.Name+"."+name.Name] = text(field.Doc)
+	for _, file := range []string{"scenario.go", "plan.go"} {
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+		require.NoError(t, err)
+		for _, d := range f.Decls {
+			decl, ok := d.(*ast.GenDecl)
+			if !ok || decl.Tok != token.TYPE {
+				continue
+			}
+			spec := decl.Specs[0].(*ast.TypeSpec)
+			body, ok := spec.Type.(*ast.StructType)
+			if !ok {
+				continue
+			}
+			comments[spec.Name.Name] = text(decl.Doc)
+			for _, field := range body.Fields.List {
+				if name := field.Names[0]; name.IsExported() {
+					require.NotNil(t, field.Doc, "%s.%s needs a doc comment: editors show it", spec.Name, name)
+					comments[spec.Name.Name+"."+name.Name] = text(field.Doc)
+				}
 			}
 		}
 	}

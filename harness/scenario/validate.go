@@ -23,10 +23,6 @@ const none = "none"
 // Bounds that keep a slip of the pen from becoming an hour's run or a full
 // disk; nothing that was measured stands behind them.
 const (
-	maxInFlight     = 1_000_000
-	maxRateHz       = 1_000_000
-	maxWeight       = 1000
-	maxWeights      = 10_000
 	maxWindow       = Duration(10 * time.Minute)
 	minWindow       = Duration(time.Second) // shorter windows hold too few samples at 100 Hz
 	maxStartTimeout = Duration(10 * time.Minute)
@@ -35,22 +31,27 @@ const (
 )
 
 var (
-	namePattern        = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*$`)
-	startPlaceholder   = regexp.MustCompile(`\{([a-z_]+)\}`)    // of a target
-	requestPlaceholder = regexp.MustCompile(`\{([A-Za-z_]+)\}`) // of a request
-	headerPattern      = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
-	knobPattern        = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
-	schemePattern      = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
+	namePattern      = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*$`)
+	startPlaceholder = regexp.MustCompile(`\{([a-z_]+)\}`)
+	knobPattern      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+	schemePattern    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
 )
+
+// document is where the scenario stands.
+type document interface {
+	Errorf(field, format string, args ...any) *strictyaml.Error
+	// Has reports whether it holds the field, be it with a value that is Go's zero.
+	Has(field string) bool
+}
 
 // checker collects the problems of one scenario.
 type checker struct {
-	at       func(field, format string, args ...any) *strictyaml.Error
+	document
 	problems []*strictyaml.Error
 }
 
 func (c *checker) add(field, format string, args ...any) *strictyaml.Error {
-	e := c.at(field, format, args...)
+	e := c.Errorf(field, format, args...)
 	c.problems = append(c.problems, e)
 	return e
 }
@@ -99,8 +100,8 @@ func (c *checker) between(field string, value, low, high Duration) {
 	}
 }
 
-func (s *Scenario) validate(at func(field, format string, args ...any) *strictyaml.Error) error {
-	c := &checker{at: at}
+func (s *Scenario) validate(d document) error {
+	c := &checker{document: d}
 	switch {
 	case s.Name == "":
 		c.add("scenario", "is missing; name the scenario, such as lock-contention/held-over-sleep")
@@ -108,7 +109,7 @@ func (s *Scenario) validate(at func(field, format string, args ...any) *strictya
 		c.add("scenario", "%q is not a name; use lower-case words joined by \"-\", in parts joined by \"/\"", s.Name)
 	}
 	c.target(s.Target)
-	c.load(s.Load)
+	c.load(s.Load, or(s.Capture.Window, DefaultWindow), s.Target.UsesTLS())
 	c.capture(s.Capture)
 	c.expect(s.Expect, s.Target.Package != "")
 	return strictyaml.Join(c.problems)
@@ -146,6 +147,7 @@ func (c *checker) target(t Target) {
 	only(len(t.Knobs) > 0, "knobs", "a package target", t.Package != "")
 	only(len(t.Args) > 0, "args", "a package target", t.Package != "")
 	only(len(t.Env) > 0, "env", "a target that is started (package, command)", started)
+	only(t.CPUs != "", "cpus", "a target that is started (package, command)", started)
 	only(t.GOMAXPROCS != 0, "gomaxprocs", "a target that is started (package, command)", started)
 	only(t.StartTimeout != 0, "start_timeout", "a target that is started (package, command)", started)
 	only(t.Address != "", "address", "a target of pid or command", t.PID != 0 || len(t.Command) > 0)
@@ -167,6 +169,7 @@ func (c *checker) target(t Target) {
 		c.add("target.gomaxprocs", "is %d; it must be 1 or more", t.GOMAXPROCS)
 	}
 	c.address(t)
+	c.tls(t)
 	c.debugURL("target.debug", t.Debug, t)
 	c.debugURL("target.metrics", t.Metrics, t)
 	if t.Ready != "" {
@@ -283,63 +286,12 @@ func (c *checker) path(field, p string) {
 	}
 }
 
-func (c *checker) load(l LoadPlan) {
-	switch {
-	case l.InFlight == 0:
-		c.add("load.in_flight", "is missing; say how many requests to hold in flight, such as 10000")
-	case l.InFlight < 0 || l.InFlight > maxInFlight:
-		c.add("load.in_flight", "is %d; it must be between 1 and %d", l.InFlight, maxInFlight)
-	}
-	c.between("load.ramp", l.Ramp, 0, maxWindow)
-	c.between("load.hold", l.Hold, 0, maxWindow)
-	c.between("load.timeout", l.Timeout, Duration(time.Millisecond), maxWindow)
-	if l.Rate.Hz() > maxRateHz {
-		c.add("load.rate", "is %s; it must be at most %s", l.Rate, Rate(maxRateHz))
-	}
-	weights := 0
-	for i, r := range l.Requests {
-		c.request(fmt.Sprintf("load.requests[%d]", i), r)
-		weights += r.Weight
-	}
-	if weights > maxWeights {
-		c.add("load.requests", "have weights of %d together; it must be at most %d", weights, maxWeights)
-	}
-}
-
-func (c *checker) request(field string, r Request) {
-	if r.Method != "" {
-		c.oneOf(field+".method", "method", r.Method, []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-	}
-	if r.Path == "" {
-		c.add(field+".path", "is missing; say what to ask for, such as /")
-	} else {
-		c.path(field+".path", r.Path)
-	}
-	texts := map[string]string{field + ".path": r.Path, field + ".body": r.Body}
-	for name, value := range r.Header {
-		texts[field+".header."+name] = value
-		if !headerPattern.MatchString(name) || strings.ContainsAny(value, "\r\n\x00") {
-			c.add(field+".header", "%q is not a header that HTTP can send", name)
-		}
-	}
-	for _, at := range slices.Sorted(maps.Keys(texts)) {
-		c.placeholders(requestPlaceholder, at, texts[at], "seq", "token")
-	}
-	if r.Weight < 0 || r.Weight > maxWeight {
-		c.add(field+".weight", "is %d; it must be between 1 and %d", r.Weight, maxWeight)
-	}
-}
-
 func (c *checker) capture(p Capture) {
 	c.between("capture.window", p.Window, minWindow, maxWindow)
 	c.subset("capture.ebpf", "probe", p.EBPF, EBPFProbes())
 	c.subset("capture.pprof", "probe", p.Pprof, PprofProbes())
 	if t := p.Trace; t != nil && !t.off {
-		window := p.Window
-		if window == 0 {
-			window = DefaultWindow
-		}
-		if t.For > window {
+		if window := or(p.Window, DefaultWindow); t.For > window {
 			c.add("capture.trace.for", "is %s; the trace lies inside the capture window of %s", t.For, window)
 		}
 		if t.AtMost != 0 && (t.AtMost < minTraceBytes || t.AtMost > maxTraceBytes) {
