@@ -25,16 +25,19 @@ type figures struct {
 	Fault string `json:"fault,omitempty"` // why there are no others
 
 	CPUSecondsPerMillion float64 `json:"cpu_s_per_million_requests"`
-	CPUSeconds           float64 `json:"cpu_s"`
-	PeakMiB              float64 `json:"peak_memory_mib"`
-	RequestsPerSecond    float64 `json:"requests_per_s"`
-	Requests             int64   `json:"requests"`          // done; see tally.requests
-	Answered             int64   `json:"requests_answered"` // by the server
-	ToolRequests         int64   `json:"requests_own_count"`
-	Connections          int     `json:"connections_most_open"`
-	Made                 int     `json:"connections_made"`
-	P99MS                float64 `json:"p99_ms"`
-	Errors               int64   `json:"errors"`
+	// SteadyPerMillion is the same over the time with all connections open,
+	// connecting and reporting left out; 0 if that was too short.
+	SteadyPerMillion  float64 `json:"cpu_s_per_million_requests_once_connected"`
+	CPUSeconds        float64 `json:"cpu_s"`
+	PeakMiB           float64 `json:"peak_memory_mib"`
+	RequestsPerSecond float64 `json:"requests_per_s"`
+	Requests          int64   `json:"requests"`          // done; see tally.requests
+	Answered          int64   `json:"requests_answered"` // by the server
+	ToolRequests      int64   `json:"requests_own_count"`
+	Connections       int     `json:"connections_most_open"`
+	Made              int     `json:"connections_made"`
+	P99MS             float64 `json:"p99_ms"`
+	Errors            int64   `json:"errors"`
 	// OthersShare is the CPU time that neither the tool nor the server used, of
 	// all there was in the meantime, 0 to 1.
 	OthersShare float64 `json:"cpu_share_of_others"`
@@ -45,8 +48,8 @@ func (f figures) line() string {
 	if f.Fault != "" {
 		return "failed: " + f.Fault
 	}
-	return fmt.Sprintf("%.1f CPU-s per million requests, %.0f MiB, %s requests/s, %d connections, p99 %.0f ms, %d errors; %.0f %% of the CPUs used by others",
-		f.CPUSecondsPerMillion, f.PeakMiB, grouped(f.RequestsPerSecond, 0), f.Connections, f.P99MS, f.Errors, 100*f.OthersShare)
+	return fmt.Sprintf("%.1f CPU-s per million requests (%.1f once connected), %.0f MiB, %s requests/s, %d connections, p99 %.0f ms, %d errors; %.0f %% of the CPUs used by others",
+		f.CPUSecondsPerMillion, f.SteadyPerMillion, f.PeakMiB, grouped(f.RequestsPerSecond, 0), f.Connections, f.P99MS, f.Errors, 100*f.OthersShare)
 }
 
 // runner runs jobs, each against a server of its own.
@@ -79,8 +82,8 @@ func (r *runner) run(ctx context.Context, c contender, path string) (f figures, 
 		return f, err
 	}
 	j := job{url: "http://" + srv.addr + "/", connections: r.connections, length: r.length, scratch: scratch}
-	used, parsed, fault := runTool(ctx, c, path, j)
-	seen, tallyErr := srv.tally()
+	used, parsed, fault := runTool(ctx, c, path, j, srv.ask)
+	seen, tallyErr := srv.final()
 	served, stopErr := srv.stop()
 	if err := ctx.Err(); err != nil {
 		return f, context.Cause(ctx)
@@ -103,6 +106,9 @@ func (r *runner) run(ctx context.Context, c contender, path string) (f figures, 
 		return f, nil
 	}
 	f.CPUSecondsPerMillion = f.CPUSeconds / float64(f.Requests) * 1e6
+	if cpu, length, answered := steady(used.looks, r.connections); length >= steadyLeast && answered > 0 {
+		f.SteadyPerMillion = cpu.Seconds() / float64(answered) * 1e6
+	}
 	f.RequestsPerSecond = float64(f.Requests) / time.Duration(seen.LoadNS).Seconds()
 	if idle, all, err := procfs.Machine(); err == nil && beforeErr == nil && all > allBefore {
 		busy := time.Duration((all - allBefore) - (idle - idleBefore))
@@ -114,10 +120,11 @@ func (r *runner) run(ctx context.Context, c contender, path string) (f figures, 
 // usage of a tool's process and of the children it has waited for.
 type usage struct {
 	cpu     time.Duration // user and system
-	peakMiB float64       // resident
+	peakMiB float64       // resident; of several processes together
+	looks   []look
 }
 
-func runTool(ctx context.Context, c contender, path string, j job) (usage, claim, error) {
+func runTool(ctx context.Context, c contender, path string, j job, ask func() (tally, error)) (usage, claim, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, j.length+patienceOfRun,
 		fmt.Errorf("it had not ended %s after it should have", patienceOfRun))
 	defer cancel()
@@ -137,7 +144,7 @@ func runTool(ctx context.Context, c contender, path string, j job) (usage, claim
 	var stdout bytes.Buffer
 	stderr := lastBytes{most: 500}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
+	looks, err := runWatched(cmd, ask)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
@@ -148,11 +155,26 @@ func runTool(ctx context.Context, c contender, path string, j job) (usage, claim
 	if err != nil {
 		return usage{}, claim{}, err
 	}
-	used := usage{cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
+	used := usage{cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), looks: looks}
 	if raw, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		used.peakMiB = float64(raw.Maxrss) / 1024 // KiB on Linux
+		used.peakMiB = float64(raw.Maxrss) / 1024 // KiB on Linux; of the largest process alone
+	}
+	for _, l := range looks {
+		used.peakMiB = max(used.peakMiB, float64(l.rssBytes)/(1<<20))
 	}
 	return used, parsed, nil
+}
+
+// runWatched runs a command that has a process group of its own.
+func runWatched(cmd *exec.Cmd, ask func() (tally, error)) ([]look, error) {
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	stop, looks := make(chan struct{}), make(chan []look, 1)
+	go func() { looks <- watch(cmd.Process.Pid, ask, stop) }()
+	err := cmd.Wait()
+	close(stop)
+	return <-looks, err
 }
 
 // lastBytes keeps the end of what is written to it.

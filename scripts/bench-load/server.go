@@ -240,19 +240,25 @@ func startServer(ctx context.Context, self, host string) (*server, error) {
 	return s, nil
 }
 
-// tally waits until the server has seen the end of every connection, though not
+// ask returns the server's counts as they stand.
+func (s *server) ask() (tally, error) {
+	var t tally
+	if _, err := io.WriteString(s.in, "\n"); err != nil {
+		return t, fmt.Errorf("ask the server for its counts: %w", err)
+	}
+	if err := s.out.Decode(&t); err != nil {
+		return t, fmt.Errorf("read the server's counts: %w", err)
+	}
+	return t, nil
+}
+
+// final waits until the server has seen the end of every connection, though not
 // long, and returns its counts.
-func (s *server) tally() (tally, error) {
+func (s *server) final() (tally, error) {
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		var t tally
-		if _, err := io.WriteString(s.in, "\n"); err != nil {
-			return t, fmt.Errorf("ask the server for its counts: %w", err)
-		}
-		if err := s.out.Decode(&t); err != nil {
-			return t, fmt.Errorf("read the server's counts: %w", err)
-		}
-		if t.Open == 0 || time.Now().After(deadline) {
-			return t, nil
+		t, err := s.ask()
+		if err != nil || t.Open == 0 || time.Now().After(deadline) {
+			return t, err
 		}
 	}
 }

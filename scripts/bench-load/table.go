@@ -68,6 +68,19 @@ var columns = [...]struct {
 	{"CPU-s per million requests", func(r result) string {
 		return r.spread(func(f figures) float64 { return f.CPUSecondsPerMillion }).text(1)
 	}},
+	{"the same once connected", func(r result) string {
+		// A tool that never held all connections has no such figure.
+		var values []float64
+		for _, f := range r.good() {
+			if f.SteadyPerMillion > 0 {
+				values = append(values, f.SteadyPerMillion)
+			}
+		}
+		if len(values) == 0 {
+			return "–"
+		}
+		return spreadOf(values).text(1)
+	}},
 	{"peak memory, MiB", func(r result) string {
 		return r.spread(func(f figures) float64 { return f.PeakMiB }).text(0)
 	}},
