@@ -20,8 +20,8 @@ type Account struct {
 	Stages []Stage `json:"stages"`
 	// Clients has one entry for each kind of badly behaved client, over the window.
 	Clients []Client `json:"clients,omitempty"`
-	// Seconds are the whole seconds of the attack, oldest first.
-	Seconds []Second `json:"seconds,omitempty"`
+	// Seconds are the whole seconds of the attack.
+	Seconds Seconds `json:"seconds,omitempty"`
 }
 
 // Window is what was measured over the window; the zero value says that there was

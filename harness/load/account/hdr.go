@@ -20,11 +20,17 @@ const (
 	cookieCompressed = uint32(hdrhistogram.V2CompressedEncodingCookieBase) | 0x10
 )
 
-// encode is base64 of the V2 compressed encoding. The counts are already as it
-// wants them, so it is made here and not by way of the library's arrays, which
-// would cost a quarter of a megabyte and a millisecond each; an attack of ten
-// minutes has over a thousand.
-func (h Histogram) encode() (string, error) {
+// encoder makes base64 of the V2 compressed encoding. It is used again for the
+// next histogram, because most of the cost is what deflating begins with, over a
+// megabyte. The counts are already as the encoding wants them; by way of the
+// library's arrays they would cost several times as much, and an attack of ten
+// minutes has over a thousand histograms.
+type encoder struct {
+	out     bytes.Buffer
+	deflate *zlib.Writer
+}
+
+func (e *encoder) encode(h Histogram) (string, error) {
 	counts := h.packed
 	if len(counts) == 0 {
 		counts = []byte{0} // as other writers do for an empty histogram
@@ -37,23 +43,27 @@ func (h Histogram) encode() (string, error) {
 	header = binary.BigEndian.AppendUint64(header, uint64(highest))
 	header = binary.BigEndian.AppendUint64(header, math.Float64bits(1)) // values are integers
 
-	var out bytes.Buffer
-	out.Write(binary.BigEndian.AppendUint32(nil, cookieCompressed))
-	out.Write(make([]byte, 4)) // the length, once it is known
-	z, err := zlib.NewWriterLevel(&out, zlib.BestSpeed)
-	if err != nil {
-		return "", fmt.Errorf("histogram: deflate: %w", err)
+	e.out.Reset()
+	e.out.Write(binary.BigEndian.AppendUint32(nil, cookieCompressed))
+	e.out.Write(make([]byte, 4)) // the length, once it is known
+	if e.deflate == nil {
+		var err error
+		if e.deflate, err = zlib.NewWriterLevel(&e.out, zlib.BestSpeed); err != nil {
+			return "", fmt.Errorf("histogram: deflate: %w", err)
+		}
+	} else {
+		e.deflate.Reset(&e.out)
 	}
 	for _, part := range [][]byte{header, counts} {
-		if _, err := z.Write(part); err != nil {
+		if _, err := e.deflate.Write(part); err != nil {
 			return "", fmt.Errorf("histogram: deflate: %w", err)
 		}
 	}
-	if err := z.Close(); err != nil {
+	if err := e.deflate.Close(); err != nil {
 		return "", fmt.Errorf("histogram: deflate: %w", err)
 	}
-	binary.BigEndian.PutUint32(out.Bytes()[4:], uint32(out.Len()-8))
-	return base64.StdEncoding.EncodeToString(out.Bytes()), nil
+	binary.BigEndian.PutUint32(e.out.Bytes()[4:], uint32(e.out.Len()-8))
+	return base64.StdEncoding.EncodeToString(e.out.Bytes()), nil
 }
 
 // longestHDR bounds what decode looks at: all buckets of the geometry, each with

@@ -147,11 +147,14 @@ type wireHistogram struct {
 }
 
 // MarshalJSON implements json.Marshaler.
-func (h Histogram) MarshalJSON() ([]byte, error) {
+func (h Histogram) MarshalJSON() ([]byte, error) { return new(encoder).wire(h) }
+
+// wire is h as it travels.
+func (e *encoder) wire(h Histogram) ([]byte, error) {
 	if h.Count == 0 {
 		return []byte("null"), nil
 	}
-	hdr, err := h.encode()
+	hdr, err := e.encode(h)
 	if err != nil {
 		return nil, err
 	}

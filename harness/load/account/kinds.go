@@ -13,17 +13,21 @@ import (
 	"chokepoint/harness/load/http1"
 )
 
-// The kinds of failure that have a name. Any other error is its own text with
-// all that differs between requests folded away.
+// The kinds of failure for which there is something to mend outside the target.
+const (
+	KindRefused = "connection refused"
+	KindFiles   = "too many open files in the load generator"
+	KindPorts   = "no free local port"
+)
+
+// The other kinds that have a name. Any other error is its own text with all
+// that differs between requests folded away.
 const (
 	kindTimeout   = "timeout" // where it struck, is not known
-	kindRefused   = "connection refused"
 	kindReset     = "connection reset"
 	kindPipe      = "connection closed while sending"
 	kindNoAnswer  = "connection closed before a response"
 	kindCut       = "response cut short"
-	kindFiles     = "too many open files in the load generator"
-	kindPorts     = "no free local port"
 	kindHost      = "host not found"
 	kindMalformed = "malformed response"
 	kindOther     = "other"
@@ -74,12 +78,12 @@ func KindOf(err error) string {
 		kind string
 	}{
 		{http1.ErrMalformed, kindMalformed},
-		{syscall.ECONNREFUSED, kindRefused},
+		{syscall.ECONNREFUSED, KindRefused},
 		{syscall.ECONNRESET, kindReset},
 		{syscall.EPIPE, kindPipe},
-		{syscall.EMFILE, kindFiles},
-		{syscall.ENFILE, kindFiles},
-		{syscall.EADDRNOTAVAIL, kindPorts},
+		{syscall.EMFILE, KindFiles},
+		{syscall.ENFILE, KindFiles},
+		{syscall.EADDRNOTAVAIL, KindPorts},
 		{io.ErrUnexpectedEOF, kindCut},
 		{io.EOF, kindNoAnswer},
 	} {

@@ -49,13 +49,14 @@ func (a Account) WriteLog(w io.Writer) error {
 	} {
 		fmt.Fprintln(out, line) // an error stays in out until Flush
 	}
+	var e encoder
 	for _, s := range a.Seconds {
 		since := time.Duration(s.StartNS - a.StartNS)
 		for _, i := range []Interval{
 			{Tag: TagService, Start: since, Length: time.Second, Latency: s.Service},
 			{Tag: TagCorrected, Start: since, Length: time.Second, Latency: s.Corrected},
 		} {
-			if err := i.write(out); err != nil {
+			if err := i.write(out, &e); err != nil {
 				return fmt.Errorf("account: latency log: %w", err)
 			}
 		}
@@ -66,8 +67,8 @@ func (a Account) WriteLog(w io.Writer) error {
 	return nil
 }
 
-func (i Interval) write(w io.Writer) error {
-	hdr, err := i.Latency.encode()
+func (i Interval) write(w io.Writer, e *encoder) error {
+	hdr, err := e.encode(i.Latency)
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func TestLogIsReadByTheLibrary(t *testing.T) {
 }
 
 func TestDamagedLogs(t *testing.T) {
-	hdr, err := histogramOf(5000).encode()
+	hdr, err := new(encoder).encode(histogramOf(5000))
 	require.NoError(t, err)
 	for _, tc := range []struct{ text, want string }{
 		{"#comment\nTag=a,0,1\n", "line 2: 2 fields beside the tag"},
@@ -110,7 +110,7 @@ func FuzzReadLog(f *testing.F) {
 		for _, i := range log.Intervals {
 			// What was read is written and read the same.
 			var again bytes.Buffer
-			require.NoError(t, i.write(&again))
+			require.NoError(t, i.write(&again, new(encoder)))
 			if strings.ContainsAny(i.Tag, "\r\n") || i.Tag == "" {
 				continue
 			}
@@ -131,13 +131,14 @@ func BenchmarkWriteLog(b *testing.B) {
 	b.ReportMetric(float64(len(h.packed)), "packed-B")
 	b.Run("encode", func(b *testing.B) {
 		b.ReportAllocs()
+		var e encoder
 		for b.Loop() {
-			_, _ = h.encode()
+			_, _ = e.encode(h)
 		}
 	})
 	b.Run("library", func(b *testing.B) {
 		b.ReportAllocs()
-		text, _ := h.encode()
+		text, _ := new(encoder).encode(h)
 		theirs, _ := hdrhistogram.Decode([]byte(text))
 		for b.Loop() {
 			_, _ = theirs.EncodeV2()
@@ -145,7 +146,7 @@ func BenchmarkWriteLog(b *testing.B) {
 	})
 	b.Run("decode", func(b *testing.B) {
 		b.ReportAllocs()
-		text, _ := h.encode()
+		text, _ := new(encoder).encode(h)
 		b.ReportMetric(float64(len(text)), "base64-B")
 		b.ReportMetric(float64(len(h.packed)), "packed-B")
 		for b.Loop() {

@@ -132,7 +132,7 @@ func (w Window) plus(o Window) Window {
 	return out
 }
 
-func mergeSeconds(accounts []Account) []Second {
+func mergeSeconds(accounts []Account) Seconds {
 	at := map[int64]Second{}
 	for _, a := range accounts {
 		for _, s := range a.Seconds {
@@ -141,10 +141,10 @@ func mergeSeconds(accounts []Account) []Second {
 				at[s.StartNS] = s
 				continue
 			}
-			at[s.StartNS] = sum.plus(s)
+			at[s.StartNS] = sum.Plus(s)
 		}
 	}
-	var out []Second
+	var out Seconds
 	for _, s := range at {
 		out = append(out, s)
 	}
@@ -152,9 +152,10 @@ func mergeSeconds(accounts []Account) []Second {
 	return out
 }
 
-func (s Second) plus(o Second) Second {
+// Plus is the second with that of another process, of the same time, added.
+func (s Second) Plus(o Second) Second {
 	return Second{
-		StartNS: s.StartNS, Stage: s.Stage,
+		StartNS: max(s.StartNS, o.StartNS), Stage: max(s.Stage, o.Stage),
 		InFlightNS: s.InFlightNS + o.InFlightNS, Sockets: s.Sockets + o.Sockets,
 		Sent: s.Sent + o.Sent, Ended: s.Ended + o.Ended, Errors: s.Errors + o.Errors,
 		Service: s.Service.plus(o.Service), Corrected: s.Corrected.plus(o.Corrected),

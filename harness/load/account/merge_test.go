@@ -21,7 +21,7 @@ type planned struct {
 
 // plan makes a random attack of n requests over ns nanoseconds.
 func plan(random *rand.Rand, n int, ns int64) []planned {
-	failures := []string{kindReset, kindRefused, "timeout waiting for the response", kindCut}
+	failures := []string{kindReset, KindRefused, "timeout waiting for the response", kindCut}
 	out := make([]planned, n)
 	for i := range out {
 		sent := random.Int64N(ns) + 1
@@ -137,6 +137,16 @@ func overTheWire(t *testing.T, a Account) Account {
 	require.NoError(t, json.Unmarshal(data, &back))
 	require.Equal(t, a, back)
 	return back
+}
+
+// TestSecondsTravelAsOneByOne: the one encoder changes nothing.
+func TestSecondsTravelAsOneByOne(t *testing.T) {
+	seconds := played(plan(rand.New(rand.NewPCG(8, 8)), 300, 4*secondNS), 4*secondNS).Seconds
+	together, err := json.Marshal(seconds)
+	require.NoError(t, err)
+	apart, err := json.Marshal([]Second(seconds))
+	require.NoError(t, err)
+	assert.JSONEq(t, string(apart), string(together))
 }
 
 func TestMergeOfUnequalAccounts(t *testing.T) {

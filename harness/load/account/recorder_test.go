@@ -239,7 +239,7 @@ func TestTimeoutsHaveALatencyAndOtherFailuresNone(t *testing.T) {
 	r.Begin(r.mono())
 	r.BeginWindow(r.mono())
 	var out []*Exchange
-	for _, x := range []Exchange{{Code: 200}, {Code: 503}, {Failure: "timeout connecting"}, {Failure: kindTimeout}, {Failure: kindRefused}, {Failure: kindCut}} {
+	for _, x := range []Exchange{{Code: 200}, {Code: 503}, {Failure: "timeout connecting"}, {Failure: kindTimeout}, {Failure: KindRefused}, {Failure: kindCut}} {
 		out = append(out, r.sent(x))
 	}
 	for i, x := range out {
@@ -297,7 +297,7 @@ func TestStagesHoldWhatWasDueInThem(t *testing.T) {
 	beyond := r.sent(Exchange{Due: 60_000 * ms, Code: 200}) // cut to the last
 	hungUp := r.sent(Exchange{Due: 2900 * ms})              // sent, and never ended
 	other := r.sent(Exchange{Due: 60_000 * ms, Code: 200})
-	before := r.sent(Exchange{Due: 1, Failure: kindRefused}) // cut to the first
+	before := r.sent(Exchange{Due: 1, Failure: KindRefused}) // cut to the first
 	for _, x := range []*Exchange{early, late, beyond, other, before} {
 		r.End(x)
 	}

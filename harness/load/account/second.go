@@ -1,6 +1,7 @@
 package account
 
 import (
+	"encoding/json"
 	"math"
 	"time"
 
@@ -37,6 +38,33 @@ func (s Second) Summary() bundle.LoadSecond {
 }
 
 func seconds(us int64) float64 { return float64(us) / 1e6 }
+
+// Seconds are seconds of an attack, oldest first.
+type Seconds []Second
+
+// MarshalJSON implements json.Marshaler: as the plain slice would be, with one
+// encoder for all histograms, for these are many.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	// The outer fields take the place of those of the same name in Second.
+	type wireSecond struct {
+		Second
+		Service   json.RawMessage `json:"service_us"`
+		Corrected json.RawMessage `json:"corrected_us"`
+	}
+	var e encoder
+	wire := make([]wireSecond, len(s))
+	for i, second := range s {
+		wire[i].Second = second
+		var err error
+		if wire[i].Service, err = e.wire(second.Service); err != nil {
+			return nil, err
+		}
+		if wire[i].Corrected, err = e.wire(second.Corrected); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(wire)
+}
 
 // second is the running second.
 type second struct {
