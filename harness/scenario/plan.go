@@ -52,9 +52,9 @@ type LoadPlan struct {
 	// Targets is a file of targets as vegeta reads them, in HTTP or JSON format,
 	// sent in turn instead of requests. It is relative to the scenario file.
 	Targets string `yaml:"targets" json:"targets,omitempty"`
-	// Values are files that requests take values from, by name: a line of users.txt
-	// for {user} with {user: users.txt}, the column id of items.csv for {item.id} with
-	// {item: items.csv}. They are relative to the scenario file.
+	// Values are files that requests take values from, by name. With {user:
+	// users.txt, item: items.csv}, {user} becomes a line of the first, {item.id} a
+	// field of the column id of the second. They are relative to the scenario file.
 	Values map[string]string `yaml:"values" json:"values,omitempty"`
 	// Clients are those that behave badly, by their share of all requests. The
 	// others behave well. Default: none.
@@ -87,8 +87,8 @@ type Stage struct {
 
 // Request is one kind of request. In path, header values and body {seq}
 // becomes the number of the request, from 0, {token} a text that no other
-// request carries, and {name} or {name.column} a value of the file that values
-// names.
+// request carries, {name} a value of the .txt file that values names so, and
+// {name.column} one of the .csv file.
 type Request struct {
 	// Method is the HTTP method. Default: GET.
 	Method string `yaml:"method" json:"method,omitempty"`
@@ -120,12 +120,12 @@ type Client struct {
 	// Reads is how fast it reads the response, such as 1KiB/s.
 	Reads ByteRate `yaml:"reads" json:"reads,omitempty"`
 	// StopsReadingAfter is how much of the response it reads before it stops and
-	// keeps the connection open, such as 4KiB.
+	// keeps the connection open until its timeout, such as 4KiB.
 	StopsReadingAfter Size `yaml:"stops_reading_after" json:"stops_reading_after,omitempty"`
 	// Sends is how fast it sends the body of its request, such as 100B/s.
 	Sends ByteRate `yaml:"sends" json:"sends,omitempty"`
-	// HangsUpAfter is how long after sending it closes the connection, whether or
-	// not there was a response, such as 50ms.
+	// HangsUpAfter is how long after sending it closes the connection, unless the
+	// response has ended by then, such as 50ms.
 	HangsUpAfter Duration `yaml:"hangs_up_after" json:"hangs_up_after,omitempty"`
 }
 

@@ -245,20 +245,26 @@ func TestParseBadLoad(t *testing.T) {
 			`3:78: load.from[5]: "224.0.0.1" is not an IP address of this machine, such as 127.0.0.1 or ::1`,
 			`3:89: load.from[6]: "::ffff:127.0.0.1" is not an IP address of this machine, such as 127.0.0.1 or ::1`,
 		},
-		"{in_flight: 1, values: {User: a, seq: b, x: ''}}": {
+		"{in_flight: 1, values: {User: a, seq: b.txt, x: ''}}": {
 			`3:30: load.values: "User" is not a name of values; use a lower-case letter, then lower-case letters, digits and _`,
 			`3:45: load.values.seq: the placeholder {seq} has a meaning of its own; choose another name`,
-			`3:51: load.values.x: "" is not the path of a file`,
+			`3:55: load.values.x: "" is not the path of a file`,
 		},
-		"{in_flight: 1, targets: x, requests: [{path: /}], values: {u: v}}": {
+		"{in_flight: 1, targets: x, requests: [{path: /}], values: {u: v.txt}}": {
 			`3:31: load.targets: is given, and requests too; remove one of them`,
 			`3:65: load.values: has no meaning with targets, which are sent as they stand in their file`,
 		},
 		"{in_flight: 1, targets: ''}": {`3:31: load.targets: "" is not the path of a file`},
-		"{in_flight: 1, values: {user: u}, requests: [{path: '/{usr}', body: '{user2.id} {seq.id} {user.any}'}]}": {
-			`3:59: load.requests[0].path: unknown placeholder {usr}; did you mean "{user}"?`,
-			`3:75: load.requests[0].body: unknown placeholder {user2.id}; did you mean "{user}"?`,
-			`3:75: load.requests[0].body: the placeholder {seq.id} has a column, which only values from a file have; did you mean "{seq}"?`,
+		"{in_flight: 1, values: {user: u.txt, item: i.CSV}, requests: [{path: '/{usr}/{x}', body: '{\"a\": {me}, {user2.id} {seq.id} {user.any} {item}'}]}": {
+			`3:76: load.requests[0].path: unknown placeholder {usr}; did you mean "{user}"?`,
+			`3:76: load.requests[0].path: unknown placeholder {x}; known here: {seq}, {token}, {item}, {user}`,
+			`3:96: load.requests[0].body: unknown placeholder {user2.id}; did you mean "{user}"?`,
+			`3:96: load.requests[0].body: the placeholder {seq.id} has a column, which only values from a .csv file have; did you mean "{seq}"?`,
+			`3:96: load.requests[0].body: the placeholder {user.any} has a column, and "u.txt" has none; did you mean "{user}"?`,
+			`3:96: load.requests[0].body: the placeholder {item} names no column of "i.CSV"; write one behind a dot, such as {item.id}`,
+		},
+		"{in_flight: 1, values: {user: users.json}}": {
+			`3:37: load.values.user: "users.json" must end in .txt (a value on each line) or .csv (with names of columns on the first line)`,
 		},
 		"{in_flight: 1, clients: [{reads: 1B/s}, {share: 1%}, {share: 1%, reads: 1B/s, hangs_up_after: 1s}]}": {
 			`3:32: load.clients[0].share: is missing; say how many of the requests such a client sends, such as 2%`,

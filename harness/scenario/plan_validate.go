@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ const (
 )
 
 var (
-	requestPlaceholder = regexp.MustCompile(`\{([A-Za-z_][A-Za-z0-9_]*)(?:\.([A-Za-z0-9_-]+))?\}`)
+	requestPlaceholder = regexp.MustCompile(`\{([A-Za-z_][A-Za-z0-9_-]*)(?:\.([A-Za-z0-9_.-]+))?\}`) // one word in braces
 	headerPattern      = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 	valuesPattern      = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 )
@@ -220,7 +221,11 @@ func (c *checker) requests(l LoadPlan) {
 		case slices.Contains(requestWords(), name):
 			c.add(field, "the placeholder {%s} has a meaning of its own; choose another name", name)
 		}
-		c.fileName(field, l.Values[name])
+		file := l.Values[name]
+		c.fileName(field, file)
+		if file != "" && !isText(file) && !isCSV(file) {
+			c.add(field, "%q must end in .txt (a value on each line) or .csv (with names of columns on the first line)", file)
+		}
 	}
 	if l.Targets != "" || c.Has("load.targets") {
 		c.fileName("load.targets", l.Targets)
@@ -233,7 +238,7 @@ func (c *checker) requests(l LoadPlan) {
 	}
 	weights := 0
 	for i, r := range l.Requests {
-		c.request(fmt.Sprintf("load.requests[%d]", i), r, names)
+		c.request(fmt.Sprintf("load.requests[%d]", i), r, l.Values)
 		weights += r.Weight
 	}
 	if weights > maxWeights {
@@ -247,7 +252,7 @@ func (c *checker) fileName(field, name string) {
 	}
 }
 
-func (c *checker) request(field string, r Request, values []string) {
+func (c *checker) request(field string, r Request, values map[string]string) {
 	if r.Method != "" {
 		c.oneOf(field+".method", "method", r.Method, []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 	}
@@ -264,17 +269,36 @@ func (c *checker) request(field string, r Request, values []string) {
 		}
 	}
 	for _, at := range slices.Sorted(maps.Keys(texts)) {
-		c.placeholders(requestPlaceholder, at, texts[at], append(requestWords(), values...)...)
-		for _, m := range requestPlaceholder.FindAllStringSubmatch(texts[at], -1) {
-			if m[2] != "" && slices.Contains(requestWords(), m[1]) {
-				c.add(at, "the placeholder %s has a column, which only values from a file have", m[0]).Hint = "{" + m[1] + "}"
-			}
-		}
+		c.requestText(at, texts[at], values, at == field+".body")
 	}
 	if r.Weight < 0 || r.Weight > maxWeight {
 		c.add(field+".weight", "is %d; it must be between 1 and %d", r.Weight, maxWeight)
 	}
 }
+
+// requestText reports placeholders that nothing can be put in place of. Braces
+// are common in bodies: there they are text, unless the word is nearly a placeholder.
+func (c *checker) requestText(field, text string, values map[string]string, body bool) {
+	names := append(requestWords(), slices.Sorted(maps.Keys(values))...)
+	for _, m := range requestPlaceholder.FindAllStringSubmatch(text, -1) {
+		file, isValue := values[m[1]]
+		switch {
+		case !slices.Contains(names, m[1]):
+			if !body || strictyaml.Nearest(m[1], names) != "" {
+				c.placeholders(requestPlaceholder, field, m[0], names...)
+			}
+		case !isValue && m[2] != "":
+			c.add(field, "the placeholder %s has a column, which only values from a .csv file have", m[0]).Hint = "{" + m[1] + "}"
+		case isText(file) && m[2] != "":
+			c.add(field, "the placeholder %s has a column, and %q has none", m[0], file).Hint = "{" + m[1] + "}"
+		case isCSV(file) && m[2] == "":
+			c.add(field, "the placeholder %s names no column of %q; write one behind a dot, such as {%s.id}", m[0], file, m[1])
+		}
+	}
+}
+
+func isText(file string) bool { return strings.EqualFold(filepath.Ext(file), ".txt") }
+func isCSV(file string) bool  { return strings.EqualFold(filepath.Ext(file), ".csv") }
 
 func (c *checker) clients(l LoadPlan) {
 	if len(l.Clients) > maxClients {

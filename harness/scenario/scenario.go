@@ -101,8 +101,8 @@ type Target struct {
 
 // TLS says how the certificate of a server that speaks TLS is checked.
 type TLS struct {
-	// CA is a PEM file of the certificates that are trusted, relative to the
-	// scenario file. Default: the system's roots.
+	// CA is a PEM file of certificates that are trusted beside the system's roots,
+	// relative to the scenario file. Default: none.
 	CA string `yaml:"ca" json:"ca,omitempty"`
 	// ServerName is the name that the certificate must hold. Default: the host
 	// that is asked.
