@@ -110,7 +110,7 @@ func (h Histogram) At(percentiles ...float64) []int64 {
 	r := unpacker{in: h.packed}
 	var seen, value int64
 	for i, p := range percentiles {
-		rank := min(max(int64(p/100*float64(h.Count)+0.5), 1), h.Count)
+		rank := h.rank(p)
 		for seen < rank {
 			bucket, count, ok := r.more()
 			if !ok {
@@ -122,6 +122,15 @@ func (h Histogram) At(percentiles ...float64) []int64 {
 		values[i] = value
 	}
 	return values
+}
+
+// rank is which of the values, counted from 1 in rising order, is a percentile.
+func (h Histogram) rank(percentile float64) int64 {
+	rank := percentile/100*float64(h.Count) + 0.5
+	if rank >= float64(h.Count) { // as floats, since a large count is rounded there
+		return h.Count
+	}
+	return max(1, int64(rank))
 }
 
 // Distribution is h with its values multiplied by unit.
