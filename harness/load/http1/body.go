@@ -327,7 +327,7 @@ func (b *body) trailer() error {
 		in.r += 2
 		return nil
 	}
-	for bytes.Index(in.unread()[:min(in.w-in.r, maxTrailer)], []byte("\r\n\r\n")) < 0 {
+	for !bytes.Contains(in.unread()[:min(in.w-in.r, maxTrailer)], []byte("\r\n\r\n")) {
 		if in.w-in.r >= maxTrailer {
 			return malformed("the trailer is longer than %d B", maxTrailer)
 		}

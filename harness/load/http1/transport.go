@@ -50,7 +50,7 @@ type Options struct {
 func (o Options) validate() (Options, error) {
 	var errs []error
 	if _, _, err := net.SplitHostPort(o.Addr); err != nil {
-		errs = append(errs, fmt.Errorf("Addr %q: %w; want host:port", o.Addr, err))
+		errs = append(errs, fmt.Errorf("the address (Addr) is %q: %w; want host:port", o.Addr, err))
 	}
 	if o.MaxConns < 1 {
 		errs = append(errs, fmt.Errorf("MaxConns is %d; want 1 or more connections", o.MaxConns))
@@ -195,9 +195,7 @@ func (t *Transport) acquire(ctx context.Context, due int64) (*conn, error) {
 			t.open++
 			t.work.Add(1)
 			t.mu.Unlock()
-			c, err := t.dial(ctx, due)
-			t.work.Done()
-			return c, err
+			return t.dial(ctx, due)
 		default:
 			w := &waiter{ready: make(chan grant, 1), due: due}
 			t.waiting = append(t.waiting, w)
@@ -216,8 +214,21 @@ func (c *conn) take(due, now int64) bool {
 	return c.own(due)
 }
 
-// dial opens a connection, whose place is counted already, for a request.
+// dial opens a connection, whose place and work are counted already, for a
+// request. It does so on a goroutine of its own: dialing goes deep, and the stack
+// of whoever sends requests would stay twice as large for ever.
 func (t *Transport) dial(ctx context.Context, due int64) (*conn, error) {
+	result := make(chan grant, 1)
+	go func() {
+		defer t.work.Done()
+		c, err := t.dialFor(ctx, due)
+		result <- grant{c, err}
+	}()
+	g := <-result
+	return g.c, g.err
+}
+
+func (t *Transport) dialFor(ctx context.Context, due int64) (*conn, error) {
 	limited, cancel := context.WithDeadlineCause(t.ctx, t.base.Add(time.Duration(due)), ErrTimeout)
 	defer cancel()
 	if ctx.Done() != nil {

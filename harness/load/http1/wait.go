@@ -74,6 +74,5 @@ func (t *Transport) wait(ctx context.Context, w *waiter) (*conn, error) {
 	case g.c != nil:
 		return g.c, nil
 	}
-	defer t.work.Done()
 	return t.dial(ctx, w.due)
 }
