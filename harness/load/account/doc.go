@@ -33,6 +33,10 @@
 // The count of a distribution is therefore the number of requests ended less the
 // failures that are no timeouts.
 //
+// The window's latencies are of the requests that ended in it. One that is still
+// in flight at its end has no latency yet: a stall that outlasts the window shows
+// in the requests in flight, and in the seconds and the stage when it is over.
+//
 // Requests of badly behaved clients are in flight like others; apart from that
 // they are in [Account.Clients] and nowhere else: a client that reads slowly on
 // purpose says nothing about the target's latency.

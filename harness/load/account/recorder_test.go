@@ -446,6 +446,34 @@ func TestRecorderTakesManyAtOnce(t *testing.T) {
 	assert.LessOrEqual(t, a.Window.InFlightMax, workers)
 }
 
+// TestSecondsArePutByCompactly: ten minutes of seconds keep no more than the
+// histograms that are being filled and a spare.
+func TestSecondsArePutByCompactly(t *testing.T) {
+	const length = 600
+	r := newAtHand(Config{})
+	r.Begin(r.mono())
+	for s := range int64(length) {
+		for i := range int64(50) {
+			r.at(s*1000 + i)
+			x := r.sent(Exchange{Code: 200, Due: r.clock - ms})
+			r.at(s*1000 + 100 + 2*i)
+			r.End(x)
+		}
+	}
+	r.at(length * 1000)
+	r.Finish()
+	a := r.Account()
+	require.Len(t, a.Seconds, length)
+	size := 0
+	for _, s := range a.Seconds {
+		require.Equal(t, int64(50), s.Service.Count)
+		require.Equal(t, int64(50), s.Corrected.Count)
+		size += cap(s.Service.packed) + cap(s.Corrected.packed)
+	}
+	assert.Less(t, size, length*1024)
+	assert.LessOrEqual(t, len(r.put.spare), 2)
+}
+
 func TestSendAndEndAllocateNothing(t *testing.T) {
 	r := New(Config{Stages: 2, Results: func(Exchange) bool { return true }})
 	r.Begin(r.Mono(r.Now()))

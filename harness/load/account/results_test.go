@@ -66,6 +66,10 @@ func TestResultsInPart(t *testing.T) {
 	assert.Len(t, run(ResultsWhole), n)
 	sampled := run(ResultsSampled)
 	assert.InDelta(t, n/SampleEvery, len(sampled), 40)
+	r := Results{every: SampleEvery}
+	for _, result := range sampled {
+		assert.True(t, r.Keeps(result.Seq))
+	}
 	assert.Equal(t, sampled[0].Seq, run(ResultsSampled)[0].Seq, "the same requests each time")
 	_, err := NewResults(io.Discard, time.Now(), "half")
 	require.ErrorContains(t, err, `results "half"; want whole, sampled or none`)
