@@ -17,8 +17,8 @@ import (
 func capturing(now time.Time) run.Status {
 	return run.Status{
 		Scenario: "lock-contention/held-over-sleep", Variant: scenario.Flawed,
-		Phase: run.Capturing, Since: now.Add(-5 * time.Second), For: 10 * time.Second, Asked: 10_000,
-		Load: load.Status{InFlight: 9_998, RateHz: 3912, P50: 2_512 * time.Millisecond, P99: 12_345 * time.Millisecond, Errors: 3},
+		Phase: run.Capturing, Since: now.Add(-5 * time.Second), For: 10 * time.Second,
+		Load: load.Status{Asked: 10_000, InFlight: 9_998, RateHz: 3912, P50: 2_512 * time.Millisecond, P99: 12_345 * time.Millisecond, CorrectedP99: 12_400 * time.Millisecond, Errors: 3},
 		Dimensions: []capture.Status{
 			{Dimension: "ebpf", Phase: capture.PhaseRecording, Text: "123,456 system calls, 45,678 switches, 900 samples"},
 			{Dimension: "pprof", Phase: capture.PhaseLost, Text: "a reason\nof two lines"},

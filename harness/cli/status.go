@@ -105,9 +105,17 @@ func loadText(s run.Status) string {
 	l := s.Load
 	latency := "no response in the last second"
 	if l.RateHz > 0 {
-		latency = fmt.Sprintf("p50 %s, p99 %s", brief(l.P50), brief(l.P99))
+		latency = fmt.Sprintf("p50 %s, p99 %s (corrected %s)", brief(l.P50), brief(l.P99), brief(l.CorrectedP99))
 	}
-	return fmt.Sprintf("%d of %d in flight, %.0f/s, %s, %d errors", l.InFlight, s.Asked, l.RateHz, latency, l.Errors)
+	inFlight, rate := fmt.Sprintf("%d of %.0f in flight", l.InFlight, l.Asked), fmt.Sprintf("%.0f/s", l.RateHz)
+	if l.Open {
+		inFlight, rate = fmt.Sprintf("%d in flight", l.InFlight), fmt.Sprintf("%.0f of %.0f/s", l.RateHz, l.Asked)
+	}
+	text := fmt.Sprintf("%s, %s, %s, %d errors", inFlight, rate, latency, l.Errors)
+	if l.Stages > 1 {
+		text = fmt.Sprintf("stage %d of %d: %s", l.Stage+1, l.Stages, text)
+	}
+	return text
 }
 
 // dimensionTexts say what each dimension records, and has recorded in the end.

@@ -20,11 +20,31 @@ import (
 	"github.com/stretchr/testify/require"
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 
+	"golang.org/x/sys/unix"
+
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/clock"
+	"chokepoint/harness/load/account"
+	"chokepoint/harness/load/client"
+	"chokepoint/harness/load/request"
+	"chokepoint/harness/load/schedule"
 )
 
-var get = []Request{{Path: "/session?id={seq}"}}
+var get = []request.Template{{Path: "/session?id={seq}"}}
+
+// closed is a closed loop that sends get.
+func closed(base string, inFlight int) Config {
+	return Config{
+		Stages:  []schedule.Stage{{Level: float64(inFlight), Captured: true}},
+		Request: request.Plan{Templates: get}, Client: client.Plan{BaseURL: base}, Results: account.ResultsWhole,
+	}
+}
+
+// sending is c with other requests.
+func (c Config) sending(templates ...request.Template) Config {
+	c.Request.Templates = templates
+	return c
+}
 
 // start starts an attack that is stopped, and looked over for leftovers, at the
 // end of the test.
@@ -46,7 +66,9 @@ func stop(t *testing.T, g *Generator) {
 	status := g.Status()
 	assert.Zero(t, status.InFlight, "requests in flight after Stop")
 	assert.Zero(t, status.OpenSockets, "sockets after Stop")
-	within(t, "goroutines of the attack end", func() bool { return len(leftovers()) == 0 })
+	for _, m := range g.members() {
+		assert.ErrorIs(t, unix.Kill(m.process.PID(), 0), unix.ESRCH, "a worker is left")
+	}
 }
 
 func reach(t *testing.T, g *Generator) {
@@ -89,6 +111,13 @@ func write(t *testing.T, g *Generator) (bundle.Dimension, []vegeta.Result) {
 	}
 }
 
+func summary(t *testing.T, g *Generator) bundle.Load {
+	t.Helper()
+	sum, err := g.Summary()
+	require.NoError(t, err)
+	return sum
+}
+
 func handler(f http.HandlerFunc) func(*testing.T) string {
 	return func(t *testing.T) string {
 		s := httptest.NewServer(f)
@@ -122,23 +151,24 @@ func waiting(d time.Duration) http.HandlerFunc {
 		case <-time.After(d):
 		case <-r.Context().Done():
 		}
-		fmt.Fprintf(w, "session %s token %s", r.URL.Query().Get("id"), r.Header.Get(TokenHeader))
+		fmt.Fprintf(w, "session %s token %s", r.URL.Query().Get("id"), r.Header.Get(request.TokenHeader))
 	}
 }
 
 func TestClosedLoopHoldsItsConcurrency(t *testing.T) {
 	before := sockets(t)
 	t.Run("attack", func(t *testing.T) {
-		requests := []Request{{Path: "/session?id={seq}", Check: Check{Token: true}}}
-		g := start(t, Config{BaseURL: handler(waiting(200 * time.Millisecond))(t), InFlight: 300, Ramp: 500 * time.Millisecond, Requests: requests})
+		c := closed(handler(waiting(200*time.Millisecond))(t), 300).sending(request.Template{Path: "/session?id={seq}", CheckToken: true})
+		c.Stages[0].Ramp = 500 * time.Millisecond
+		g := start(t, c)
 		reach(t, g)
 		measure(g, 2*time.Second)
 		stop(t, g)
 
 		dim, results := write(t, g)
-		sum := g.Summary()
+		sum := summary(t, g)
 		assert.True(t, dim.Captured)
-		assert.Len(t, dim.Probes, 2)
+		assert.Len(t, dim.Probes, 3)
 		assert.True(t, sum.Generator.ReachedInFlight, sum.Generator.Reason)
 		assert.Positive(t, sum.Generator.CPUSeconds)
 		assert.GreaterOrEqual(t, sum.Reached.InFlightAtCapture, 290)
@@ -154,7 +184,12 @@ func TestClosedLoopHoldsItsConcurrency(t *testing.T) {
 		assert.Positive(t, sum.ResponseBytes.Mean)
 		assert.NotEmpty(t, sum.Seconds)
 		assert.Zero(t, sum.Generator.ResultsDropped)
-		assert.Zero(t, sum.CorrectedSeconds.Count, "a closed loop has no due times")
+		assert.Equal(t, sum.LatencySeconds.Count, sum.CorrectedSeconds.Count)
+		assert.GreaterOrEqual(t, sum.CorrectedSeconds.Mean, sum.LatencySeconds.Mean)
+		require.Len(t, sum.Stages, 1)
+		assert.Equal(t, 300, sum.Stages[0].InFlight)
+		assert.GreaterOrEqual(t, sum.Stages[0].Ended, sum.Requests.Ended)
+		assert.Less(t, sum.Stages[0].StartNS, sum.Stages[0].EndNS)
 
 		require.Len(t, results, int(sum.Requests.Ended))
 		for _, r := range results {
@@ -169,13 +204,14 @@ func TestClosedLoopHoldsItsConcurrency(t *testing.T) {
 }
 
 func TestRampIsLinear(t *testing.T) {
-	g := start(t, Config{BaseURL: handler(waiting(time.Minute))(t), InFlight: 200, Ramp: 2 * time.Second, Requests: get})
-	begun := time.Now()
+	c := closed(handler(waiting(time.Minute))(t), 200)
+	c.Stages[0].Ramp = 2 * time.Second
+	g := start(t, c)
 	var seen int
-	for time.Since(begun) < 1800*time.Millisecond {
+	for g.sinceBegin() < 1800*time.Millisecond {
 		in := g.Status().InFlight
 		// At the moment of looking no more may be in flight than the ramp allows.
-		allowed := int(time.Since(begun).Seconds()/2*200) + 2
+		allowed := int(g.sinceBegin().Seconds()/2*200) + 2
 		require.LessOrEqual(t, in, allowed)
 		seen = max(seen, in)
 		time.Sleep(10 * time.Millisecond)
@@ -185,11 +221,14 @@ func TestRampIsLinear(t *testing.T) {
 }
 
 func TestOpenLoop(t *testing.T) {
-	g := start(t, Config{BaseURL: handler(waiting(500 * time.Millisecond))(t), InFlight: 100, RateHz: 400, Ramp: 500 * time.Millisecond, Requests: get})
+	c := closed(handler(waiting(500*time.Millisecond))(t), 0)
+	c.Open, c.InFlight, c.AtMost = true, 100, 100
+	c.Stages = []schedule.Stage{{Level: 400, Ramp: 500 * time.Millisecond, Captured: true}}
+	g := start(t, c)
 	reach(t, g)
 	measure(g, time.Second)
 	stop(t, g)
-	sum := g.Summary()
+	sum := summary(t, g)
 	assert.LessOrEqual(t, sum.Reached.InFlightMax, 100)
 	require.Positive(t, sum.CorrectedSeconds.Count)
 	// 100 in flight at 0.5 s each are 200/s, not the 400/s that are due: what is
@@ -199,7 +238,10 @@ func TestOpenLoop(t *testing.T) {
 }
 
 func TestOpenLoopThatCannotReach(t *testing.T) {
-	g := start(t, Config{BaseURL: handler(waiting(0))(t), InFlight: 200, RateHz: 100, Requests: get})
+	c := closed(handler(waiting(0))(t), 0)
+	c.Open, c.InFlight = true, 200
+	c.Stages = []schedule.Stage{{Level: 100, Captured: true}}
+	g := start(t, c)
 	ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 	defer cancel()
 	err := g.WaitReached(ctx)
@@ -232,17 +274,19 @@ func TestBadTargets(t *testing.T) {
 		target func(*testing.T) string
 		kind   string
 	}{
-		{"nothing listens", refused, kindRefused},
-		{"resets", reset, kindReset},
-		{"closes", answer(""), kindNoAnswer},
-		{"garbage", answer("\x00\xff garbage 127.0.0.1:8080\r\n\r\n"), kindMalformed},
-		{"endless header", answer("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 100<<10)), kindMalformed},
-		{"cut short", answer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), kindCut},
+		{"nothing listens", refused, account.KindRefused},
+		{"resets", reset, "connection reset"},
+		{"closes", answer(""), "connection closed before a response"},
+		{"garbage", answer("\x00\xff garbage 127.0.0.1:8080\r\n\r\n"), "malformed response"},
+		{"endless header", answer("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 100<<10)), "malformed response"},
+		{"cut short", answer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), "response cut short"},
 		{"errors", handler(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusServiceUnavailable) }), "status 503"},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
-			g := start(t, Config{BaseURL: tc.target(t), InFlight: 100, Requests: get, Timeout: 5 * time.Second})
+			c := closed(tc.target(t), 100)
+			c.Client.Timeout = 5 * time.Second
+			g := start(t, c)
 			g.BeginWindow(clock.MonoNS())
 			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 			defer cancel()
@@ -255,7 +299,7 @@ func TestBadTargets(t *testing.T) {
 			stop(t, g)
 
 			_, results := write(t, g)
-			sum := g.Summary()
+			sum := summary(t, g)
 			assert.Zero(t, sum.Requests.OK)
 			assert.False(t, sum.Generator.ReachedInFlight)
 			assert.Equal(t, err.Error(), sum.Generator.Reason)
@@ -274,53 +318,51 @@ func TestBadTargets(t *testing.T) {
 }
 
 func TestTargetThatNeverAnswers(t *testing.T) {
-	g := start(t, Config{
-		BaseURL:  raw(func(c net.Conn) { _, _ = io.Copy(io.Discard, c); _ = c.Close() })(t),
-		InFlight: 200, Ramp: 200 * time.Millisecond, Requests: get,
-	})
+	g := start(t, closed(raw(func(c net.Conn) { _, _ = io.Copy(io.Discard, c); _ = c.Close() })(t), 200))
 	reach(t, g) // all in flight is all in flight, answered or not
 	measure(g, 200*time.Millisecond)
 	begun := time.Now()
 	stop(t, g)
 	assert.Less(t, time.Since(begun), 15*time.Second, "Stop waits for no response")
 	dim, results := write(t, g)
-	sum := g.Summary()
+	sum := summary(t, g)
 	assert.Equal(t, 200, sum.Reached.InFlightMin)
 	assert.Zero(t, sum.Requests.Ended, "hanging up is no result")
 	assert.Empty(t, sum.Requests.ByError)
 	assert.Zero(t, g.Status().Errors)
 	assert.Empty(t, results)
-	require.Len(t, dim.Probes, 2)
-	assert.False(t, dim.Probes[1].Captured)
-	assert.Contains(t, dim.Probes[1].Reason, "no request ended")
+	require.Len(t, dim.Probes, 3)
+	assert.False(t, dim.Probes[2].Captured)
+	assert.Contains(t, dim.Probes[2].Reason, "no request")
 }
 
 func TestTimeout(t *testing.T) {
-	g := start(t, Config{BaseURL: handler(waiting(time.Minute))(t), InFlight: 20, Timeout: 300 * time.Millisecond, Requests: get})
+	c := closed(handler(waiting(time.Minute))(t), 20)
+	c.Client.Timeout = 300 * time.Millisecond
+	g := start(t, c)
 	g.BeginWindow(clock.MonoNS())
 	within(t, "timeouts", func() bool { return g.Status().Errors >= 20 })
 	g.EndWindow(clock.MonoNS())
 	stop(t, g)
-	assert.Positive(t, g.Summary().Requests.ByError[kindTimeout])
+	assert.Positive(t, summary(t, g).Requests.ByError["timeout waiting for the response"])
 }
 
 func TestTargetThatDies(t *testing.T) {
 	base, server := startServer(t, 50*time.Millisecond)
-	g := start(t, Config{BaseURL: base, InFlight: 100, Requests: get})
+	g := start(t, closed(base, 100))
 	reach(t, g)
 	g.BeginWindow(clock.MonoNS())
 	before := g.Status().OK
 	within(t, "answers", func() bool { return g.Status().OK > before+100 })
 	require.NoError(t, server.Process.Kill())
-	within(t, "refusals", func() bool { return g.rec.live(true).kinds[kindRefused] > 100 })
+	within(t, "refusals", func() bool { return g.live().Kinds[account.KindRefused] > 100 })
 	within(t, "sockets go", func() bool { return g.Status().OpenSockets == 0 })
 	g.EndWindow(clock.MonoNS())
 	stop(t, g)
-	sum := g.Summary()
+	sum := summary(t, g)
 	assert.Positive(t, sum.Requests.OK)
-	assert.Positive(t, sum.Requests.ByError[kindRefused], "%v", sum.Requests.ByError)
+	assert.Positive(t, sum.Requests.ByError[account.KindRefused], "%v", sum.Requests.ByError)
 	assert.Zero(t, sum.Reached.OpenSocketsMin)
-	assert.LessOrEqual(t, len(sum.Requests.ByError), maxKinds+1)
 }
 
 func TestForeignAndMissingTokens(t *testing.T) {
@@ -328,7 +370,7 @@ func TestForeignAndMissingTokens(t *testing.T) {
 	last.Store("")
 	var n atomic.Int64
 	target := handler(func(w http.ResponseWriter, r *http.Request) {
-		own := r.Header.Get(TokenHeader)
+		own := r.Header.Get(request.TokenHeader)
 		other := last.Swap(own).(string)
 		switch n.Add(1) % 10 {
 		case 3:
@@ -339,14 +381,12 @@ func TestForeignAndMissingTokens(t *testing.T) {
 			fmt.Fprintf(w, `{"mine":%q,"query":%q}`, own, r.URL.Query().Get("t"))
 		}
 	})
-	g := start(t, Config{BaseURL: target(t), InFlight: 20, Requests: []Request{
-		{Path: "/x?t={token}", Check: Check{Token: true}},
-	}})
+	g := start(t, closed(target(t), 20).sending(request.Template{Path: "/x?t={token}", CheckToken: true}))
 	g.BeginWindow(clock.MonoNS())
 	within(t, "requests", func() bool { return g.Status().OK >= 500 })
 	g.EndWindow(clock.MonoNS())
 	stop(t, g)
-	checks := g.Summary().Checks
+	checks := summary(t, g).Checks
 	assert.InDelta(t, 0.1, float64(checks.Foreign)/float64(checks.Checked), 0.03)
 	assert.InDelta(t, 0.1, float64(checks.Missing)/float64(checks.Checked), 0.03)
 	assert.Contains(t, checks.Example, "left behind")
@@ -365,10 +405,10 @@ func TestRequestsAreSentAsDescribed(t *testing.T) {
 		}
 		http.Redirect(w, r, "http://127.0.0.1:1/elsewhere", http.StatusFound)
 	})
-	g := start(t, Config{BaseURL: target(t) + "/", InFlight: 2, Requests: []Request{
-		{Path: "/a", Weight: 3},
-		{Method: "POST", Path: "/b?n={seq}", Header: map[string]string{"x-id": "id-{seq}", "Host": "shop.example"}, Body: `{"n":{seq}}`},
-	}})
+	g := start(t, closed(target(t)+"/", 2).sending(
+		request.Template{Path: "/a", Weight: 3},
+		request.Template{Method: "POST", Path: "/b?n={seq}", Header: map[string]string{"x-id": "id-{seq}", "Host": "shop.example"}, Body: `{"n":{seq}}`},
+	))
 	within(t, "requests", func() bool { return g.Status().OK >= 200 })
 	stop(t, g)
 	assert.Zero(t, g.Status().Errors, "a redirect is an answer and is not followed")
@@ -389,7 +429,7 @@ func TestRequestsAreSentAsDescribed(t *testing.T) {
 }
 
 func TestStopIsBounded(t *testing.T) {
-	g := start(t, Config{BaseURL: handler(waiting(time.Minute))(t), InFlight: 50, Requests: get})
+	g := start(t, closed(handler(waiting(time.Minute))(t), 50))
 	within(t, "in flight", func() bool { return g.Status().InFlight == 50 })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -403,7 +443,7 @@ func TestStopIsBounded(t *testing.T) {
 }
 
 func TestEndOfContextHangsUp(t *testing.T) {
-	g, err := New(Config{BaseURL: handler(waiting(time.Minute))(t), InFlight: 50, Requests: get})
+	g, err := New(closed(handler(waiting(time.Minute))(t), 50))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	require.NoError(t, g.Start(ctx))
@@ -416,7 +456,7 @@ func TestEndOfContextHangsUp(t *testing.T) {
 }
 
 func TestOrderOfCalls(t *testing.T) {
-	g, err := New(Config{BaseURL: handler(waiting(0))(t), InFlight: 2, Requests: get})
+	g, err := New(closed(handler(waiting(0))(t), 2))
 	require.NoError(t, err)
 	require.NoError(t, g.Stop(t.Context()), "nothing to stop")
 	require.ErrorContains(t, g.WaitReached(t.Context()), "not been started")
@@ -451,9 +491,9 @@ func TestNothingIsSentTwice(t *testing.T) {
 		t.Run(method, func(t *testing.T) {
 			got.Store(0)
 			dropped.Store(0)
-			g := start(t, Config{BaseURL: target(t), InFlight: 4, Requests: []Request{
-				{Method: method, Path: "/", Body: map[string]string{"POST": "x"}[method], Header: map[string]string{"Idempotency-Key": "{seq}"}},
-			}})
+			g := start(t, closed(target(t), 4).sending(request.Template{
+				Method: method, Path: "/", Body: map[string]string{"POST": "x"}[method], Header: map[string]string{"Idempotency-Key": "{seq}"},
+			}))
 			within(t, "requests", func() bool { return g.Status().OK >= 300 })
 			stop(t, g)
 			status := g.Status()
@@ -466,17 +506,17 @@ func TestNothingIsSentTwice(t *testing.T) {
 
 func TestWhatIsSent(t *testing.T) {
 	tests := []struct {
-		request Request
+		request request.Template
 		want    string
 	}{
-		{Request{Path: "/a"}, "GET /a HTTP/1.1\r\nHost: HOST\r\nUser-Agent: Go-http-client/1.1\r\nX-Vegeta-Seq: N\r\n\r\n"},
-		{Request{Method: "DELETE", Path: "/a"}, "DELETE /a HTTP/1.1\r\nHost: HOST\r\nUser-Agent: Go-http-client/1.1\r\nX-Vegeta-Seq: N\r\n\r\n"},
-		{Request{Method: "OPTIONS", Path: "/a"}, "OPTIONS /a HTTP/1.1\r\nHost: HOST\r\nUser-Agent: Go-http-client/1.1\r\nX-Vegeta-Seq: N\r\n\r\n"},
-		{Request{Method: "POST", Path: "/a"}, "POST /a HTTP/1.1\r\nHost: HOST\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: 0\r\nX-Vegeta-Seq: N\r\n\r\n"},
-		{Request{Method: "POST", Path: "/a", Body: "n=5"}, "POST /a HTTP/1.1\r\nHost: HOST\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: 3\r\nX-Vegeta-Seq: N\r\n\r\nn=5"},
+		{request.Template{Path: "/a"}, "GET /a HTTP/1.1\r\nHost: HOST\r\nUser-Agent: Go-http-client/1.1\r\nX-Vegeta-Seq: N\r\n\r\n"},
+		{request.Template{Method: "DELETE", Path: "/a"}, "DELETE /a HTTP/1.1\r\nHost: HOST\r\nUser-Agent: Go-http-client/1.1\r\nX-Vegeta-Seq: N\r\n\r\n"},
+		{request.Template{Method: "OPTIONS", Path: "/a"}, "OPTIONS /a HTTP/1.1\r\nHost: HOST\r\nUser-Agent: Go-http-client/1.1\r\nX-Vegeta-Seq: N\r\n\r\n"},
+		{request.Template{Method: "POST", Path: "/a"}, "POST /a HTTP/1.1\r\nHost: HOST\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: 0\r\nX-Vegeta-Seq: N\r\n\r\n"},
+		{request.Template{Method: "POST", Path: "/a", Body: "n=5"}, "POST /a HTTP/1.1\r\nHost: HOST\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: 3\r\nX-Vegeta-Seq: N\r\n\r\nn=5"},
 	}
 	for _, tc := range tests {
-		t.Run(tc.request.method(), func(t *testing.T) {
+		t.Run(tc.request.Method+tc.request.Body, func(t *testing.T) {
 			sent := make(chan string, 1)
 			base := raw(func(c net.Conn) {
 				defer c.Close()
@@ -488,7 +528,7 @@ func TestWhatIsSent(t *testing.T) {
 				default:
 				}
 			})(t)
-			g := start(t, Config{BaseURL: base, InFlight: 1, Requests: []Request{tc.request}})
+			g := start(t, closed(base, 1).sending(tc.request))
 			got := regexp.MustCompile(`Seq: \d+`).ReplaceAllString(<-sent, "Seq: N")
 			stop(t, g)
 			assert.Equal(t, tc.want, strings.Replace(got, strings.TrimPrefix(base, "http://"), "HOST", 1))

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +14,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"chokepoint/harness/load/request"
+	"chokepoint/harness/load/worker"
 )
 
 // serverEnv makes the test binary a server instead: its value is how long each
@@ -22,6 +24,12 @@ import (
 const serverEnv = "CHOKEPOINT_LOAD_SERVER"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == WorkerCommand {
+		if worker.Serve(context.Background(), os.Stdin, os.Stdout) != nil {
+			os.Exit(1)
+		}
+		return
+	}
 	if delay := os.Getenv(serverEnv); delay != "" {
 		serve(delay)
 		return
@@ -49,7 +57,7 @@ func serve(delay string) {
 		case <-time.After(wait):
 		case <-r.Context().Done():
 		}
-		_, _ = w.Write([]byte("hello " + r.Header.Get(TokenHeader)))
+		_, _ = w.Write([]byte("hello " + r.Header.Get(request.TokenHeader)))
 	})}
 	go func() { <-ctx.Done(); _ = server.Close() }()
 	_ = server.Serve(ln)
@@ -73,21 +81,6 @@ func startServer(t *testing.T, delay time.Duration) (base string, server *exec.C
 	n, err := out.Read(line)
 	require.NoError(t, err)
 	return "http://" + strings.TrimSpace(string(line[:n])), server
-}
-
-// leftovers are the goroutines that an attack runs.
-func leftovers() []string {
-	buf := make([]byte, 64<<20)
-	var out []string
-	for _, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-		for _, mark := range []string{"vegeta", "load.(*", "persistConn", "net/http.(*Transport)"} {
-			if strings.Contains(stack, mark) && !strings.Contains(stack, "load.leftovers") {
-				out = append(out, stack)
-				break
-			}
-		}
-	}
-	return out
 }
 
 // sockets counts the sockets of this process.

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"fmt"
 	"time"
 
 	"chokepoint/harness/bundle"
@@ -9,7 +10,6 @@ import (
 	"chokepoint/harness/capture/pprof"
 	"chokepoint/harness/capture/proc"
 	"chokepoint/harness/capture/trace"
-	"chokepoint/harness/load"
 	"chokepoint/harness/target"
 )
 
@@ -39,27 +39,20 @@ func (r *run) recorders(procs *proc.Recorder) (on []capture.Recorder, off []bund
 	return append(on, procs), off
 }
 
-func (r *run) targetConfig() target.Config {
+func (r *run) targetConfig() (target.Config, error) {
 	t := r.plan.Target
+	ours, err := r.tls()
+	if err != nil {
+		return target.Config{}, err
+	}
+	trust, err := ours.Trust()
+	if err != nil {
+		return target.Config{}, fmt.Errorf("target.tls: %w", err)
+	}
 	return target.Config{
 		Package: t.Package, Command: t.Command, PID: t.PID, URL: t.URL, Dir: r.Dir,
 		Address: t.Address, Variant: string(r.Scenario.Variant), Knobs: t.Knobs, Args: t.Args, Env: t.Env,
 		GOMAXPROCS: t.GOMAXPROCS, Debug: t.Debug, Metrics: t.Metrics, Ready: "{address}" + t.Ready,
-		StartTimeout: time.Duration(t.StartTimeout),
-	}
-}
-
-func (r *run) loadConfig(p *target.Process) load.Config {
-	l := r.plan.Load
-	c := load.Config{
-		BaseURL: p.BaseURL, InFlight: l.InFlight, RateHz: l.Rate.Hz(),
-		Ramp: time.Duration(l.Ramp), Timeout: time.Duration(l.Timeout),
-	}
-	for _, q := range l.Requests {
-		c.Requests = append(c.Requests, load.Request{
-			Method: q.Method, Path: q.Path, Header: q.Header, Body: q.Body, Weight: q.Weight,
-			Check: load.Check{Token: q.Check.Token},
-		})
-	}
-	return c
+		StartTimeout: time.Duration(t.StartTimeout), TLS: trust, CPUs: t.CPUs.List(),
+	}, nil
 }

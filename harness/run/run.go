@@ -30,7 +30,8 @@ const (
 
 // What a caller tells apart with errors.Is.
 var (
-	// ErrCutShort means that the target ended before the recording did.
+	// ErrCutShort means that the target, or a process of the load generator, ended
+	// before the recording did.
 	ErrCutShort = errors.New("the recording was cut short")
 	// ErrUnclean means that something a run had up could not be taken down in
 	// order, such as a target that had to be killed.
@@ -75,7 +76,6 @@ type Status struct {
 	// where nobody knows.
 	Since time.Time
 	For   time.Duration
-	Asked int // requests in flight
 	Load  load.Status
 	// Dimensions tell what each has recorded so far.
 	Dimensions []capture.Status
@@ -97,7 +97,7 @@ type Result struct {
 func Run(ctx context.Context, c Config) (Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r := &run{Config: c, plan: c.Scenario.Scenario}
+	r := &run{Config: c, plan: c.Scenario.Scenario, cutShort: func(why error) { cancel(fmt.Errorf("%w: %w", ErrCutShort, why)) }}
 	r.progress = startProgress(c, r.snapshot)
 	defer r.progress.stop()
 
@@ -108,7 +108,7 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	go func() {
 		select {
 		case <-p.Done():
-			cancel(fmt.Errorf("%w: %w", ErrCutShort, p.Err()))
+			r.cutShort(p.Err())
 		case <-ctx.Done():
 		}
 	}()
@@ -128,6 +128,7 @@ type run struct {
 	plan     scenario.Scenario
 	progress *progress
 
+	cutShort  func(why error) // ends the recording
 	generator *load.Generator
 	recording *capture.Recording
 	unclean   error // what could not be taken down in order
@@ -151,11 +152,13 @@ func (r *run) because(ctx context.Context, err error) error {
 
 // start builds the target and starts it.
 func (r *run) start(ctx context.Context) (*target.Process, error) {
-	t := r.targetConfig()
+	t, err := r.targetConfig()
+	if err != nil {
+		return nil, err
+	}
 	executable := ""
 	if t.Package != "" {
 		r.progress.enter(Building, 0)
-		var err error
 		if executable, err = target.Build(ctx, t); err != nil {
 			return nil, err
 		}
@@ -188,15 +191,23 @@ func (r *run) record(ctx context.Context, p *target.Process, w *bundle.Writer) e
 		return err
 	}
 	r.progress.enter(Preparing, 0)
-	generator, err := load.New(r.loadConfig(p))
+	asked, err := r.loadConfig(p)
+	if err != nil {
+		return fmt.Errorf("prepare the load: %w", err)
+	}
+	generator, err := load.New(asked)
 	if err != nil {
 		return fmt.Errorf("prepare the load: %w", err)
 	}
 	procs := proc.New(proc.Config{Window: time.Duration(r.plan.Capture.Window)})
 	recorders, off := r.recorders(procs)
+	var own ownCPU
 	recording, err := capture.Prepare(ctx, recorders, capture.Subject{
 		PID: p.PID, Executable: p.Executable, DebugURL: p.DebugURL, MetricsURL: p.MetricsURL,
-	}, capture.Hooks{Begun: generator.BeginWindow, Ended: generator.EndWindow})
+	}, capture.Hooks{
+		Begun: func(monoNS int64) { own.begin(); generator.BeginWindow(monoNS) },
+		Ended: func(monoNS int64) { own.end(); generator.EndWindow(monoNS) },
+	})
 	if err != nil {
 		return fmt.Errorf("prepare the recording: %w", err)
 	}
@@ -232,6 +243,7 @@ func (r *run) record(ctx context.Context, p *target.Process, w *bundle.Writer) e
 	}
 	return w.Update(func(m *bundle.Manifest) {
 		m.Window = window
+		m.Tool.CPUSeconds = own.seconds()
 		m.Target = build
 		m.Dimensions = append(append(dims, off...), loadDim)
 	})
@@ -252,6 +264,13 @@ func (r *run) attack(ctx context.Context, g *load.Generator, rec *capture.Record
 	if err := g.Start(ctx); err != nil {
 		return bundle.Window{}, fmt.Errorf("start the load: %w", err)
 	}
+	go func() {
+		select {
+		case <-g.Died():
+			r.cutShort(g.Err())
+		case <-ctx.Done():
+		}
+	}()
 	window, err := r.hold(ctx, g, rec)
 	if err == nil {
 		r.progress.enter(Stopping, 0)
@@ -280,7 +299,7 @@ func (r *run) hold(ctx context.Context, g *load.Generator, rec *capture.Recordin
 	if err != nil {
 		return w, err
 	}
-	if rest := time.Duration(r.plan.Load.Hold) - window; rest > 0 {
+	if rest := g.Rest(); rest > 0 { // of stages that outlast the window
 		timer := time.NewTimer(rest)
 		defer timer.Stop()
 		select {
@@ -327,7 +346,6 @@ func cleaning() (context.Context, context.CancelFunc) {
 
 // snapshot is what the progress shows of the parts that are up.
 func (r *run) snapshot(s *Status) {
-	s.Asked = r.plan.Load.InFlight
 	if r.generator != nil {
 		s.Load = r.generator.Status()
 	}

@@ -1,0 +1,30 @@
+// Package attack makes the load of one process: vegeta's attacker, with a meter
+// around what sends the requests.
+//
+// Vegeta owns the attack: its loop, its workers, its requests. A pacer
+// ([schedule]) says when the next request is due, a [gate] how many may be in
+// flight, [request] what is sent, and [client] sends it. The meter in between is
+// the RoundTripper that vegeta is handed: it alone sees when a request really
+// leaves and when its response has really ended, and gives every measurement to
+// one [account]. Vegeta's own results are drained at once and thrown away, because
+// whoever reads them slowly throttles the attack without a word.
+//
+// A request is in flight from when it is handed to the client until its
+// response's body has been read to the end, or failed.
+//
+// In a closed loop a place that becomes free is taken at once: more workers than
+// places stand ready with their next request. A request that fails is followed as
+// fast, except that, as long as nothing succeeds, the pause before the next one
+// grows, so that a dead target does not turn the load into a connect loop. In an
+// open loop requests leave when they are due, whatever became of others, as long
+// as there is a place.
+//
+// The end hangs up: requests in flight are cut off, and are no errors of the
+// target. Connections are reset, which spares the machine ten thousand sockets
+// in TIME_WAIT; those that end while the attack runs end as any client's do.
+//
+// [schedule]: chokepoint/harness/load/schedule
+// [request]: chokepoint/harness/load/request
+// [client]: chokepoint/harness/load/client
+// [account]: chokepoint/harness/load/account
+package attack

@@ -1,0 +1,370 @@
+package worker
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"chokepoint/harness/affinity"
+	"chokepoint/harness/load/attack"
+)
+
+// ErrDied means that a worker process ended though nobody had asked it to.
+var ErrDied = errors.New("the load generator died")
+
+// Limits are those of a worker process.
+type Limits struct {
+	GOMAXPROCS  int   // CPUs that Go code uses at once
+	GOGC        int   // percent; 0: the default of Start
+	MemoryBytes int64 // GOMEMLIMIT; 0: the default of Start
+	CPUs        []int // the CPUs it may run on; none: those of this process
+}
+
+const (
+	// defaultGOGC and defaultMemory let the collector run rarely while there is
+	// room, and as often as it takes when there is not.
+	defaultGOGC   = 400
+	defaultMemory = 160 << 20
+
+	// answerTime bounds the wait for what a worker answers at once.
+	answerTime = 15 * time.Second
+)
+
+// Process is a running worker. Its methods may be called from several goroutines.
+type Process struct {
+	number int
+	cmd    *exec.Cmd
+	out    *frames
+	stdin  io.Closer
+	said   *tail
+
+	ready   chan Ready // one value
+	account chan Account
+	ended   chan struct{} // closed when the process is gone
+
+	mu       sync.Mutex
+	live     Live
+	stopping bool
+	failure  error // what it said, or how it ended
+}
+
+// Start starts worker p.Worker as command, and hands it its plan. It returns when
+// the worker is ready to begin. Results are written to
+// results as they come; its errors are its own to keep.
+func Start(ctx context.Context, command []string, limits Limits, plan attack.Plan, results io.Writer) (*Process, Ready, error) {
+	p := &Process{number: plan.Worker, ready: make(chan Ready, 1), account: make(chan Account, 1), ended: make(chan struct{}), said: &tail{}}
+	if err := p.spawn(command, limits, results); err != nil {
+		return nil, Ready{}, fmt.Errorf("start load worker %d: %w", plan.Worker, err)
+	}
+	if err := p.out.send(kindPlan, plan); err != nil {
+		p.Kill()
+		return nil, Ready{}, p.because(fmt.Errorf("hand load worker %d its plan: %w", plan.Worker, err))
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTime, fmt.Errorf("it was not ready within %s", answerTime))
+	defer cancel()
+	select {
+	case r := <-p.ready:
+		return p, r, nil
+	case <-p.ended:
+		return nil, Ready{}, p.Err()
+	case <-ctx.Done():
+		p.Kill()
+		return nil, Ready{}, fmt.Errorf("start load worker %d: %w", plan.Worker, context.Cause(ctx))
+	}
+}
+
+func (p *Process) spawn(command []string, limits Limits, results io.Writer) error {
+	p.cmd = exec.Command(command[0], command[1:]...)
+	p.cmd.Env = limits.environ(os.Environ())
+	p.cmd.Stderr = p.said
+	// Ctrl-C in a terminal goes to the whole foreground group. The harness then
+	// ends the load in order.
+	p.cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	stdin, err := p.cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := affinity.Start(limits.CPUs, p.cmd.Start); err != nil {
+		return err
+	}
+	p.out, p.stdin = newFrames(stdin), stdin
+	go p.follow(bufio.NewReaderSize(stdout, 64<<10), results)
+	return nil
+}
+
+// environ is the environment of a worker. Go reads its limits from there before
+// the first goroutine runs.
+func (l Limits) environ(env []string) []string {
+	set := func(name, value string) { env = append(env, name+"="+value) } // the last one counts
+	if l.GOMAXPROCS > 0 {
+		set("GOMAXPROCS", strconv.Itoa(l.GOMAXPROCS))
+	}
+	set("GOGC", strconv.Itoa(or(l.GOGC, defaultGOGC)))
+	set("GOMEMLIMIT", strconv.FormatInt(or(l.MemoryBytes, defaultMemory), 10))
+	return env
+}
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// follow reads what the worker says until it ends.
+func (p *Process) follow(in *bufio.Reader, results io.Writer) {
+	err := p.read(in, results)
+	if err != nil && !errors.Is(err, io.EOF) {
+		p.fail(fmt.Errorf("load worker %d: %w", p.number, err))
+	}
+	_ = p.stdin.Close() // whatever it still does, it ends now
+	go func() { _, _ = io.Copy(io.Discard, in) }()
+	timer := time.AfterFunc(answerTime, func() { _ = p.cmd.Process.Kill() })
+	waited := p.cmd.Wait()
+	timer.Stop()
+	p.mu.Lock()
+	if !p.stopping || waited != nil {
+		p.setFailure(fmt.Errorf("%w: load worker %d (pid %d): %s%s", ErrDied, p.number, p.cmd.Process.Pid, ending(p.cmd.ProcessState), p.said.lastWords()))
+	}
+	p.live.InFlight, p.live.Sockets = 0, 0
+	p.mu.Unlock()
+	close(p.ended)
+}
+
+func ending(s *os.ProcessState) string {
+	if s == nil {
+		return "it was lost"
+	}
+	return s.String()
+}
+
+func (p *Process) read(in *bufio.Reader, results io.Writer) error {
+	if err := readHello(in); err != nil {
+		return err
+	}
+	for {
+		k, body, err := readFrame(in)
+		if err != nil {
+			return err
+		}
+		switch k {
+		case kindReady:
+			r, err := decode[Ready](k, body)
+			if err != nil {
+				return err
+			}
+			select {
+			case p.ready <- r:
+			default:
+				return errors.New("it said twice that it is ready")
+			}
+		case kindLive:
+			l, err := decode[Live](k, body)
+			if err != nil {
+				return err
+			}
+			p.mu.Lock()
+			if l.Last.StartNS == 0 { // it has not changed
+				l.Last = p.live.Last
+			}
+			p.live = l
+			p.mu.Unlock()
+		case kindResults:
+			// A full disk costs the results and not the load; the writer keeps the error.
+			_, _ = results.Write(body)
+		case kindAccount:
+			a, err := decode[Account](k, body)
+			if err != nil {
+				return err
+			}
+			select {
+			case p.account <- a:
+			default:
+				return errors.New("it gave its account twice")
+			}
+		case kindFailed:
+			f, err := decode[failed](k, body)
+			if err != nil {
+				return err
+			}
+			return errors.New(f.Error)
+		default:
+			return fmt.Errorf("it sent %s, which is for the harness to say", k)
+		}
+	}
+}
+
+func readHello(in *bufio.Reader) error {
+	k, body, err := readFrame(in)
+	if err != nil {
+		return err
+	}
+	h, err := decode[hello](k, body)
+	if err != nil {
+		return err
+	}
+	if k != kindHello || h.Protocol != protocol {
+		return fmt.Errorf("it began with %s of protocol %q; that is no load worker", k, h.Protocol)
+	}
+	if h.Version != Version {
+		return fmt.Errorf("it speaks version %d of the stream and this program version %d; was chokepoint replaced while it ran?", h.Version, Version)
+	}
+	return nil
+}
+
+func (p *Process) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.setFailure(err)
+}
+
+// setFailure keeps the first failure: those that follow come from it.
+func (p *Process) setFailure(err error) {
+	if p.failure == nil {
+		p.failure = err
+	}
+}
+
+// because is the worker's own failure if it has one, else err: a pipe that breaks
+// says less than why the process behind it ended.
+func (p *Process) because(err error) error {
+	select {
+	case <-p.ended:
+	case <-time.After(time.Second):
+		return err
+	}
+	if failure := p.Err(); failure != nil {
+		return failure
+	}
+	return err
+}
+
+// Begin lets the attack begin at atNS, CLOCK_MONOTONIC.
+func (p *Process) Begin(atNS int64) error {
+	return p.tell(kindStart, start{AtNS: atNS})
+}
+
+// Window begins the measured window, or ends it, at monoNS, CLOCK_MONOTONIC.
+func (p *Process) Window(monoNS int64, end bool) error {
+	return p.tell(kindWindow, window{MonoNS: monoNS, End: end})
+}
+
+// Release ends the captured stage at so long after the attack began.
+func (p *Process) Release(at time.Duration) error {
+	return p.tell(kindRelease, release{AtNS: int64(at)})
+}
+
+func (p *Process) tell(k kind, v any) error {
+	if err := p.out.send(k, v); err != nil {
+		return p.because(fmt.Errorf("load worker %d: %w", p.number, err))
+	}
+	return nil
+}
+
+// Live is how the attack stood when the worker last said so, at most 50 ms ago.
+func (p *Process) Live() Live {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.live
+}
+
+// Ended is closed when the process is gone.
+func (p *Process) Ended() <-chan struct{} { return p.ended }
+
+// Err says, once Ended is closed, why the worker ended before it was stopped: an
+// ErrDied, or what it said itself. Nil after a Stop that went well.
+func (p *Process) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failure
+}
+
+// Stop hangs up, and waits until the worker has given its account and is gone, or
+// ctx ends. It may be called again to wait on.
+func (p *Process) Stop(ctx context.Context) (Account, error) {
+	p.mu.Lock()
+	first := !p.stopping
+	p.stopping = true
+	p.mu.Unlock()
+	if first {
+		// That it cannot be told means that it is gone, which shows below.
+		_ = p.out.send(kindStop, struct{}{})
+	}
+	select {
+	case <-p.ended:
+	case <-ctx.Done():
+		return Account{}, fmt.Errorf("stop load worker %d: %w", p.number, context.Cause(ctx))
+	}
+	select {
+	case a := <-p.account:
+		p.account <- a // for who asks again
+		return a, nil
+	default:
+	}
+	if err := p.Err(); err != nil {
+		return Account{}, err
+	}
+	return Account{}, fmt.Errorf("%w: load worker %d ended without an account", ErrDied, p.number)
+}
+
+// Kill ends the process at once, and waits until it is gone.
+func (p *Process) Kill() {
+	p.mu.Lock()
+	p.stopping = true
+	p.mu.Unlock()
+	_ = p.cmd.Process.Kill()
+	<-p.ended
+}
+
+// PID of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// tail keeps the end of what a worker writes to its standard error, where a Go
+// program's panic goes.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const tailBytes = 8 << 10
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, b...)
+	if over := len(t.text) - tailBytes; over > 0 {
+		t.text = append(t.text[:0], t.text[over:]...)
+	}
+	return len(b), nil
+}
+
+// lastWords are the lines that say why, if there are any.
+func (t *tail) lastWords() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lines := strings.Split(strings.TrimSpace(string(t.text)), "\n")
+	for _, line := range lines {
+		if strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") {
+			return "; it said: " + line
+		}
+	}
+	if last := lines[len(lines)-1]; last != "" {
+		return "; it said: " + last
+	}
+	return ""
+}
