@@ -90,9 +90,10 @@ func (r *Recorder) closeWindow(t int64) {
 	w.observed, w.area, w.cpu = t-w.from, r.integral(t)-w.areaFrom, cpuNS()-w.cpuFrom
 }
 
-// holds says whether a request that ended at t is measured.
+// holds says whether a request that ends at t is measured; an open window began
+// before.
 func (w *window) holds(t int64) bool {
-	return (w.open || w.closed) && t >= w.start && (!w.ends || t <= w.end)
+	return (w.open || w.closed) && (!w.ends || t <= w.end)
 }
 
 func (w *window) add(x *Exchange, ok, timed bool, read reading) {
