@@ -1,7 +1,7 @@
 // Bench-load compares load generators: what a request costs each of them at
 // 10,000 keep-alive connections, and what they tell of it.
 //
-//	go run ./scripts/bench-load [-rounds 5] [-for 8s] [-connections 10000] [-only wrk,hey] [-install] [-json]
+//	go run ./scripts/bench-load [-rounds 5] [-for 8s] [-connections 10000] [-only wrk,hey] [-quiet 20] [-install] [-json]
 //
 // Every generator runs once a round, the order rotates from round to round, and
 // each run has a fresh server (net/http, a process of its own) at an address of
@@ -61,6 +61,7 @@ func main() {
 type options struct {
 	connections, rounds int
 	length              time.Duration
+	quiet               float64 // %
 	only, bin           string
 	install, json       bool
 }
@@ -72,6 +73,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.connections, "connections", 10000, "keep-alive connections")
 	flags.IntVar(&o.rounds, "rounds", 5, "runs of each generator")
 	flags.DurationVar(&o.length, "for", 8*time.Second, "length of one run's load; wrk rounds it to whole seconds")
+	flags.Float64Var(&o.quiet, "quiet", 20, "wait before a run, a minute at most, until other processes use no more than this many `percent` of the CPUs; leave runs out in which they used more")
 	flags.StringVar(&o.only, "only", "", "run only the generators whose names contain one of these `words`, with commas between")
 	flags.StringVar(&o.bin, "bin", "", "look commands up in this `folder` first")
 	flags.BoolVar(&o.install, "install", false, "go install pinned versions of those that are Go modules, into a folder that is removed at the end (with -bin: into that, to stay)")
@@ -86,6 +88,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		return o, fmt.Errorf("-connections is %d; it must be at least 1", o.connections)
 	case o.rounds < 1:
 		return o, fmt.Errorf("-rounds is %d; it must be at least 1", o.rounds)
+	case o.quiet < 0 || o.quiet > 100:
+		return o, fmt.Errorf("-quiet is %g; it must be a percentage, 0 to 100", o.quiet)
 	case o.length < time.Second:
 		return o, fmt.Errorf("-for is %s; it must be at least 1s", o.length)
 	}
@@ -137,10 +141,13 @@ func compare(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 	for i, c := range here {
 		rep.Results[i].Name = c.name
 	}
-	runner := runner{self: self, connections: o.connections, length: o.length}
+	runner := runner{self: self, connections: o.connections, length: o.length, quiet: o.quiet / 100}
 	for round := range o.rounds {
 		for turn := range here {
 			i := (turn + round) % len(here)
+			if err := runner.waitForQuiet(ctx); err != nil {
+				return err
+			}
 			f, err := runner.run(ctx, here[i].contender, here[i].path)
 			if err != nil {
 				return fmt.Errorf("round %d, %s: %w", round+1, here[i].name, err)

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 func newRunner(t *testing.T) *runner {
 	self, err := os.Executable()
 	require.NoError(t, err)
-	return &runner{self: self, connections: 20, length: time.Second}
+	return &runner{self: self, connections: 20, length: time.Second, quiet: 1}
 }
 
 func TestRunCountsTheSameAsTheTool(t *testing.T) {
@@ -119,6 +119,7 @@ func TestOptionsRefuses(t *testing.T) {
 	}{
 		{[]string{"-connections", "0"}, "-connections is 0"},
 		{[]string{"-rounds", "0"}, "-rounds is 0"},
+		{[]string{"-quiet", "101"}, "-quiet is 101"},
 		{[]string{"-for", "10ms"}, "-for is 10ms"},
 		{[]string{"wrk"}, `unexpected argument "wrk"`},
 	} {
@@ -160,10 +161,13 @@ func TestMarkdown(t *testing.T) {
 		return figures{CPUSecondsPerMillion: cpu, SteadyPerMillion: cpu / 2, PeakMiB: 50, RequestsPerSecond: 30000, Connections: 10000,
 			Made: 10001, Requests: 239000, Answered: 240000, ToolRequests: 239000, P99MS: 400, OthersShare: 0.05}
 	}
+	disturbed := good(90)
+	disturbed.Disturbed = true
 	rep := report{Connections: 10000, LengthNS: int64(8 * time.Second), Rounds: 2, CPUs: 2,
 		Results: []result{
-			{Name: "quick", Runs: []figures{good(18), good(20)}},
+			{Name: "quick", Runs: []figures{good(18), disturbed, good(20)}},
 			{Name: "half", Runs: []figures{good(30), {Round: 2, Fault: "it broke\nbadly"}}},
+			{Name: "noisy", Runs: []figures{disturbed, disturbed}},
 			{Name: "sick", Runs: []figures{{Round: 1, Fault: "no"}, {Round: 2, Fault: "no"}}},
 		},
 		Absent: []absent{{"hey", "go install hey"}},
@@ -174,6 +178,9 @@ func TestMarkdown(t *testing.T) {
 		"| quick | 19.0 (18.5–19.5) | 9.5 (9.2–9.8) | 50 (50–50) | 30,000 (30,000–30,000) | 10,000 (10,001) | 240,000 / 239,000 | 400 (400–400) | 0 |",
 		"| half | 30.0 | 15.0 | 50 | 30,000 | 10,000 (10,001) | 240,000 / 239,000 | 400 | 0 |",
 		"| sick | failed |",
+		"| noisy | 90.0 (90.0–90.0) |",
+		"- quick: other processes disturbed 1 of its 3 runs, which are left out.",
+		"- noisy: other processes disturbed each of its 2 runs; its figures are too high.",
 		"- half failed in round 2: it broke badly",
 		"- hey is not installed; to get it: go install hey",
 		"used 5 (5–5) % of the CPUs",

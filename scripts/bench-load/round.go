@@ -41,6 +41,7 @@ type figures struct {
 	// OthersShare is the CPU time that neither the tool nor the server used, of
 	// all there was in the meantime, 0 to 1.
 	OthersShare float64 `json:"cpu_share_of_others"`
+	Disturbed   bool    `json:"disturbed"` // by others, who used too much
 }
 
 // line is the run in one line.
@@ -57,7 +58,8 @@ type runner struct {
 	self        string // this program
 	connections int
 	length      time.Duration
-	runs        int // so far
+	quiet       float64 // most that others may use of the CPUs, 0 to 1
+	runs        int     // so far
 }
 
 // host is another loopback address for every run, so that no run finds ports
@@ -65,6 +67,26 @@ type runner struct {
 func (r *runner) host() string {
 	r.runs++
 	return fmt.Sprintf("127.0.%d.%d", 10+r.runs/250%200, 1+r.runs%250)
+}
+
+// waitForQuiet waits until others leave enough of the CPUs, a minute at most.
+func (r *runner) waitForQuiet(ctx context.Context) error {
+	for range 60 {
+		idleBefore, allBefore, err := procfs.Machine()
+		if err != nil {
+			return nil // then nobody can know
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Second):
+		}
+		idle, all, err := procfs.Machine()
+		if err != nil || all <= allBefore || float64(idle-idleBefore) >= (1-r.quiet)*float64(all-allBefore) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // run puts a contender, whose command is at path, on a fresh server. An error is
@@ -113,6 +135,7 @@ func (r *runner) run(ctx context.Context, c contender, path string) (f figures, 
 	if idle, all, err := procfs.Machine(); err == nil && beforeErr == nil && all > allBefore {
 		busy := time.Duration((all - allBefore) - (idle - idleBefore))
 		f.OthersShare = max(0, float64(busy-used.cpu-served)/float64(all-allBefore))
+		f.Disturbed = f.OthersShare > r.quiet
 	}
 	return f, nil
 }

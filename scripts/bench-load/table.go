@@ -15,15 +15,43 @@ type result struct {
 	Runs []figures `json:"runs"`
 }
 
-// good are the runs that have figures.
+// good are the runs to judge by: those that have figures and were not disturbed,
+// or, where each was disturbed, all that have figures.
 func (r result) good() []figures {
-	var good []figures
+	var good, calm []figures
 	for _, f := range r.Runs {
-		if f.Fault == "" {
-			good = append(good, f)
+		if f.Fault != "" {
+			continue
+		}
+		good = append(good, f)
+		if !f.Disturbed {
+			calm = append(calm, f)
 		}
 	}
+	if len(calm) > 0 {
+		return calm
+	}
 	return good
+}
+
+// disturbance says what was done about disturbed runs, if there were any.
+func (r result) disturbance() string {
+	disturbed, have := 0, 0
+	for _, f := range r.Runs {
+		if f.Fault == "" {
+			have++
+			if f.Disturbed {
+				disturbed++
+			}
+		}
+	}
+	switch disturbed {
+	case 0:
+		return ""
+	case have:
+		return fmt.Sprintf("%s: other processes disturbed each of its %d runs; its figures are too high.", r.Name, have)
+	}
+	return fmt.Sprintf("%s: other processes disturbed %d of its %d runs, which are left out.", r.Name, disturbed, have)
 }
 
 // spread of one figure over the good runs.
@@ -130,17 +158,23 @@ func (r report) writeMarkdown(w io.Writer) error {
 	var others []float64
 	var notes []string
 	for _, res := range r.Results {
+		for _, f := range res.good() {
+			others = append(others, 100*f.OthersShare)
+		}
 		for _, f := range res.Runs {
 			if f.Fault != "" {
 				notes = append(notes, fmt.Sprintf("%s failed in round %d: %s", res.Name, f.Round, f.Fault))
-				continue
 			}
-			others = append(others, 100*f.OthersShare)
 		}
 	}
 	if len(others) > 0 {
 		s := spreadOf(others)
-		notes = append(notes, fmt.Sprintf("Processes beside the generator and the server used %s %% of the CPUs.", s.text(0)))
+		notes = append(notes, fmt.Sprintf("Processes beside the generator and the server used %s %% of the CPUs in these runs.", s.text(0)))
+	}
+	for _, res := range r.Results {
+		if text := res.disturbance(); text != "" {
+			notes = append(notes, text)
+		}
 	}
 	for _, m := range r.Absent {
 		notes = append(notes, fmt.Sprintf("%s is not installed; to get it: %s", m.Name, m.How))
