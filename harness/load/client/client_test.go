@@ -22,7 +22,7 @@ import (
 
 // A thousand requests are in flight at a time, twice over the same connections.
 func TestAThousandAtATime(t *testing.T) {
-	const n = 1000
+	const n = thousand
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
 			var together atomic.Pointer[gather]
@@ -92,6 +92,7 @@ func TestBodiesArrive(t *testing.T) {
 func TestConnectionsAreKept(t *testing.T) {
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
 			var mu sync.Mutex
 			serving := map[net.Conn]bool{}
 			p := k.start(t, func(w http.ResponseWriter, r *http.Request) {}, func(s *httptest.Server) {
@@ -164,6 +165,7 @@ func TestHangUpEndsAll(t *testing.T) {
 	for _, k := range kinds() {
 		for _, phase := range []string{"no response", "response begun"} {
 			t.Run(k.name+", "+phase, func(t *testing.T) {
+				t.Parallel()
 				var there sync.WaitGroup
 				there.Add(n)
 				p := k.start(t, func(w http.ResponseWriter, r *http.Request) {
@@ -211,6 +213,7 @@ func TestTimeoutBoundsARequest(t *testing.T) {
 	for _, k := range kinds() {
 		for _, phase := range []string{"no response", "response begun"} {
 			t.Run(k.name+", "+phase, func(t *testing.T) {
+				t.Parallel()
 				p := k.start(t, func(w http.ResponseWriter, r *http.Request) {
 					if phase == "response begun" {
 						_, _ = io.WriteString(w, "begun")

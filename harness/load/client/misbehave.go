@@ -81,7 +81,7 @@ func (m *misbehaver) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := &act{b: m.b}
 	ctx, cancel := context.WithTimeout(context.WithValue(req.Context(), actKey{}, a), m.timeout)
 	unhook := context.AfterFunc(m.ctx, cancel)
-	why := func(err error) error {
+	why := func(ctx context.Context, err error) error {
 		switch {
 		case m.ctx.Err() != nil:
 			return fmt.Errorf("%w: %w", ErrHungUp, err)
@@ -94,7 +94,7 @@ func (m *misbehaver) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	conn, err := m.connect.connect(ctx)
 	if err != nil {
-		err = why(err)
+		err = why(ctx, err)
 		unhook()
 		cancel()
 		closeBody(req)
@@ -112,15 +112,13 @@ func (m *misbehaver) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := conn.RoundTrip(m.prepare(ctx, req, a))
 	if err != nil {
-		err = why(err)
+		err = why(ctx, err)
 		end()
 		return nil, err
 	}
 	resp.Request = req
 	resp.Body = &body{ReadCloser: resp.Body, buffers: &m.buffers, end: func(err error) error {
-		if err != nil && err != io.EOF {
-			err = why(err)
-		}
+		err = whyEnded(ctx, err, why)
 		end()
 		return err
 	}}

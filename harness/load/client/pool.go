@@ -120,9 +120,7 @@ func (p *pool) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Request = req
 	resp.Body = &body{ReadCloser: resp.Body, buffers: &p.buffers, end: func(err error) error {
-		if err != nil && err != io.EOF {
-			err = p.why(ctx, err)
-		}
+		err = whyEnded(ctx, err, p.why)
 		p.give(s)
 		cancel()
 		return err
@@ -140,6 +138,21 @@ func (p *pool) why(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	return err
+}
+
+// whyEnded is why for what reading a body ended with. A body that ends after its
+// request's time does so because of that: a peer may end it when it is told that
+// the connection is closed.
+func whyEnded(ctx context.Context, err error, why func(context.Context, error) error) error {
+	switch {
+	case err == nil:
+		return nil
+	case err == io.EOF && ctx.Err() != nil:
+		return why(ctx, ctx.Err())
+	case err == io.EOF:
+		return err
+	}
+	return why(ctx, err)
 }
 
 // take waits for a connection that can have one more request, and reserves it.
