@@ -142,25 +142,33 @@ func compare(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		rep.Results[i].Name = c.name
 	}
 	runner := runner{self: self, connections: o.connections, length: o.length, quiet: o.quiet / 100}
-	for round := range o.rounds {
+	// What was found before an interruption is worth having, too.
+	runErr := runner.rounds(ctx, here, &rep, stderr)
+	if o.json {
+		return errors.Join(runErr, rep.writeJSON(stdout))
+	}
+	return errors.Join(runErr, rep.writeMarkdown(stdout))
+}
+
+// rounds runs every contender once a round and puts the figures into rep, whose
+// results are in the order of here.
+func (r *runner) rounds(ctx context.Context, here []found, rep *report, progress io.Writer) error {
+	for round := range rep.Rounds {
 		for turn := range here {
 			i := (turn + round) % len(here)
-			if err := runner.waitForQuiet(ctx); err != nil {
+			if err := r.waitForQuiet(ctx); err != nil {
 				return err
 			}
-			f, err := runner.run(ctx, here[i].contender, here[i].path)
+			f, err := r.run(ctx, here[i].contender, here[i].path)
 			if err != nil {
 				return fmt.Errorf("round %d, %s: %w", round+1, here[i].name, err)
 			}
 			f.Round = round + 1
 			rep.Results[i].Runs = append(rep.Results[i].Runs, f)
-			fmt.Fprintf(stderr, "bench-load: round %d of %d: %s: %s\n", round+1, o.rounds, here[i].name, f.line())
+			fmt.Fprintf(progress, "bench-load: round %d of %d: %s: %s\n", round+1, rep.Rounds, here[i].name, f.line())
 		}
 	}
-	if o.json {
-		return rep.writeJSON(stdout)
-	}
-	return rep.writeMarkdown(stdout)
+	return nil
 }
 
 // pick are the contenders whose names contain one of the words; all without words.

@@ -190,3 +190,27 @@ func TestMarkdown(t *testing.T) {
 	var raw bytes.Buffer
 	require.NoError(t, rep.writeJSON(&raw), "no NaN may come in")
 }
+
+func TestInterruptionLeavesWhatWasFound(t *testing.T) {
+	r := newRunner(t)
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	interrupted := errors.New("interrupted")
+	quick := contender{name: "quick", invoke: func(job) invocation {
+		return invocation{args: []string{"-c", "exit 3"}}
+	}}
+	stop := contender{name: "stop", invoke: func(job) invocation {
+		interrupt(interrupted)
+		return invocation{args: []string{"-c", "exit 0"}}
+	}}
+	sh, err := exec.LookPath("sh")
+	require.NoError(t, err)
+	rep := report{Rounds: 3, Results: []result{{Name: "quick"}, {Name: "stop"}}}
+	err = r.rounds(ctx, []found{{quick, sh}, {stop, sh}}, &rep, &bytes.Buffer{})
+	require.ErrorIs(t, err, interrupted)
+	assert.Len(t, rep.Results[0].Runs, 1)
+	assert.Empty(t, rep.Results[1].Runs)
+	var out bytes.Buffer
+	require.NoError(t, rep.writeMarkdown(&out))
+	assert.Contains(t, out.String(), "| quick | failed")
+	assert.NotContains(t, out.String(), "stop")
+}

@@ -145,6 +145,9 @@ func (r report) writeMarkdown(w io.Writer) error {
 	}
 	out.WriteString("\n| --- |" + strings.Repeat(" ---: |", len(columns)) + "\n")
 	for _, res := range r.Results {
+		if len(res.Runs) == 0 {
+			continue // interrupted before
+		}
 		if len(res.good()) == 0 {
 			fmt.Fprintf(&out, "| %s |%s\n", res.Name, strings.Repeat(" failed |", len(columns)))
 			continue
