@@ -83,11 +83,16 @@ func (p Plan) sources(to peer) ([]netip.Addr, error) {
 	if err != nil {
 		return nil, err
 	}
-	own := max(p.MaxInFlight, p.Connections)
-	if p.HTTP2 {
-		own = max(p.Connections, (p.MaxInFlight+streamsPlanned-1)/streamsPlanned)
+	inFlight, connections := max(p.MaxInFlight, p.allInFlight), max(p.Connections, p.allConnections)
+	share := 0.0
+	for _, b := range p.Behaviours {
+		share += b.Share
 	}
-	need := max(p.all, own)
+	apart := int(math.Ceil(share * float64(inFlight))) // each has a connection of its own
+	if p.HTTP2 {
+		inFlight = (inFlight + streamsPlanned - 1) / streamsPlanned
+	}
+	need := max(inFlight, connections) + apart
 	if len(p.From) > 0 {
 		return p.From, enoughPorts(need, len(p.From), ports)
 	}

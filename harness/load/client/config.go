@@ -46,8 +46,8 @@ type Plan struct {
 	// Behaviours are the badly behaved clients; the rest is polite.
 	Behaviours []Behaviour `json:"behaviours,omitempty"`
 
-	// all counts the connections of all workers, when this is one's plan.
-	all int
+	// What all workers have together, when this is one's plan.
+	allInFlight, allConnections int
 }
 
 // TLS says what is trusted.
@@ -63,7 +63,7 @@ type TLS struct {
 // For is the part of p that one of several workers has, which all run on one
 // machine. Each has at most mostInFlight requests in flight.
 func (p Plan) For(mostInFlight, worker, workers int) Plan {
-	p.all = max(mostInFlight*workers, p.Connections)
+	p.allInFlight, p.allConnections = mostInFlight*workers, p.Connections
 	p.MaxInFlight = mostInFlight
 	p.Connections = (p.Connections + workers - 1 - worker) / workers
 	return p

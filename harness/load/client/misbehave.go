@@ -300,7 +300,7 @@ func (s *slowBody) Read(p []byte) (int, error) {
 	s.act.sendHeld()
 	s.act.sending.Store(true)
 	if !s.pace.wait(s.done) {
-		return 0, ErrMisbehaved
+		return 0, net.ErrClosed
 	}
 	n, err := s.ReadCloser.Read(p[:min(len(p), s.pace.piece())])
 	s.pace.moved(n)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -17,6 +18,9 @@ const (
 	ioBuffer = 2 << 10
 	// A response whose header does not end is malformed, not a memory leak.
 	longestHeader = 64 << 10
+	// A body whose request expects 100 Continue is sent after so long without it;
+	// http.DefaultTransport and the lean engine wait as long.
+	continueWait = time.Second
 )
 
 // connector makes net/http's connections to one peer.
@@ -73,6 +77,7 @@ func newConnector(p Plan, to peer, dial func(context.Context) (net.Conn, error),
 		ReadBufferSize:         ioBuffer,
 		WriteBufferSize:        ioBuffer,
 		MaxResponseHeaderBytes: longestHeader,
+		ExpectContinueTimeout:  continueWait,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := raw(ctx, network, addr)
 			if err == nil {

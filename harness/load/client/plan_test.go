@@ -92,7 +92,7 @@ func TestPartsOfAPlanAddUp(t *testing.T) {
 	for worker := range 3 {
 		part := whole.For(4, worker, 3)
 		assert.Equal(t, 4, part.MaxInFlight)
-		assert.Equal(t, 12, part.all)
+		assert.Equal(t, 12, part.allInFlight)
 		sum += part.Connections
 	}
 	assert.Equal(t, whole.Connections, sum)
@@ -110,7 +110,6 @@ func TestPickHoldsTheShares(t *testing.T) {
 		counts := map[int]int{}
 		for i := range uint64(n) {
 			counts[c.Pick(i*step)]++
-			require.Equal(t, c.Pick(i), c.Pick(i))
 		}
 		// Five standard deviations of a binomial distribution: sqrt(n p (1-p)).
 		for behaviour, share := range map[int]float64{0: 0.1, 1: 0.02, -1: 0.88} {
@@ -121,7 +120,9 @@ func TestPickHoldsTheShares(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = all.Close() })
 	for seq := range uint64(n) {
-		require.Zero(t, all.Pick(seq))
+		if all.Pick(seq) != 0 {
+			t.Fatalf("request %d is polite", seq)
+		}
 	}
 }
 
@@ -176,4 +177,10 @@ func TestSources(t *testing.T) {
 	assert.Empty(t, alone)
 	_, err = Plan{From: []netip.Addr{v4}, MaxInFlight: ports + 1}.sources(to)
 	require.ErrorContains(t, err, "ip_local_port_range")
+	none, err := Plan{HTTP2: true, MaxInFlight: ports + 1}.sources(to)
+	require.NoError(t, err)
+	assert.Empty(t, none, "streams take no ports")
+	bad, err := Plan{HTTP2: true, MaxInFlight: ports, Behaviours: one(Behaviour{ReadsPerSecond: 1})}.sources(to)
+	require.NoError(t, err)
+	assert.Len(t, bad, 2, "badly behaved clients have a connection for each request")
 }
