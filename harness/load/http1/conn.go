@@ -228,7 +228,7 @@ func (c *conn) phase() Phase {
 		default:
 		}
 	}
-	if c.in == nil || c.in.w == 0 {
+	if c.in == nil || c.in.r == c.in.w {
 		return PhaseResponse
 	}
 	return PhaseRead
@@ -283,12 +283,13 @@ func (c *conn) readHead(req *http.Request) (*answer, framing, error) {
 		if err != nil {
 			return nil, 0, err
 		}
+		if a.StatusCode == http.StatusSwitchingProtocols {
+			return nil, 0, ErrSwitched
+		}
 		b.r += size
 		b.head.reset()
 		used += size
 		switch {
-		case a.StatusCode == http.StatusSwitchingProtocols:
-			return nil, 0, ErrSwitched
 		case a.StatusCode == http.StatusContinue && c.upload != nil:
 			c.upload.answered(true)
 			continue

@@ -93,6 +93,7 @@ type Transport struct {
 	wake   chan struct{}  // of the keeper
 
 	mu      sync.Mutex
+	emptier *sync.Cond // a connection is gone, after Close has begun
 	closed  bool
 	conns   []*conn   // all that are established
 	open    int       // conns, and those that are being opened
@@ -112,6 +113,7 @@ func New(o Options) (*Transport, error) {
 		opt: o, base: time.Now(), wake: make(chan struct{}, 1),
 		small: newBuffers(bufferSize), large: newBuffers(streamSize),
 	}
+	t.emptier = sync.NewCond(&t.mu)
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.work.Add(1)
 	go t.sweep()
@@ -305,6 +307,7 @@ func (t *Transport) remove(c *conn, reset bool) {
 		_ = lingerer.SetLinger(0)
 	}
 	_ = c.net.Close()
+	t.opt.Sockets(-1)
 	t.mu.Lock()
 	last := len(t.conns) - 1
 	moved := t.conns[last]
@@ -312,8 +315,10 @@ func (t *Transport) remove(c *conn, reset bool) {
 	t.conns[last] = nil
 	t.conns = t.conns[:last]
 	t.open--
+	if t.closed {
+		t.emptier.Broadcast()
+	}
 	t.mu.Unlock()
-	t.opt.Sockets(-1)
 	t.free()
 }
 
@@ -359,5 +364,11 @@ func (t *Transport) Close() error {
 		c.hangUp(endClosed)
 	}
 	t.work.Wait()
+	// Some may be in the middle of being closed by others.
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(t.conns) > 0 {
+		t.emptier.Wait()
+	}
 	return nil
 }
