@@ -426,3 +426,43 @@ func TestCertificates(t *testing.T) {
 		})
 	}
 }
+
+// Whoever waits for a connection gets one, however many wait and though the server
+// closes some: a wake-up that is lost shows as a request that waits to its timeout.
+func TestNobodyWaitsForever(t *testing.T) {
+	const clients, each = 60, 40
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			var n, failed atomic.Int64
+			p := k.start(t, func(w http.ResponseWriter, r *http.Request) {
+				if n.Add(1)%37 == 0 {
+					w.Header().Set("Connection", "close")
+				}
+			}, func(s *httptest.Server) { s.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 5} })
+			p.MaxInFlight, p.Timeout = 8, time.Minute
+			if p.HTTP2 {
+				p.Connections = 2
+			}
+			c, _ := counted(t, p)
+			var wg sync.WaitGroup
+			for range clients {
+				wg.Go(func() {
+					for range each {
+						_, _, err := send(c.RoundTripper(), "GET", p.BaseURL, nil)
+						if err == nil {
+							continue
+						}
+						// What was under way when a server said GOAWAY is not sent again.
+						failed.Add(1)
+						assert.True(t, p.HTTP2, err)
+						assert.NotErrorIs(t, err, context.DeadlineExceeded)
+					}
+				})
+			}
+			wg.Wait()
+			assert.EqualValues(t, clients*each, n.Load()+failed.Load())
+			assert.Less(t, failed.Load(), n.Load())
+			assert.Zero(t, c.Waiting())
+		})
+	}
+}
