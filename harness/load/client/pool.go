@@ -424,6 +424,13 @@ func (p *pool) lookSoon() {
 }
 
 func (p *pool) look() {
+	var retired []*session
+	defer func() {
+		for _, s := range retired {
+			_ = s.Close()
+			p.drop(s)
+		}
+	}()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.looking = false
@@ -432,6 +439,12 @@ func (p *pool) look() {
 	}
 	room := 0
 	for s := range p.open {
+		// After GOAWAY without a stream net/http leaves it to the peer to close
+		// the connection, which takes the place of another until then.
+		if s.InFlight() == 0 && s.Available() == 0 && s.InFlight() == 0 {
+			retired = append(retired, s)
+			continue
+		}
 		n := s.Available()
 		if n > 0 && !s.listed {
 			s.listed = true
@@ -441,7 +454,7 @@ func (p *pool) look() {
 	}
 	if room > 0 {
 		p.wake(room, nil)
-	} else if p.dialing == 0 {
+	} else if p.dialing == 0 && len(retired) == 0 {
 		p.grow = true
 		p.refill()
 		p.grow = false
