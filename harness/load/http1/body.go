@@ -30,15 +30,14 @@ type body struct {
 	answer *answer
 	due    int64
 	stop   func() bool // of the request's context; may be nil
-	req    *http.Request
+
+	left   int64 // of the body by its length, or of the chunk
+	excess int64
+	err    error // how it ended
 
 	framing framing
-	left    int64 // of the body by its length, or of the chunk
-	inChunk bool  // a chunk has begun whose closing CRLF has not been read
-	excess  int64
-
-	err    error // how it ended
-	closed atomic.Bool
+	inChunk bool // a chunk has begun whose closing CRLF has not been read
+	closed  atomic.Bool
 }
 
 // begin gives the response its body. What has come with the head already frees
@@ -66,7 +65,7 @@ func (a *answer) begin(c *conn, f framing, due int64, stop func() bool, req *htt
 		}
 		return
 	}
-	b.c, b.owner, b.due, b.stop, b.req = c, c, due, stop, req
+	b.c, b.owner, b.due, b.stop = c, c, due, stop
 }
 
 // Read implements io.Reader.
@@ -363,11 +362,11 @@ func (b *body) end(err error) {
 	if c := b.c; c != nil {
 		b.c = nil
 		if why := c.due.Load(); !complete && why < endDropped {
-			err = hungUp(why, b.req.Context())
+			err = hungUp(why, b.answer.Request.Context())
 		} else if b.closed.Load() {
 			err = errBodyClosed
 		}
-		c.finish(b.due, complete && !b.answer.Close && !b.req.Close && b.answer.StatusCode >= 200)
+		c.finish(b.due, complete && !b.answer.Close && !b.answer.Request.Close && b.answer.StatusCode >= 200)
 		if b.stop != nil {
 			b.stop()
 		}

@@ -255,6 +255,13 @@ func (c *conn) explain(err error) error {
 func (c *conn) readHead(req *http.Request) (*answer, framing, error) {
 	most := c.t.opt.MaxHeaderBytes
 	used := 0 // by informational responses
+	share := c.t.opt.ShareHeaders
+	if share {
+		if a, framing, size := c.t.heads.find(c.in.unread(), req.Method); a != nil {
+			c.in.r += size
+			return a, framing, nil
+		}
+	}
 	for {
 		b := c.in
 		whole, err := b.head.parse(b.unread())
@@ -286,6 +293,7 @@ func (c *conn) readHead(req *http.Request) (*answer, framing, error) {
 		if a.StatusCode == http.StatusSwitchingProtocols {
 			return nil, 0, ErrSwitched
 		}
+		head := b.unread()[:size]
 		b.r += size
 		b.head.reset()
 		used += size
@@ -295,6 +303,9 @@ func (c *conn) readHead(req *http.Request) (*answer, framing, error) {
 			continue
 		case a.StatusCode >= 100 && a.StatusCode <= 199:
 			continue
+		}
+		if share {
+			c.t.heads.learn(head, a, framing, req.Method)
 		}
 		return a, framing, nil
 	}

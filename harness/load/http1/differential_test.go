@@ -133,7 +133,7 @@ func theirs(t testing.TB) *http.Transport {
 }
 
 func ours(t testing.TB, addr string) *Transport {
-	rt, err := New(Options{Addr: addr, MaxConns: 100, Timeout: 20 * time.Second})
+	rt, err := New(Options{Addr: addr, MaxConns: 100, Timeout: 20 * time.Second, ShareHeaders: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, rt.Close()) })
 	return rt
@@ -307,8 +307,14 @@ func TestSameAnswersAsNetHTTP(t *testing.T) {
 			got, err := ask(mine, method, s2.listener.Addr().String())
 			require.Equal(t, want, got, "net/http: %v; this client: %v", wantErr, err)
 			requireKind(t, err)
+			reused := !tc.hangUp && s2.reused(t, mine)
+			before := s2.conns.Load()
+			again, err := ask(mine, method, s2.listener.Addr().String())
+			if s2.conns.Load() > before { // otherwise it is the second answer of a connection
+				require.Equal(t, want, again, "with a head that is known: %v", err)
+			}
 			if !tc.hangUp {
-				assert.Equal(t, s.reused(t, rt), s2.reused(t, mine), "connection reused")
+				assert.Equal(t, s.reused(t, rt), reused, "connection reused")
 			}
 
 			splits := []int{-1}

@@ -8,15 +8,20 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// answer is a response, its body and memory for its header's values in one piece.
+// answer is a response and its body in one piece.
 type answer struct {
 	http.Response
-	body   body
+	body body
+}
+
+// wholeAnswer is an answer with memory for its header's values.
+type wholeAnswer struct {
+	answer
 	values [6]string
 }
 
 // framing is how a response's body ends.
-type framing int
+type framing uint8
 
 const (
 	noBody framing = iota
@@ -34,12 +39,13 @@ func newAnswer(data []byte, h *head, method string) (*answer, framing, error) {
 		return nil, 0, err
 	}
 	text := string(data[:h.pos])
-	a := &answer{}
+	whole := &wholeAnswer{}
+	a := &whole.answer
 	a.Proto = text[:status.protoEnd]
 	a.Status = text[status.status:h.statusEnd]
 	a.StatusCode, a.ProtoMajor, a.ProtoMinor = status.code, status.major, status.minor
 	var special int
-	a.Header, special = h.header(text, a.values[:])
+	a.Header, special = h.header(text, whole.values[:])
 	if special&hasPragma != 0 && a.Header["Pragma"][0] == "no-cache" {
 		if _, ok := a.Header["Cache-Control"]; !ok {
 			a.Header["Cache-Control"] = []string{"no-cache"}

@@ -21,6 +21,10 @@ const (
 	// A busy client takes each one up again within microseconds, and saves the
 	// system call; a peer that closes needs longer than that to be seen.
 	freshFor = time.Millisecond
+
+	// maxDials is how many requests open connections at a time. Opening takes
+	// some 10 KiB; thousands at once would be the most memory that is ever used.
+	maxDials = 512
 )
 
 // Options describe a Transport.
@@ -42,6 +46,10 @@ type Options struct {
 	// MaxHeaderBytes bounds the header of a response, together with those of the
 	// informational responses before it. At 0 it is DefaultMaxHeaderBytes.
 	MaxHeaderBytes int
+	// ShareHeaders lets responses whose heads are the same, byte for byte, share
+	// one Header, which then nobody may change. It spares most of what a response
+	// costs in memory.
+	ShareHeaders bool
 	// Sockets, if not nil, is told +1 when a connection is established and -1
 	// when it is closed. No lock is held meanwhile.
 	Sockets func(change int)
@@ -85,12 +93,14 @@ func (o Options) validate() (Options, error) {
 type Transport struct {
 	opt    Options
 	base   time.Time
+	heads  heads
 	small  *buffers
 	large  *buffers
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup // dials, uploads, the sweeper and the keeper
 	wake   chan struct{}  // of the keeper
+	dials  chan struct{}  // holds one for each dial on behalf of a request
 
 	mu      sync.Mutex
 	emptier *sync.Cond // a connection is gone, after Close has begun
@@ -110,7 +120,7 @@ func New(o Options) (*Transport, error) {
 		return nil, err
 	}
 	t := &Transport{
-		opt: o, base: time.Now(), wake: make(chan struct{}, 1),
+		opt: o, base: time.Now(), wake: make(chan struct{}, 1), dials: make(chan struct{}, maxDials),
 		small: newBuffers(bufferSize), large: newBuffers(streamSize),
 	}
 	t.emptier = sync.NewCond(&t.mu)
@@ -190,7 +200,7 @@ func (t *Transport) acquire(ctx context.Context, due int64) (*conn, error) {
 			t.idle[last] = nil
 			t.idle = t.idle[:last]
 			t.mu.Unlock()
-			if c.take(due, t.now()) {
+			if c.take(due, due-int64(t.opt.Timeout)) {
 				return c, nil
 			}
 		case t.open < t.opt.MaxConns:
@@ -207,7 +217,8 @@ func (t *Transport) acquire(ctx context.Context, due int64) (*conn, error) {
 	}
 }
 
-// take makes an idle connection the caller's, unless the peer has left it.
+// take makes an idle connection the caller's, unless the peer has left it. A
+// request that has waited for it may take it for fresher than it is.
 func (c *conn) take(due, now int64) bool {
 	if now-c.idleSince > int64(freshFor) && c.stale() {
 		c.hangUp(endDropped)
@@ -220,6 +231,10 @@ func (c *conn) take(due, now int64) bool {
 // request. It does so on a goroutine of its own: dialing goes deep, and the stack
 // of whoever sends requests would stay twice as large for ever.
 func (t *Transport) dial(ctx context.Context, due int64) (*conn, error) {
+	// Whoever is in front is not there for longer than its own time limit, so
+	// that this wait is bounded, too.
+	t.dials <- struct{}{}
+	defer func() { <-t.dials }()
 	result := make(chan grant, 1)
 	go func() {
 		defer t.work.Done()
