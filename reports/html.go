@@ -94,10 +94,20 @@ func newView(r Report) view {
 			{"requests per second", show(l.Reached.RateHz, signal.NoUnit)},
 			{"latency, p50", show(l.LatencySeconds.P50, signal.Second)},
 			{"latency, p99", show(l.LatencySeconds.P99, signal.Second)},
+			{"corrected, p99", corrected(l.CorrectedSeconds)},
 			{"requests that failed", show(share, signal.Share)},
 		}
 	}
 	return v
+}
+
+// corrected is the p99 of corrected latency, which old recordings of closed
+// loops do not have.
+func corrected(d bundle.Distribution) string {
+	if d.Count == 0 {
+		return "–"
+	}
+	return show(d.P99, signal.Second)
 }
 
 // tone is the colour class of the headline.
@@ -120,10 +130,11 @@ func tone(r Report) string {
 // slug makes a class name of a stance, an outcome or a confidence.
 func slug(v any) string { return strings.ReplaceAll(fmt.Sprint(v), " ", "-") }
 
-// chart is requests in flight over the seconds of the attack.
+// chart is requests in flight, and open sockets, over the seconds of the attack.
 type chart struct {
 	Line        string  // points of a polyline
 	Area        string  // points of the polygon under it
+	Sockets     string  // points of the polyline of open sockets
 	WindowX     float64 // where the recorded window begins
 	WindowWidth float64
 	Top         string // the largest value
@@ -145,16 +156,18 @@ func newChart(l *bundle.Load, w bundle.Window) *chart {
 	}
 	top := 1
 	for _, s := range l.Seconds {
-		top = max(top, s.InFlight)
+		top = max(top, s.InFlight, s.OpenSockets)
 	}
 	x := func(ns int64) float64 {
 		return min(max(float64(ns-begin)/length, 0), 1) * c.Width
 	}
-	var line strings.Builder
+	var line, sockets strings.Builder
+	y := func(n int) float64 { return c.Height - float64(n)/float64(top)*(c.Height-8) }
 	for _, s := range l.Seconds {
-		fmt.Fprintf(&line, "%.1f,%.1f ", x(s.StartNS+5e8), c.Height-float64(s.InFlight)/float64(top)*(c.Height-8))
+		fmt.Fprintf(&line, "%.1f,%.1f ", x(s.StartNS+5e8), y(s.InFlight))
+		fmt.Fprintf(&sockets, "%.1f,%.1f ", x(s.StartNS+1e9), y(s.OpenSockets)) // as of its end
 	}
-	c.Line = strings.TrimSpace(line.String())
+	c.Line, c.Sockets = strings.TrimSpace(line.String()), strings.TrimSpace(sockets.String())
 	c.Area = fmt.Sprintf("%.1f,%.0f %s %.1f,%.0f", x(begin+5e8), c.Height, c.Line,
 		x(l.Seconds[len(l.Seconds)-1].StartNS+5e8), c.Height)
 	c.WindowX = x(w.StartNS)

@@ -121,51 +121,6 @@ func (r Report) emptiness() string {
 	return fmt.Sprintf("No bottleneck found by the %s that had the evidence they need; %s could not be decided.", plural(silent, "rule"), count(int64(unknown)))
 }
 
-// loadFacts says what the client saw.
-func (r Report) loadFacts() []fact {
-	l := r.Load
-	if l == nil {
-		return []fact{{"load", "the client's side was not recorded"}}
-	}
-	asked := count(int64(l.Asked.InFlight)) + " in flight"
-	if l.Asked.RateHz > 0 {
-		asked = show(l.Asked.RateHz, signal.Hertz) + ", " + asked
-	}
-	facts := []fact{
-		{"asked", asked},
-		{"in flight", fmt.Sprintf("%s to %s over the window, %s on average, %s when capture began",
-			count(int64(l.Reached.InFlightMin)), count(int64(l.Reached.InFlightMax)),
-			show(l.Reached.InFlightMean, signal.NoUnit), count(int64(l.Reached.InFlightAtCapture)))},
-		{"sockets", fmt.Sprintf("%s to %s open over the window, %s when capture began",
-			count(int64(l.Reached.OpenSocketsMin)), count(int64(l.Reached.OpenSocketsMax)), count(int64(l.Reached.SocketsAtCapture)))},
-		{"requests", fmt.Sprintf("%s ended, %s per second; %s ok, %s not",
-			count(l.Requests.Ended), show(l.Reached.RateHz, signal.NoUnit), count(l.Requests.OK), count(l.Requests.Ended-l.Requests.OK))},
-		{"latency", fmt.Sprintf("p50 %s, p90 %s, p99 %s, longest %s",
-			show(l.LatencySeconds.P50, signal.Second), show(l.LatencySeconds.P90, signal.Second),
-			show(l.LatencySeconds.P99, signal.Second), show(l.LatencySeconds.Max, signal.Second))},
-	}
-	if l.Checks.Checked > 0 {
-		facts = append(facts, fact{"responses", fmt.Sprintf("%s checked: %s without their own token, %s with another request's",
-			count(l.Checks.Checked), count(l.Checks.Missing), count(l.Checks.Foreign))})
-	}
-	generator := show(l.Generator.CPUSeconds, signal.Second) + " of CPU"
-	if l.Generator.SendLagP99 > 0 {
-		generator += ", p99 of send lag " + show(l.Generator.SendLagP99, signal.Second)
-	}
-	if l.Generator.ResultsDropped > 0 {
-		generator += ", " + count(l.Generator.ResultsDropped) + " results lost"
-	}
-	if !l.Generator.ReachedInFlight {
-		generator += "; the asked concurrency was not reached"
-		if l.Generator.Reason != "" {
-			generator += ": " + l.Generator.Reason
-		}
-	} else if r.Health != nil && !r.Health.Trusted {
-		generator += "; " + r.Health.Reason
-	}
-	return append(facts, fact{"generator", generator})
-}
-
 // runFacts says what was recorded, and where.
 func (r Report) runFacts() []fact {
 	var facts []fact

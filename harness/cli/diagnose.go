@@ -98,7 +98,7 @@ func diagnose(path string) (*diagnosis, error) {
 	if !judged(resolved) {
 		return &diagnosis{r, exitUnjudged(r)}, nil
 	}
-	v := verdict.Judge(resolved, verdictInput(m, r.Health, r.Result))
+	v := verdict.Judge(resolved, verdictInput(m, r.Load, r.Health, r.Result))
 	r.Verdict = &v
 	return &diagnosis{r, v.Outcome.ExitCode()}, nil
 }
@@ -131,16 +131,19 @@ func judged(r scenario.Resolved) bool {
 	return r.Variant != "" || len(r.Scenario.Expect.Findings) > 0 || r.Scenario.Expect.NothingElse
 }
 
-func verdictInput(m bundle.Manifest, generator *health.Report, result rule.Result) verdict.Input {
+func verdictInput(m bundle.Manifest, l *bundle.Load, generator *health.Report, result rule.Result) verdict.Input {
 	in := verdict.Input{
 		Complete: m.Complete, Incomplete: m.Incomplete,
 		Findings: result.Findings, Unknown: result.Unknown, Silent: result.Silent,
 		Dimensions: map[string]verdict.Captured{},
 	}
-	if generator == nil {
+	if l == nil || generator == nil {
 		in.LoadReason = "the bundle has no record of the load"
 	} else {
-		in.LoadReached, in.LoadReason = generator.Trusted, generator.Reason
+		in.LoadReached, in.LoadReason = l.Generator.ReachedInFlight, l.Generator.Reason
+		if in.LoadReached {
+			in.Distrust = generator.Reason
+		}
 	}
 	for _, d := range m.Dimensions {
 		in.Dimensions[d.Name] = verdict.Captured{Captured: d.Captured, Reason: d.Reason}

@@ -19,6 +19,7 @@ type listed struct {
 	Scenario string   `json:"scenario"`
 	Causes   []string `json:"causes"`
 	InFlight int      `json:"in_flight"`
+	RateHz   float64  `json:"rate_hz,omitempty"` // requests a second of an open loop
 	About    string   `json:"about,omitempty"`
 }
 
@@ -66,13 +67,28 @@ func scenarios(dir string) ([]listed, error) {
 			errs = append(errs, err)
 			continue
 		}
-		l := listed{File: file, Scenario: s.Name, Causes: []string{}, InFlight: s.Load.InFlight, About: strings.TrimSpace(s.About)}
+		l := listed{File: file, Scenario: s.Name, Causes: []string{}, InFlight: s.Load.InFlight, RateHz: s.Load.Rate.Hz(), About: strings.TrimSpace(s.About)}
+		if at := s.Load.Captured(); at >= 0 {
+			l.InFlight, l.RateHz = max(l.InFlight, s.Load.Stages[at].InFlight), s.Load.Stages[at].Rate.Hz()
+		}
 		for _, f := range s.Expect.Findings {
 			l.Causes = append(l.Causes, f.Cause)
 		}
 		all = append(all, l)
 	}
 	return all, errors.Join(errs...)
+}
+
+// load is what the captured stage asks for.
+func (l listed) load() string {
+	var asked []string
+	if l.RateHz > 0 {
+		asked = append(asked, fmt.Sprintf("%g/s", l.RateHz))
+	}
+	if l.InFlight > 0 {
+		asked = append(asked, fmt.Sprintf("%d in flight", l.InFlight))
+	}
+	return strings.Join(asked, ", ")
 }
 
 func (a *app) printScenarios(all []listed) {
@@ -83,9 +99,9 @@ func (a *app) printScenarios(all []listed) {
 	style.Format.Header = text.FormatDefault
 	t.SetStyle(style)
 	t.SetColumnConfigs([]table.ColumnConfig{{Name: "about", WidthMax: 70, WidthMaxEnforcer: text.WrapSoft}})
-	t.AppendHeader(table.Row{"file", "scenario", "causes", "in flight", "about"})
+	t.AppendHeader(table.Row{"file", "scenario", "causes", "load", "about"})
 	for _, l := range all {
-		t.AppendRow(table.Row{l.File, l.Scenario, strings.Join(l.Causes, ", "), l.InFlight, l.About})
+		t.AppendRow(table.Row{l.File, l.Scenario, strings.Join(l.Causes, ", "), l.load(), l.About})
 	}
 	t.Render()
 }

@@ -58,6 +58,9 @@ type Input struct {
 	Incomplete  string // why it does not
 	LoadReached bool   // the asked concurrency stood before capture began
 	LoadReason  string // why it did not
+	// Distrust says why the load generator is not to be trusted, though the load
+	// was reached; empty when it is.
+	Distrust string
 	Findings    []rule.Finding
 	Unknown     []rule.Unknown
 	Silent      []string // ids of the rules that were decided and did not fire
@@ -187,7 +190,10 @@ func (j *judge) unfit() []Reason {
 		unfit = append(unfit, Reason{Outcome: CouldNotTell, Text: because("the bundle is incomplete", j.in.Incomplete)})
 	}
 	if !j.in.LoadReached {
-		unfit = append(unfit, Reason{Outcome: CouldNotTell, Text: because("the load did not reach the concurrency that was asked for", j.in.LoadReason)})
+		unfit = append(unfit, Reason{Outcome: CouldNotTell, Text: because("the load did not reach what was asked for", j.in.LoadReason)})
+	}
+	if j.in.Distrust != "" {
+		unfit = append(unfit, Reason{Outcome: CouldNotTell, Text: j.in.Distrust})
 	}
 	return unfit
 }

@@ -153,11 +153,14 @@ func TestJudge(t *testing.T) {
 			"note: lock-contention is not found; it stands in main.(*store).get (targets/sessions/store.go:20)",
 			"note: gc-pressure at main.parse (p.go:3) is not expected (rank 2, confidence high)"}},
 		"load not reached": {sessions(scenario.Flawed), with(healthy(lock), func(in *Input) { in.LoadReached, in.LoadReason = false, "9,000 of 10,000" }), CouldNotTell, []string{
-			"could not tell: the load did not reach the concurrency that was asked for: 9,000 of 10,000",
+			"could not tell: the load did not reach what was asked for: 9,000 of 10,000",
+			"note: lock-contention is found at main.(*store).get (/build/targets/sessions/store.go:20), as expected"}},
+		"generator not trusted": {sessions(scenario.Flawed), with(healthy(lock), func(in *Input) { in.Distrust = "it was late" }), CouldNotTell, []string{
+			"could not tell: it was late",
 			"note: lock-contention is found at main.(*store).get (/build/targets/sessions/store.go:20), as expected"}},
 		"neither": {sessions(scenario.Fixed), Input{}, CouldNotTell, []string{
 			"could not tell: the bundle is incomplete",
-			"could not tell: the load did not reach the concurrency that was asked for",
+			"could not tell: the load did not reach what was asked for",
 			"note: the twin shows nothing"}},
 
 		"twin, silent": {sessions(scenario.Fixed), healthy(), Pass, []string{"pass: the twin shows nothing"}},
