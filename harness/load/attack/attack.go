@@ -60,7 +60,7 @@ func New(p Plan, results io.Writer) (*Attack, error) {
 	a.rec = account.New(account.Config{
 		Stages:     len(p.Stages),
 		StageAt:    func(sinceBegin int64) int { return a.whole.StageAt(time.Duration(sinceBegin)) },
-		Behaviours: p.behaviours(),
+		Behaviours: p.Client.BehaviourNames(),
 		Results:    func(x account.Exchange) bool { return a.results.Add(x) },
 	})
 	if a.client, err = client.New(p.client(), a.rec.Socket); err != nil {

@@ -71,12 +71,7 @@ type Bounds struct {
 }
 
 // client is this worker's part of the client's plan.
-func (p Plan) client() client.Plan {
-	c := p.Client
-	c.MaxInFlight = p.most()
-	c.Connections = Share(c.Connections, p.Worker, p.Workers)
-	return c
-}
+func (p Plan) client() client.Plan { return p.Client.For(p.most(), p.Worker, p.Workers) }
 
 // Connections is how many connections this worker may have open at once.
 func (p Plan) Connections() int {
@@ -85,12 +80,4 @@ func (p Plan) Connections() int {
 		return c.Connections
 	}
 	return max(c.MaxInFlight, c.Connections)
-}
-
-func (p Plan) behaviours() []string {
-	var names []string
-	for _, b := range p.Client.Behaviours {
-		names = append(names, b.String())
-	}
-	return names
 }
