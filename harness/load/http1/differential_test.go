@@ -142,7 +142,7 @@ func ours(t testing.TB, addr string) *Transport {
 // reused says whether a second request goes over the connection of the first.
 func (s *script) reused(t *testing.T, rt http.RoundTripper) bool {
 	before := s.conns.Load()
-	time.Sleep(5 * time.Millisecond) // time for net/http to see what follows a response
+	time.Sleep(2 * freshFor) // time to see what follows a response
 	_, err := ask(rt, http.MethodGet, s.listener.Addr().String())
 	require.NoError(t, err)
 	return s.conns.Load() == before
