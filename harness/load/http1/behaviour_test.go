@@ -221,6 +221,20 @@ func TestDialFailures(t *testing.T) {
 	require.ErrorIs(t, err, ErrTimeout)
 	assert.Equal(t, PhaseConnect, phaseOf(t, err))
 
+	// More requests than may dial at a time, and none gets through.
+	rt, _ = client(t, addr, func(o *Options) {
+		o.Timeout, o.MaxConns = 200*time.Millisecond, 2*maxDials
+		o.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
+	})
+	var all sync.WaitGroup
+	for range 2 * maxDials {
+		all.Go(func() {
+			_, err := get(rt, addr)
+			assert.ErrorIs(t, err, ErrTimeout)
+		})
+	}
+	all.Wait()
+
 	rt, _ = client(t, addr, func(o *Options) {
 		o.Dial = func(context.Context, string, string) (net.Conn, error) { a, _ := net.Pipe(); return a, nil }
 	})

@@ -234,9 +234,13 @@ func (c *conn) take(due, now int64) bool {
 // of whoever sends requests would stay twice as large for ever.
 func (t *Transport) dial(ctx context.Context, due int64) (*conn, error) {
 	// Whoever is in front is not there for longer than its own time limit, so
-	// that this wait is bounded, too.
-	t.dials <- struct{}{}
-	defer func() { <-t.dials }()
+	// that this wait is bounded, too. When it is cut short, so is the dial.
+	select {
+	case t.dials <- struct{}{}:
+		defer func() { <-t.dials }()
+	case <-ctx.Done():
+	case <-t.ctx.Done():
+	}
 	result := make(chan grant, 1)
 	go func() {
 		defer t.work.Done()
