@@ -115,6 +115,7 @@ func (c *Client) choose(p Plan, to peer, sockets func(int)) error {
 			MaxConns:       max(p.MaxInFlight, p.Connections),
 			Timeout:        p.Timeout,
 			MaxHeaderBytes: longestHeader,
+			ShareHeaders:   true, // nobody here changes one
 			Sockets:        sockets,
 		})
 		if err != nil {
