@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"runtime"
 
 	"chokepoint/harness/load/attack"
 	"chokepoint/harness/load/client"
@@ -111,4 +112,38 @@ func (c Config) plan(i int) attack.Plan {
 		Worker: i, Workers: c.Workers, Open: c.Open, Stages: c.Stages, AtMost: c.AtMost,
 		Request: c.Request, Client: c.Client, Results: c.Results,
 	}
+}
+
+// Memory that a worker is allowed before its collector works harder than GOGC
+// asks: a base, and so much for each connection. With these 10,000 connections of
+// the lean client take up 200 MiB; with less, the collector takes more CPU than all
+// else. TLS and HTTP/2 keep buffers for each connection.
+const (
+	memoryBase = 60 << 20
+	memoryLean = 17 << 10
+	memoryFull = 64 << 10
+)
+
+// mostCPUs is what a worker's Go code uses at once, at most, unless it is told
+// otherwise: more is better served by more workers.
+const mostCPUs = 4
+
+// limits are those of worker i, with what the configuration leaves open: half of
+// the machine's CPUs for all workers together.
+func (c Config) limits(i int) worker.Limits {
+	l := c.Limits
+	if l.GOMAXPROCS == 0 {
+		l.GOMAXPROCS = min(mostCPUs, max(1, runtime.NumCPU()/2/c.Workers))
+		if len(l.CPUs) > 0 {
+			l.GOMAXPROCS = min(mostCPUs, len(l.CPUs))
+		}
+	}
+	if l.MemoryBytes == 0 {
+		each := int64(memoryFull)
+		if c.Client.Lean() {
+			each = memoryLean
+		}
+		l.MemoryBytes = memoryBase + each*int64(max(c.plan(i).Connections(), attack.Share(c.Client.MaxInFlight, i, c.Workers)))
+	}
+	return l
 }

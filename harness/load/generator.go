@@ -127,7 +127,7 @@ func (g *Generator) startWorkers(ctx context.Context) ([]*member, error) {
 			if m.results, errs[i] = newResultFile(); errs[i] != nil {
 				return
 			}
-			if m.process, m.ready, errs[i] = worker.Start(ctx, g.cfg.Command, g.cfg.Limits, g.cfg.plan(i), m.results); errs[i] != nil {
+			if m.process, m.ready, errs[i] = worker.Start(ctx, g.cfg.Command, g.cfg.limits(i), g.cfg.plan(i), m.results); errs[i] != nil {
 				m.results.close()
 				return
 			}

@@ -168,10 +168,10 @@ func (a *Attack) follow(begins time.Time) {
 }
 
 // spare is how many workers stand ready with their next request while places
-// are all taken: as many as may end in one burst. With a sixteenth, a stall of the
-// machine that made 1,200 responses come at once left 1,200 of 10,000 places
-// empty for a moment; a spare worker costs about 4 KiB.
-func spare(most int) int { return max(4, most/4) }
+// are all taken: as many as may end in one burst. At 10,000 in flight an eighth
+// holds 9,999 on average and 9,800 at the worst moment; a quarter holds 9,996 at
+// the worst, and costs a seventh more CPU, most of it for scanning stacks.
+func spare(most int) int { return max(4, most/8) }
 
 // When every request in flight has failed in turn without one success, each
 // place pauses; by this much more for every further round, up to the most.

@@ -173,6 +173,12 @@ func notLean(to peer, p Plan) string {
 	return ""
 }
 
+// Lean reports whether the plan's polite requests go through the lean engine.
+func (p Plan) Lean() bool {
+	to, err := p.peer()
+	return err == nil && p.Engine != EngineNetHTTP && notLean(to, p) == ""
+}
+
 // config is the tls.Config for to, without protocols.
 func (t *TLS) config(to peer) (*tls.Config, error) {
 	c := &tls.Config{}

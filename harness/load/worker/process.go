@@ -24,17 +24,16 @@ var ErrDied = errors.New("the load generator died")
 
 // Limits are those of a worker process.
 type Limits struct {
-	GOMAXPROCS  int   // CPUs that Go code uses at once
+	GOMAXPROCS  int   // CPUs that Go code uses at once; 0: as Go would have it
 	GOGC        int   // percent; 0: the default of Start
-	MemoryBytes int64 // GOMEMLIMIT; 0: the default of Start
+	MemoryBytes int64 // GOMEMLIMIT; 0: none
 	CPUs        []int // the CPUs it may run on; none: those of this process
 }
 
 const (
-	// defaultGOGC and defaultMemory let the collector run rarely while there is
-	// room, and as often as it takes when there is not.
-	defaultGOGC   = 400
-	defaultMemory = 160 << 20
+	// defaultGOGC lets the collector run rarely while there is room: each of its
+	// runs scans the stacks of all requests in flight.
+	defaultGOGC = 400
 
 	// answerTime bounds the wait for what a worker answers at once.
 	answerTime = 15 * time.Second
@@ -113,17 +112,15 @@ func (l Limits) environ(env []string) []string {
 	if l.GOMAXPROCS > 0 {
 		set("GOMAXPROCS", strconv.Itoa(l.GOMAXPROCS))
 	}
-	set("GOGC", strconv.Itoa(or(l.GOGC, defaultGOGC)))
-	set("GOMEMLIMIT", strconv.FormatInt(or(l.MemoryBytes, defaultMemory), 10))
-	return env
-}
-
-func or[T comparable](v, otherwise T) T {
-	var zero T
-	if v == zero {
-		return otherwise
+	gogc := l.GOGC
+	if gogc == 0 {
+		gogc = defaultGOGC
 	}
-	return v
+	set("GOGC", strconv.Itoa(gogc))
+	if l.MemoryBytes > 0 {
+		set("GOMEMLIMIT", strconv.FormatInt(l.MemoryBytes, 10))
+	}
+	return env
 }
 
 // follow reads what the worker says until it ends.
