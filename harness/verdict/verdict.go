@@ -61,9 +61,9 @@ type Input struct {
 	// Distrust says why the load generator is not to be trusted, though the load
 	// was reached; empty when it is.
 	Distrust string
-	Findings    []rule.Finding
-	Unknown     []rule.Unknown
-	Silent      []string // ids of the rules that were decided and did not fire
+	Findings []rule.Finding
+	Unknown  []rule.Unknown
+	Silent   []string // ids of the rules that were decided and did not fire
 	// Dimensions says of each dimension, by its name, whether it was captured.
 	// One that is absent is known only by what each finding says of it.
 	Dimensions map[string]Captured
