@@ -39,7 +39,6 @@ type Generator struct {
 	waitDone  bool   // WaitReached has given an answer
 	death     error
 	stopping  bool
-	atCapture live // when the window began
 	accounts  []worker.Account
 	stopped   bool
 }

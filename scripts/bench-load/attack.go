@@ -1,24 +1,27 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"net/url"
+	"os"
 	"strconv"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-	vegeta "github.com/tsenart/vegeta/v12/lib"
+	"chokepoint/harness/clock"
+	"chokepoint/harness/load"
+	"chokepoint/harness/load/client"
+	"chokepoint/harness/load/request"
+	"chokepoint/harness/load/schedule"
+	"chokepoint/harness/load/worker"
 )
 
-// attackMode as first argument makes this program a generator: vegeta's library
-// with one of the engines.
+// attackMode as first argument makes this program a harness that does nothing
+// but generate load, by a worker process as a scenario's load has it.
 const attackMode = "attack"
 
-// The engines, each an http.RoundTripper.
+// The engines, as scenarios name them.
 const (
 	engineLean    = "lean"
 	engineNetHTTP = "net/http"
@@ -35,23 +38,16 @@ func ownContender(name, engine string) contender {
 	return contender{
 		name: name,
 		invoke: func(j job) invocation {
-			return invocation{
-				args: []string{attackMode, engine, j.url, strconv.Itoa(j.connections), j.length.String()},
-				env:  []string{"GOMAXPROCS=1"},
-			}
+			return invocation{args: []string{attackMode, engine, j.url, strconv.Itoa(j.connections), j.length.String()}}
 		},
 		parse: parseOwn,
 	}
 }
 
 // attackMain attacks as the arguments say: engine, URL, connections, length.
-func attackMain(args []string, out io.Writer) error {
+func attackMain(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) != 4 {
 		return fmt.Errorf("%s takes engine, URL, connections and length", attackMode)
-	}
-	target, err := url.Parse(args[1])
-	if err != nil {
-		return fmt.Errorf("attack: %w", err)
 	}
 	connections, err := strconv.Atoi(args[2])
 	if err != nil {
@@ -61,16 +57,9 @@ func attackMain(args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("attack: length: %w", err)
 	}
-	transport, hangUp, err := engine(args[0], target.Host, connections)
+	r, err := attack(ctx, args[0], args[1], connections, length)
 	if err != nil {
 		return fmt.Errorf("attack: %w", err)
-	}
-	r, err := attack(transport, target.String(), connections, length)
-	if err != nil {
-		return fmt.Errorf("attack: %w", err)
-	}
-	if err := hangUp(); err != nil {
-		return fmt.Errorf("attack: hang up: %w", err)
 	}
 	if err := json.NewEncoder(out).Encode(r); err != nil {
 		return fmt.Errorf("attack: report: %w", err)
@@ -78,51 +67,41 @@ func attackMain(args []string, out io.Writer) error {
 	return nil
 }
 
-func engine(name, addr string, connections int) (http.RoundTripper, func() error, error) {
-	switch name {
-	case engineLean:
-		return leanEngine(addr, connections)
-	case engineNetHTTP:
-		t := &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: patience, KeepAlive: -1}).DialContext,
-			MaxConnsPerHost:     connections,
-			MaxIdleConns:        connections,
-			MaxIdleConnsPerHost: connections,
-			DisableCompression:  true,
-		}
-		return t, func() error { t.CloseIdleConnections(); return nil }, nil
+// attack generates load as `chokepoint run` does: a worker process with the
+// limits that a scenario's load has by default, its whole account kept.
+func attack(ctx context.Context, engine, target string, connections int, length time.Duration) (ownReport, error) {
+	g, err := load.New(load.Config{
+		Stages:  []schedule.Stage{{Level: float64(connections), Captured: true}},
+		Request: request.Plan{Templates: []request.Template{{Path: "/"}}},
+		Client:  client.Plan{BaseURL: target, Engine: engine, Timeout: patience},
+		Results: "sampled",
+	})
+	if err != nil {
+		return ownReport{}, err
 	}
-	return nil, nil, fmt.Errorf("engine is %q; it must be %q or %q", name, engineLean, engineNetHTTP)
+	if err := g.Start(ctx); err != nil {
+		return ownReport{}, err
+	}
+	g.BeginWindow(clock.MonoNS())
+	select {
+	case <-time.After(length):
+	case <-g.Died():
+	case <-ctx.Done():
+	}
+	if err := g.Stop(context.WithoutCancel(ctx)); err != nil {
+		return ownReport{}, err
+	}
+	if err := g.Err(); err != nil {
+		return ownReport{}, err
+	}
+	s, err := g.Summary()
+	if err != nil {
+		return ownReport{}, err
+	}
+	return ownReport{
+		Responses: s.Requests.Ended, Errors: s.Requests.Ended - s.Requests.OK, P99NS: int64(s.LatencySeconds.P99 * 1e9),
+	}, nil
 }
 
-func attack(transport http.RoundTripper, target string, connections int, length time.Duration) (ownReport, error) {
-	const longest = int64(10 * time.Minute)
-	latency := hdrhistogram.New(int64(time.Microsecond), longest, 3)
-	attacker := vegeta.NewAttacker(
-		vegeta.Client(&http.Client{
-			Transport:     transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}),
-		vegeta.Workers(1),
-		vegeta.MaxWorkers(uint64(connections)),
-		vegeta.MaxBody(0),
-	)
-	targeter := vegeta.NewStaticTargeter(vegeta.Target{Method: http.MethodGet, URL: target})
-	var (
-		r      ownReport
-		lastly error
-	)
-	for hit := range attacker.Attack(targeter, vegeta.Rate{}, length, "") {
-		if hit.Code != 0 {
-			r.Responses++
-		}
-		if hit.Code < 200 || hit.Code >= 400 {
-			r.Errors++
-		}
-		if err := latency.RecordValue(min(int64(hit.Latency), longest)); err != nil {
-			lastly = err
-		}
-	}
-	r.P99NS = latency.ValueAtQuantile(99)
-	return r, lastly
-}
+// workMain is the worker process.
+func workMain(ctx context.Context) error { return worker.Serve(ctx, os.Stdin, os.Stdout) }

@@ -29,6 +29,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"chokepoint/harness/load"
 )
 
 // filesBesideConnections are descriptors that a tool or the server has open
@@ -43,7 +45,9 @@ func main() {
 		signal.Ignore(os.Interrupt)
 		err = serve(os.Args[2], os.Stdin, os.Stdout)
 	case len(os.Args) > 1 && os.Args[1] == attackMode:
-		err = attackMain(os.Args[2:], os.Stdout)
+		err = attackMain(context.Background(), os.Args[2:], os.Stdout)
+	case len(os.Args) == 2 && os.Args[1] == load.WorkerCommand:
+		err = workMain(context.Background())
 	default:
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		err = compare(ctx, os.Args[1:], os.Stdout, os.Stderr)

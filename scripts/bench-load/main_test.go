@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,11 +16,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"chokepoint/harness/load"
 )
 
 // The test binary is the server and the generator too.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == serveMode || os.Args[1] == attackMode) {
+	if len(os.Args) > 1 && slices.Contains([]string{serveMode, attackMode, load.WorkerCommand}, os.Args[1]) {
 		main()
 		return
 	}
@@ -46,8 +49,9 @@ func TestRunCountsTheSameAsTheTool(t *testing.T) {
 			require.NoError(t, err)
 			require.Empty(t, f.Fault)
 			assert.Positive(t, f.Requests)
-			assert.Equal(t, f.Answered, f.ToolRequests)
-			assert.Equal(t, f.Answered, f.Requests)
+			// The end cuts requests off whose answers may be on their way: one a connection.
+			assert.InDelta(t, f.Answered, f.ToolRequests, float64(r.connections))
+			assert.Equal(t, f.ToolRequests, f.Requests)
 			assert.Positive(t, f.Connections)
 			assert.Zero(t, f.Errors)
 			assert.Positive(t, f.CPUSecondsPerMillion)
