@@ -42,6 +42,14 @@ const volatile __u32 target_tgid = 0; // in the initial PID namespace
 const volatile __u64 text_start = 0;  // the target's own code, as mapped
 const volatile __u64 text_end = 0;
 
+// Where a goroutine's id is: the g hangs off the thread's FS base at tls_g,
+// and a g that has no id (g0 and the signal stack's) leads through its m to
+// the goroutine that the thread runs. goid < 0 means not known.
+const volatile __s64 tls_g = 0;
+const volatile __s64 g_goid = -1;
+const volatile __s64 g_m = 0;
+const volatile __s64 m_curg = 0;
+
 // Set while running, in CLOCK_MONOTONIC nanoseconds; 0 is "not yet".
 volatile __u64 window_start = 0;
 volatile __u64 window_end = 0;
@@ -149,6 +157,34 @@ static __always_inline __s32 stack_id(void *ctx, __u64 flags)
 	if (flags & BPF_F_USER_STACK)
 		count(COUNTER_STACK_UNREADABLE);
 	return STACK_NONE;
+}
+
+static __always_inline __u64 read_word(__u64 base, __s64 offset)
+{
+	__u64 word = 0;
+
+	if (!base)
+		return 0;
+	if (bpf_probe_read_user(&word, sizeof(word), (void *)(base + offset)))
+		return 0;
+	return word;
+}
+
+// goroutine_id is the goroutine that task, the current one, runs; 0 when it runs
+// none or that is not known. The reads do not fault: of memory that is paged
+// out they give 0.
+static __always_inline __u64 goroutine_id(struct task_struct *task)
+{
+	__u64 g, goid;
+
+	if (g_goid < 0)
+		return 0;
+	g = read_word(task->thread.fsbase, tls_g);
+	goid = read_word(g, g_goid);
+	if (goid)
+		return goid;
+	g = read_word(read_word(g, g_m), m_curg);
+	return read_word(g, g_goid);
 }
 
 // return_word is the word at the top of the user stack if it points into the

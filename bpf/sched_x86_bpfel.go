@@ -107,12 +107,16 @@ const (
 	SchedVarEnumCounter               = "enum_counter"
 	SchedVarEnumHolder                = "enum_holder"
 	SchedVarEnumState                 = "enum_state"
+	SchedVarG_goid                    = "g_goid"
+	SchedVarG_m                       = "g_m"
+	SchedVarM_curg                    = "m_curg"
 	SchedVarNrEpollPwait              = "nr_epoll_pwait"
 	SchedVarNrFutex                   = "nr_futex"
 	SchedVarNrNanosleep               = "nr_nanosleep"
 	SchedVarTargetTgid                = "target_tgid"
 	SchedVarTextEnd                   = "text_end"
 	SchedVarTextStart                 = "text_start"
+	SchedVarTlsG                      = "tls_g"
 	SchedVarWindowEnd                 = "window_end"
 	SchedVarWindowStart               = "window_start"
 )
@@ -185,12 +189,16 @@ type SchedVariableSpecs struct {
 	EnumCounter  *ebpf.VariableSpec `ebpf:"enum_counter"`
 	EnumHolder   *ebpf.VariableSpec `ebpf:"enum_holder"`
 	EnumState    *ebpf.VariableSpec `ebpf:"enum_state"`
+	G_goid       *ebpf.VariableSpec `ebpf:"g_goid"`
+	G_m          *ebpf.VariableSpec `ebpf:"g_m"`
+	M_curg       *ebpf.VariableSpec `ebpf:"m_curg"`
 	NrEpollPwait *ebpf.VariableSpec `ebpf:"nr_epoll_pwait"`
 	NrFutex      *ebpf.VariableSpec `ebpf:"nr_futex"`
 	NrNanosleep  *ebpf.VariableSpec `ebpf:"nr_nanosleep"`
 	TargetTgid   *ebpf.VariableSpec `ebpf:"target_tgid"`
 	TextEnd      *ebpf.VariableSpec `ebpf:"text_end"`
 	TextStart    *ebpf.VariableSpec `ebpf:"text_start"`
+	TlsG         *ebpf.VariableSpec `ebpf:"tls_g"`
 	WindowEnd    *ebpf.VariableSpec `ebpf:"window_end"`
 	WindowStart  *ebpf.VariableSpec `ebpf:"window_start"`
 }
@@ -243,12 +251,16 @@ type SchedVariables struct {
 	EnumCounter  *ebpf.Variable `ebpf:"enum_counter"`
 	EnumHolder   *ebpf.Variable `ebpf:"enum_holder"`
 	EnumState    *ebpf.Variable `ebpf:"enum_state"`
+	G_goid       *ebpf.Variable `ebpf:"g_goid"`
+	G_m          *ebpf.Variable `ebpf:"g_m"`
+	M_curg       *ebpf.Variable `ebpf:"m_curg"`
 	NrEpollPwait *ebpf.Variable `ebpf:"nr_epoll_pwait"`
 	NrFutex      *ebpf.Variable `ebpf:"nr_futex"`
 	NrNanosleep  *ebpf.Variable `ebpf:"nr_nanosleep"`
 	TargetTgid   *ebpf.Variable `ebpf:"target_tgid"`
 	TextEnd      *ebpf.Variable `ebpf:"text_end"`
 	TextStart    *ebpf.Variable `ebpf:"text_start"`
+	TlsG         *ebpf.Variable `ebpf:"tls_g"`
 	WindowEnd    *ebpf.Variable `ebpf:"window_end"`
 	WindowStart  *ebpf.Variable `ebpf:"window_start"`
 }

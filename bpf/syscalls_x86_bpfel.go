@@ -111,6 +111,9 @@ const (
 	SyscallsVarEnumCounter         = "enum_counter"
 	SyscallsVarEnumOp              = "enum_op"
 	SyscallsVarFrequentCalls       = "frequent_calls"
+	SyscallsVarG_goid              = "g_goid"
+	SyscallsVarG_m                 = "g_m"
+	SyscallsVarM_curg              = "m_curg"
 	SyscallsVarNrEpollPwait        = "nr_epoll_pwait"
 	SyscallsVarNrEpollPwait2       = "nr_epoll_pwait2"
 	SyscallsVarNrEpollWait         = "nr_epoll_wait"
@@ -119,6 +122,7 @@ const (
 	SyscallsVarTargetTgid          = "target_tgid"
 	SyscallsVarTextEnd             = "text_end"
 	SyscallsVarTextStart           = "text_start"
+	SyscallsVarTlsG                = "tls_g"
 	SyscallsVarWindowEnd           = "window_end"
 	SyscallsVarWindowStart         = "window_start"
 )
@@ -190,6 +194,9 @@ type SyscallsVariableSpecs struct {
 	EnumCounter   *ebpf.VariableSpec `ebpf:"enum_counter"`
 	EnumOp        *ebpf.VariableSpec `ebpf:"enum_op"`
 	FrequentCalls *ebpf.VariableSpec `ebpf:"frequent_calls"`
+	G_goid        *ebpf.VariableSpec `ebpf:"g_goid"`
+	G_m           *ebpf.VariableSpec `ebpf:"g_m"`
+	M_curg        *ebpf.VariableSpec `ebpf:"m_curg"`
 	NrEpollPwait  *ebpf.VariableSpec `ebpf:"nr_epoll_pwait"`
 	NrEpollPwait2 *ebpf.VariableSpec `ebpf:"nr_epoll_pwait2"`
 	NrEpollWait   *ebpf.VariableSpec `ebpf:"nr_epoll_wait"`
@@ -198,6 +205,7 @@ type SyscallsVariableSpecs struct {
 	TargetTgid    *ebpf.VariableSpec `ebpf:"target_tgid"`
 	TextEnd       *ebpf.VariableSpec `ebpf:"text_end"`
 	TextStart     *ebpf.VariableSpec `ebpf:"text_start"`
+	TlsG          *ebpf.VariableSpec `ebpf:"tls_g"`
 	WindowEnd     *ebpf.VariableSpec `ebpf:"window_end"`
 	WindowStart   *ebpf.VariableSpec `ebpf:"window_start"`
 }
@@ -252,6 +260,9 @@ type SyscallsVariables struct {
 	EnumCounter   *ebpf.Variable `ebpf:"enum_counter"`
 	EnumOp        *ebpf.Variable `ebpf:"enum_op"`
 	FrequentCalls *ebpf.Variable `ebpf:"frequent_calls"`
+	G_goid        *ebpf.Variable `ebpf:"g_goid"`
+	G_m           *ebpf.Variable `ebpf:"g_m"`
+	M_curg        *ebpf.Variable `ebpf:"m_curg"`
 	NrEpollPwait  *ebpf.Variable `ebpf:"nr_epoll_pwait"`
 	NrEpollPwait2 *ebpf.Variable `ebpf:"nr_epoll_pwait2"`
 	NrEpollWait   *ebpf.Variable `ebpf:"nr_epoll_wait"`
@@ -260,6 +271,7 @@ type SyscallsVariables struct {
 	TargetTgid    *ebpf.Variable `ebpf:"target_tgid"`
 	TextEnd       *ebpf.Variable `ebpf:"text_end"`
 	TextStart     *ebpf.Variable `ebpf:"text_start"`
+	TlsG          *ebpf.Variable `ebpf:"tls_g"`
 	WindowEnd     *ebpf.Variable `ebpf:"window_end"`
 	WindowStart   *ebpf.Variable `ebpf:"window_start"`
 }

@@ -115,7 +115,7 @@ func (t Target) resolve() Target {
 func (p Capture) resolve(window Duration) Capture {
 	p.Window = or(window, or(p.Window, DefaultWindow))
 	if p.EBPF == nil {
-		p.EBPF = EBPFProbes()
+		p.EBPF = DefaultEBPFProbes()
 	}
 	if p.Pprof == nil {
 		p.Pprof = PprofProbes()

@@ -155,6 +155,9 @@ const (
 // EBPFProbes lists the probes of the ebpf dimension.
 func EBPFProbes() []string { return []string{ProbeSyscalls, ProbeSched, ProbeOnCPU} }
 
+// DefaultEBPFProbes lists those that are recorded unless a scenario says otherwise.
+func DefaultEBPFProbes() []string { return []string{ProbeSyscalls, ProbeSched, ProbeOnCPU} }
+
 // Probes of the pprof dimension, named as net/http/pprof names them, but cpu.
 const (
 	ProbeCPU       = "cpu"

@@ -19,14 +19,11 @@ type Capability struct {
 // Check finds out what can be recorded by loading and attaching the programs of
 // every probe, for no process, and taking them off again.
 func Check(ctx context.Context) []Capability {
-	probes, err := newProbes(nil)
-	if err != nil {
-		return nil // cannot be: all are known
-	}
 	ready := machineReady()
 	_ = rlimit.RemoveMemlock() // as in Prepare
 	var out []Capability
-	for _, p := range probes {
+	for _, k := range Kinds() {
+		p := k.make(Config{})
 		err := ready
 		if err == nil {
 			err = ctx.Err()

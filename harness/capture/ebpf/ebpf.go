@@ -50,12 +50,43 @@ const (
 	OnCPU    = "oncpu"
 )
 
-// Probes names every probe, in the order of the manifest.
-func Probes() []string { return []string{Syscalls, Sched, OnCPU} }
+// A Kind is a probe that can be asked for.
+type Kind struct {
+	Name     string
+	Question string // that it answers, as a sentence
+	// Default is true when it is recorded unless a scenario says otherwise.
+	Default bool
+
+	make func(Config) probe
+}
+
+// Kinds is every probe there is, in the order of the manifest. It is the one list
+// that a new probe is entered in.
+func Kinds() []Kind {
+	return []Kind{
+		{Syscalls, "Which system calls does the target make, how long do they take, how do they fail, and from which lines?", true,
+			func(Config) probe { return &syscallsProbe{} }},
+		{Sched, "When do the target's threads wait for a CPU, when do they sleep, and where in the program?", true,
+			func(Config) probe { return &schedProbe{} }},
+		{OnCPU, "Which code of the target and of the kernel is on the CPUs, and for which goroutine?", true,
+			func(Config) probe { return &onCPUProbe{} }},
+	}
+}
+
+// Defaults names the probes that are recorded when none are asked for.
+func Defaults() []string {
+	var names []string
+	for _, k := range Kinds() {
+		if k.Default {
+			names = append(names, k.Name)
+		}
+	}
+	return names
+}
 
 // Config says what to record.
 type Config struct {
-	// Probes are the probes to record; all of them when empty.
+	// Probes are the probes to record; Defaults when empty.
 	Probes []string
 }
 
@@ -115,7 +146,7 @@ func (r *Recorder) Dimension() string { return bundle.DimEBPF }
 // what they see is not recorded before Start. A probe that the machine does not
 // allow is lost, with its reason in the manifest.
 func (r *Recorder) Prepare(ctx context.Context, s capture.Subject) error {
-	probes, err := newProbes(r.config.Probes)
+	probes, err := newProbes(r.config)
 	if err != nil {
 		return err
 	}
@@ -157,27 +188,22 @@ func (r *Recorder) Prepare(ctx context.Context, s capture.Subject) error {
 	return nil
 }
 
-func newProbes(names []string) ([]probe, error) {
+func newProbes(c Config) ([]probe, error) {
+	names := c.Probes
 	if len(names) == 0 {
-		names = Probes()
+		names = Defaults()
 	}
 	var probes []probe
-	for _, known := range Probes() {
-		if !slices.Contains(names, known) {
-			continue
-		}
-		switch known {
-		case Syscalls:
-			probes = append(probes, &syscallsProbe{})
-		case Sched:
-			probes = append(probes, &schedProbe{})
-		case OnCPU:
-			probes = append(probes, &onCPUProbe{})
+	var known []string
+	for _, k := range Kinds() {
+		known = append(known, k.Name)
+		if slices.Contains(names, k.Name) {
+			probes = append(probes, k.make(c))
 		}
 	}
 	for _, name := range names {
-		if !slices.Contains(Probes(), name) {
-			return nil, fmt.Errorf("ebpf: no probe is called %q; the probes are %s", name, strings.Join(Probes(), ", "))
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("ebpf: no probe is called %q; the probes are %s", name, strings.Join(known, ", "))
 		}
 	}
 	return probes, nil

@@ -33,14 +33,6 @@ func (p *onCPUProbe) load(s subject) error {
 	if err != nil {
 		return err
 	}
-	if o := s.offsets; o != nil {
-		err := setVariables(spec, map[string]any{
-			"tls_g": o.TLS, "g_goid": o.GoID, "g_m": o.GM, "m_curg": o.MCurG,
-		})
-		if err != nil {
-			return err
-		}
-	}
 	if err := p.programs.load(spec, s); err != nil {
 		return err
 	}

@@ -42,6 +42,13 @@ func (p *programs) load(spec *ebpf.CollectionSpec, s subject, optional ...string
 	}); err != nil {
 		return err
 	}
+	if o := s.offsets; o != nil {
+		if err := setVariables(spec, map[string]any{
+			"tls_g": o.TLS, "g_goid": o.GoID, "g_m": o.GM, "m_curg": o.MCurG,
+		}); err != nil {
+			return err
+		}
+	}
 	spec.Maps["stacks"].ValueSize = stackDepth() * 8
 	coll, err := ebpf.NewCollection(spec)
 	if err != nil && !errors.Is(err, os.ErrPermission) && len(optional) > 0 {

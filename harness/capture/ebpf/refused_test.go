@@ -83,7 +83,7 @@ func TestOrdinaryUserIsToldWhatIsMissing(t *testing.T) {
 	var got refusal
 	require.NoError(t, json.Unmarshal(data, &got), "%s", data)
 
-	require.Len(t, got.Checked, len(Probes()))
+	require.Len(t, got.Checked, len(Kinds()))
 	for _, c := range got.Checked {
 		assert.False(t, c.OK, c.Probe)
 		assert.Contains(t, c.Missing, "CAP_BPF and CAP_PERFMON")
@@ -92,7 +92,7 @@ func TestOrdinaryUserIsToldWhatIsMissing(t *testing.T) {
 	}
 	assert.False(t, got.Dimension.Captured)
 	assert.Equal(t, got.Dimension.Probes[0].Reason, got.Dimension.Reason, "what all lack is said once")
-	require.Len(t, got.Dimension.Probes, len(Probes()))
+	require.Len(t, got.Dimension.Probes, len(Defaults()))
 	for _, p := range got.Dimension.Probes {
 		assert.False(t, p.Captured)
 		assert.Contains(t, p.Reason, "CAP_BPF and CAP_PERFMON")
