@@ -73,6 +73,10 @@ enum counter {
 	COUNTER_MAP_FULL,	 // entries that found no room
 	COUNTER_UNKNOWN,	 // events that have no slot, such as a syscall number beyond the table
 	COUNTER_UNREAD_ARGUMENT, // arguments in user memory that could not be read
+	COUNTER_MISSED,		 // events whose beginning was not seen, or was lost to another thread
+	COUNTER_GOID_LOST,	 // intervals whose goroutine found no room; their time is kept
+	COUNTER_RING_SENT,	 // single events given to user space
+	COUNTER_RING_FULL,	 // single events that found no room on the way there
 	COUNTERS,
 };
 exported_enum(counter);
@@ -202,12 +206,52 @@ static __always_inline __u64 return_word(struct task_struct *task)
 }
 
 // Walking a user stack costs the target about 1.5 us, most of it the fault that
-// ends the walk. Where calls of one kind are many and alike, one in STACK_EVERY
-// is walked and stands for those of its kind that follow on the same CPU: the
-// sums stay exact and the shares of stacks are a fair sample. A kind is a
-// syscall, its op and return_word, so that runtime and program never mix.
-#define STACK_EVERY 8
+// ends the walk: too much for what happens at every request. Where events of one
+// kind are many, a sampler says which of them are walked. It aims at one in
+// WALK_EVERY_NS on each CPU: at a low rate every one, at a high rate a fair
+// sample, at a price that does not grow with the rate. The distance to the next
+// is drawn at random, so that it keeps step with nothing. The first WALK_FIRST of
+// a kind are all walked, so that what is rare is known exactly.
+#define WALK_EVERY_NS 1000000
+#define WALK_FIRST 512
+#define WALK_FEWEST 4096 // one in so many is walked at the least
 
+struct sampler {
+	__u64 last;   // when one was walked
+	__u32 left;   // until the next
+	__u32 period; // the mean distance
+	__u32 first;  // how many of the first have been walked
+	__u32 pad;
+};
+
+// walk_due reports whether the stack of this event, at time now, is to be walked.
+static __always_inline int walk_due(struct sampler *s, __u64 now)
+{
+	__u64 since;
+
+	since = now - s->last;
+	// However far the next one was put: where events have become few, each counts.
+	if (s->left > 1 && since < WALK_EVERY_NS * 4) {
+		s->left--;
+		return 0;
+	}
+	s->last = now;
+	if (s->first < WALK_FIRST) {
+		s->first++;
+		return 1;
+	}
+	if (since < WALK_EVERY_NS / 2) {
+		if (s->period < WALK_FEWEST)
+			s->period = s->period ? s->period * 2 : 1;
+	} else if (since > WALK_EVERY_NS * 2) {
+		s->period = s->period > 8 ? s->period / 8 : 0;
+	}
+	s->left = s->period < 2 ? 1 : 1 + bpf_get_prandom_u32() % (2 * s->period - 1);
+	return 1;
+}
+
+// What tells kinds of events apart whose stacks stand for each other: a syscall,
+// its op and return_word, so that runtime and program never mix.
 struct kind {
 	__u64 caller;
 	__u32 nr;
@@ -215,8 +259,9 @@ struct kind {
 };
 
 struct recent {
+	struct sampler sampler;
 	__s32 stack;
-	__u32 left;
+	__u32 pad;
 };
 
 struct {
@@ -226,24 +271,24 @@ struct {
 	__type(value, struct recent);
 } recents SEC(".maps");
 
-static __always_inline __s32 recent_stack_id(void *ctx, __u64 caller, __u32 nr, __u32 op)
+// recent_stack_id is the stack of an event of a kind that is frequent: its own,
+// or that of the last one of its kind on this CPU that was walked.
+static __always_inline __s32 recent_stack_id(void *ctx, __u64 caller, __u32 nr, __u32 op, __u64 now)
 {
 	struct kind key = {.caller = caller, .nr = nr, .op = op};
-	struct recent first = {.left = STACK_EVERY - 1}, *r;
+	struct recent first = {.sampler = {.last = now, .left = 1}}, *r;
 
 	// Without the word at the top kinds cannot be told apart.
 	if (!caller)
 		return stack_id(ctx, BPF_F_USER_STACK);
 	r = bpf_map_lookup_elem(&recents, &key);
-	if (r && r->left) {
-		r->left--;
+	if (r) {
+		if (walk_due(&r->sampler, now))
+			r->stack = stack_id(ctx, BPF_F_USER_STACK);
 		return r->stack;
 	}
 	first.stack = stack_id(ctx, BPF_F_USER_STACK);
-	if (r)
-		*r = first;
-	else
-		bpf_map_update_elem(&recents, &key, &first, BPF_NOEXIST); // if full, every stack is walked
+	bpf_map_update_elem(&recents, &key, &first, BPF_NOEXIST); // if full, every stack is walked
 	return first.stack;
 }
 

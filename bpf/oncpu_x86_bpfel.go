@@ -21,9 +21,17 @@ type OnCPUKind struct {
 }
 
 type OnCPURecent struct {
-	_     structs.HostLayout
+	_       structs.HostLayout
+	Sampler struct {
+		_      structs.HostLayout
+		Last   uint64
+		Left   uint32
+		Period uint32
+		First  uint32
+		Pad    uint32
+	}
 	Stack int32
-	Left  uint32
+	Pad   uint32
 }
 
 type OnCPUSampleKey struct {

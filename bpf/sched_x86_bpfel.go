@@ -21,6 +21,19 @@ type SchedCpu struct {
 	_      [4]byte
 }
 
+type SchedCut struct {
+	_      structs.HostLayout
+	Left   uint64
+	Woken  uint64
+	Back   uint64
+	Goid   uint64
+	Caller uint64
+	Tid    uint32
+	Stack  int32
+	State  uint32
+	Nr     uint32
+}
+
 type SchedHolder uint32
 
 const (
@@ -39,9 +52,17 @@ type SchedKind struct {
 }
 
 type SchedRecent struct {
-	_     structs.HostLayout
+	_       structs.HostLayout
+	Sampler struct {
+		_      structs.HostLayout
+		Last   uint64
+		Left   uint32
+		Period uint32
+		First  uint32
+		Pad    uint32
+	}
 	Stack int32
-	Left  uint32
+	Pad   uint32
 }
 
 type SchedSchedTotals struct {
@@ -68,17 +89,35 @@ const (
 )
 
 type SchedThread struct {
-	_      structs.HostLayout
-	Since  uint64
-	Caller uint64
-	Stack  int32
-	State  uint16
-	Ran    uint16
+	_         structs.HostLayout
+	Since     uint64
+	Left      uint64
+	Woken     uint64
+	Caller    uint64
+	Goid      uint64
+	Stack     int32
+	State     uint16
+	Ran       uint16
+	LeftState uint16
+	Pad       uint16
+	Nr        uint32
+	Sums      SchedThreadSums
+}
+
+type SchedThreadSums struct {
+	_          structs.HostLayout
+	OnCpuNs    uint64
+	RunQueueNs uint64
+	OffNs      uint64
+	Switches   uint64
+	Wakeups    uint64
+	Migrations uint64
 }
 
 type SchedWaitKey struct {
 	_      structs.HostLayout
 	Caller uint64
+	Goid   uint64
 	Stack  int32
 	State  uint32
 }
@@ -95,6 +134,8 @@ type SchedWaitValue struct {
 const (
 	SchedMapCounters                  = "counters"
 	SchedMapCpus                      = "cpus"
+	SchedMapCuts                      = "cuts"
+	SchedMapEnded                     = "ended"
 	SchedMapRecents                   = "recents"
 	SchedMapStacks                    = "stacks"
 	SchedMapThreads                   = "threads"
@@ -175,6 +216,8 @@ type SchedProgramSpecs struct {
 type SchedMapSpecs struct {
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Cpus     *ebpf.MapSpec `ebpf:"cpus"`
+	Cuts     *ebpf.MapSpec `ebpf:"cuts"`
+	Ended    *ebpf.MapSpec `ebpf:"ended"`
 	Recents  *ebpf.MapSpec `ebpf:"recents"`
 	Stacks   *ebpf.MapSpec `ebpf:"stacks"`
 	Threads  *ebpf.MapSpec `ebpf:"threads"`
@@ -225,6 +268,8 @@ func (o *SchedObjects) Close() error {
 type SchedMaps struct {
 	Counters *ebpf.Map `ebpf:"counters"`
 	Cpus     *ebpf.Map `ebpf:"cpus"`
+	Cuts     *ebpf.Map `ebpf:"cuts"`
+	Ended    *ebpf.Map `ebpf:"ended"`
 	Recents  *ebpf.Map `ebpf:"recents"`
 	Stacks   *ebpf.Map `ebpf:"stacks"`
 	Threads  *ebpf.Map `ebpf:"threads"`
@@ -236,6 +281,8 @@ func (m *SchedMaps) Close() error {
 	return _SchedClose(
 		m.Counters,
 		m.Cpus,
+		m.Cuts,
+		m.Ended,
 		m.Recents,
 		m.Stacks,
 		m.Threads,

@@ -3,7 +3,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
 // Counts and times the target's system calls: totals and a histogram for each,
-// errors by errno, and calls and time by user stack for those in stack_calls.
+// errors by errno, calls and time by user stack for those in stack_calls, and
+// those of slow_calls that take longer than slow_ns one by one.
 // A call counts when it began and ended inside the window.
 #include "chokepoint.bpf.h"
 
@@ -14,13 +15,16 @@ const volatile __u32 nr_futex = -1;
 const volatile __u32 nr_epoll_wait = -1;
 const volatile __u32 nr_epoll_pwait = -1;
 const volatile __u32 nr_epoll_pwait2 = -1;
+const volatile __u32 nr_exit = -1; // these two never return
+const volatile __u32 nr_exit_group = -1;
 
-// One bit for each syscall number whose user stacks are kept.
+// One bit for each syscall number whose user stacks are kept, and for each whose
+// slow calls are kept one by one.
 const volatile __u64 stack_calls[SYSCALLS / 64] = {};
+const volatile __u64 slow_calls[SYSCALLS / 64] = {};
 
-// Of these, the calls that servers make all the time. When they are quick and
-// do not fail, not every stack is walked; see recent_stack_id.
-const volatile __u64 frequent_calls[SYSCALLS / 64] = {};
+// From here on a call of slow_calls is slow, in nanoseconds; 0: none is.
+const volatile __u64 slow_ns = 0;
 
 // A call that takes longer is not quick: its stack is always walked, so that
 // time is given to the right one.
@@ -35,25 +39,35 @@ enum op {
 	OP_EPOLL_ZERO,	   // asked not to block
 	OP_EPOLL_FINITE,   // asked to block for some time
 	OP_EPOLL_INFINITE, // asked to block until something happens
+	OPS,
 };
 exported_enum(op);
 
+// A call under way, by the low bits of its thread's id: an array is found without
+// a call or a lock. Two threads of the target whose low bits are the same lose
+// calls to each other, which is counted. An entry fills a cache line, so that
+// threads with neighbouring ids do not share one.
+#define THREADS 65536
+
 struct inflight_call {
 	__u64 start;
+	__u32 tid;
 	__u32 nr;
 	__u32 op;
+	__u32 pad[11];
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, THREADS);
+	__type(key, __u32);
 	__type(value, struct inflight_call);
 } inflight SEC(".maps");
 
 struct call_totals {
 	__u64 calls;
 	__u64 ns;
+	__u64 again; // failed with EAGAIN, which is how a socket says "not yet"
 	__u64 log2_ns[LOG2_SLOTS];
 };
 
@@ -111,6 +125,43 @@ struct {
 	__type(value, struct call_value);
 } calls SEC(".maps");
 
+// Quick calls that wait for the next of their kind whose stack is walked, and are
+// then given to that stack: so sums stay exact, and the shares of stacks are a
+// sample. A kind is a number, or an op. What waits at the window's end goes to
+// the last stack.
+struct pending {
+	struct sampler sampler;
+	struct call_key last;
+	struct call_value sum;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SYSCALLS + OPS);
+	__type(key, __u32);
+	__type(value, struct pending);
+} waiting SEC(".maps");
+
+struct slow_call {
+	__u64 start; // CLOCK_MONOTONIC, ns
+	__u64 ns;
+	__u64 goid;
+	__u64 caller;
+	__s64 result;
+	__u32 tid;
+	__u32 nr;
+	__s32 stack;
+	__u32 pad;
+};
+
+// Enough for the slow calls between two looks of user space; those that find no
+// room are counted.
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+	__type(value, struct slow_call);
+} slow SEC(".maps");
+
 static __always_inline int in(const volatile __u64 *calls, __u32 nr)
 {
 	return nr < SYSCALLS && (calls[nr / 64] >> (nr % 64) & 1);
@@ -158,22 +209,27 @@ static __always_inline __u32 epoll_op(struct pt_regs *regs, __u32 nr)
 SEC("tp_btf/sys_enter")
 int chokepoint_sys_enter(__u64 *ctx)
 {
+	__u64 id = bpf_get_current_pid_tgid();
 	struct inflight_call *call;
 	struct pt_regs *regs;
-	__u32 nr;
+	__u32 nr, slot;
 
-	if (current_tgid() != target_tgid)
+	if (id >> 32 != target_tgid)
 		return 0;
 	if (!recording())
 		return 0;
-	call = bpf_task_storage_get(&inflight, bpf_get_current_task_btf(), 0,
-				    BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!call) {
-		count(COUNTER_MAP_FULL);
+	slot = (__u32)id % THREADS;
+	call = bpf_map_lookup_elem(&inflight, &slot);
+	if (!call)
 		return 0;
-	}
+	if (call->start && call->tid != (__u32)id)
+		count(COUNTER_MISSED); // of the other thread
+	call->start = 0;
 	regs = (struct pt_regs *)ctx[0];
 	nr = ctx[1];
+	if (nr == nr_exit || nr == nr_exit_group)
+		return 0;
+	call->tid = id;
 	call->nr = nr;
 	call->op = OP_NONE;
 	if (nr == nr_futex)
@@ -212,58 +268,111 @@ static __always_inline void add_epoll(__u32 op, long result, __u64 ns)
 		e->empty++;
 }
 
-static __always_inline void add_stack(__u64 *ctx, struct task_struct *task, __u32 nr, __u32 op,
-				      long result, __u64 ns)
+static __always_inline void add_calls(struct call_key *key, struct call_value *sum)
 {
-	struct call_key key = {.nr = nr, .op = op};
-	struct call_value first = {}, *v;
+	struct call_value *v = bpf_map_lookup_elem(&calls, key);
 
-	key.caller = return_word(task);
-	if (is_epoll(nr) || (in(frequent_calls, nr) && ns < QUICK_NS && (result >= 0 || result == -11 /* EAGAIN */)))
-		key.stack = recent_stack_id(ctx, key.caller, nr, op);
-	else
-		key.stack = stack_id(ctx, BPF_F_USER_STACK);
-	v = bpf_map_lookup_elem(&calls, &key);
 	if (v) {
-		v->calls++;
-		v->ns += ns;
-		if (result > 0)
-			v->returned += result;
+		v->calls += sum->calls;
+		v->ns += sum->ns;
+		v->returned += sum->returned;
 		return;
 	}
-	first.calls = 1;
-	first.ns = ns;
-	first.returned = result > 0 ? result : 0;
-	if (bpf_map_update_elem(&calls, &key, &first, BPF_NOEXIST))
+	if (bpf_map_update_elem(&calls, key, sum, BPF_NOEXIST))
 		count(COUNTER_MAP_FULL);
+}
+
+static __always_inline void add_stack(__u64 *ctx, __u32 nr, __u32 op, long result, __u64 ns, __u64 now)
+{
+	struct call_value one = {.calls = 1, .ns = ns, .returned = result > 0 ? result : 0};
+	struct call_key key = {.nr = nr, .op = op};
+	__u32 kind = op ? SYSCALLS + op : nr;
+	struct pending *p;
+
+	if (is_epoll(nr)) {
+		// The program's own polling must not be mixed with the runtime's: which
+		// of the two it is decides what is made of it.
+		key.caller = return_word(bpf_get_current_task_btf());
+		key.stack = recent_stack_id(ctx, key.caller, nr, op, now);
+		add_calls(&key, &one);
+		return;
+	}
+	if (ns < QUICK_NS) {
+		p = bpf_map_lookup_elem(&waiting, &kind);
+		if (!p)
+			return;
+		p->sum.calls += one.calls;
+		p->sum.ns += one.ns;
+		p->sum.returned += one.returned;
+		if (!walk_due(&p->sampler, now))
+			return;
+		one = p->sum;
+		__builtin_memset(&p->sum, 0, sizeof(p->sum));
+		key.caller = return_word(bpf_get_current_task_btf());
+		key.stack = stack_id(ctx, BPF_F_USER_STACK);
+		p->last = key;
+	} else {
+		key.caller = return_word(bpf_get_current_task_btf());
+		key.stack = stack_id(ctx, BPF_F_USER_STACK);
+	}
+	add_calls(&key, &one);
+}
+
+// Not inlined: it is for the few calls that are slow.
+static __noinline int add_slow(__u64 *ctx, struct inflight_call *call, long result, __u64 ns)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct slow_call *s;
+
+	if (!call)
+		return 0;
+	s = bpf_ringbuf_reserve(&slow, sizeof(*s), 0);
+	if (!s) {
+		count(COUNTER_RING_FULL);
+		return 0;
+	}
+	count(COUNTER_RING_SENT);
+	s->start = call->start;
+	s->ns = ns;
+	s->nr = call->nr;
+	s->tid = call->tid;
+	s->result = result;
+	s->goid = goroutine_id(task);
+	s->caller = return_word(task);
+	s->stack = stack_id(ctx, BPF_F_USER_STACK);
+	s->pad = 0;
+	bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
+	return 0;
 }
 
 SEC("tp_btf/sys_exit")
 int chokepoint_sys_exit(__u64 *ctx)
 {
+	__u64 id = bpf_get_current_pid_tgid(), now, ns;
 	struct inflight_call *call;
-	struct task_struct *task;
 	struct call_totals *t;
-	__u32 nr, op;
+	__u32 nr, op, slot;
 	long result;
-	__u64 ns;
 
-	if (current_tgid() != target_tgid)
+	if (id >> 32 != target_tgid)
 		return 0;
 	if (!recording())
 		return 0;
-	task = bpf_get_current_task_btf();
-	call = bpf_task_storage_get(&inflight, task, 0, 0);
+	slot = (__u32)id % THREADS;
+	call = bpf_map_lookup_elem(&inflight, &slot);
 	if (!call || !call->start)
-		return 0;
-	ns = bpf_ktime_get_ns() - call->start;
-	call->start = 0;
+		return 0; // it began before the window
+	if (call->tid != (__u32)id)
+		return 0; // counted when the entry was taken
+	now = bpf_ktime_get_ns();
+	ns = now - call->start;
 	nr = call->nr;
 	op = call->op;
 	result = ctx[1];
 
 	t = bpf_map_lookup_elem(&totals, &nr);
 	if (!t) {
+		call->start = 0;
 		count(COUNTER_UNKNOWN);
 		return 0;
 	}
@@ -272,11 +381,18 @@ int chokepoint_sys_exit(__u64 *ctx)
 	t->ns += ns;
 	t->log2_ns[log2_slot(ns)]++;
 
-	if (result < 0 && result >= -4095)
-		add_failure(nr, -result);
+	if (result < 0 && result >= -4095) {
+		if (result == -11 /* EAGAIN */)
+			t->again++;
+		else
+			add_failure(nr, -result);
+	}
+	if (slow_ns && ns >= slow_ns && in(slow_calls, nr))
+		add_slow(ctx, call, result, ns);
+	call->start = 0;
 	if (is_epoll(nr))
 		add_epoll(op, result, ns);
 	if (in(stack_calls, nr))
-		add_stack(ctx, task, nr, op, result, ns);
+		add_stack(ctx, nr, op, result, ns, now);
 	return 0;
 }

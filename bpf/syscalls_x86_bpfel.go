@@ -25,6 +25,7 @@ type SyscallsCallTotals struct {
 	_      structs.HostLayout
 	Calls  uint64
 	Ns     uint64
+	Again  uint64
 	Log2Ns [36]uint64
 }
 
@@ -44,7 +45,11 @@ const (
 	SyscallsCounterCOUNTER_MAP_FULL         SyscallsCounter = 3
 	SyscallsCounterCOUNTER_UNKNOWN          SyscallsCounter = 4
 	SyscallsCounterCOUNTER_UNREAD_ARGUMENT  SyscallsCounter = 5
-	SyscallsCounterCOUNTERS                 SyscallsCounter = 6
+	SyscallsCounterCOUNTER_MISSED           SyscallsCounter = 6
+	SyscallsCounterCOUNTER_GOID_LOST        SyscallsCounter = 7
+	SyscallsCounterCOUNTER_RING_SENT        SyscallsCounter = 8
+	SyscallsCounterCOUNTER_RING_FULL        SyscallsCounter = 9
+	SyscallsCounterCOUNTERS                 SyscallsCounter = 10
 )
 
 type SyscallsEpollTotals struct {
@@ -65,8 +70,10 @@ type SyscallsErrorKey struct {
 type SyscallsInflightCall struct {
 	_     structs.HostLayout
 	Start uint64
+	Tid   uint32
 	Nr    uint32
 	Op    uint32
+	Pad   [11]uint32
 }
 
 type SyscallsKind struct {
@@ -86,12 +93,48 @@ const (
 	SyscallsOpOP_EPOLL_ZERO     SyscallsOp = 4
 	SyscallsOpOP_EPOLL_FINITE   SyscallsOp = 5
 	SyscallsOpOP_EPOLL_INFINITE SyscallsOp = 6
+	SyscallsOpOPS               SyscallsOp = 7
 )
 
+type SyscallsPending struct {
+	_       structs.HostLayout
+	Sampler struct {
+		_      structs.HostLayout
+		Last   uint64
+		Left   uint32
+		Period uint32
+		First  uint32
+		Pad    uint32
+	}
+	Last SyscallsCallKey
+	Sum  SyscallsCallValue
+}
+
 type SyscallsRecent struct {
-	_     structs.HostLayout
+	_       structs.HostLayout
+	Sampler struct {
+		_      structs.HostLayout
+		Last   uint64
+		Left   uint32
+		Period uint32
+		First  uint32
+		Pad    uint32
+	}
 	Stack int32
-	Left  uint32
+	Pad   uint32
+}
+
+type SyscallsSlowCall struct {
+	_      structs.HostLayout
+	Start  uint64
+	Ns     uint64
+	Goid   uint64
+	Caller uint64
+	Result int64
+	Tid    uint32
+	Nr     uint32
+	Stack  int32
+	Pad    uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -104,20 +147,25 @@ const (
 	SyscallsMapFailures            = "failures"
 	SyscallsMapInflight            = "inflight"
 	SyscallsMapRecents             = "recents"
+	SyscallsMapSlow                = "slow"
 	SyscallsMapStacks              = "stacks"
 	SyscallsMapTotals              = "totals"
+	SyscallsMapWaiting             = "waiting"
 	SyscallsProgChokepointSysEnter = "chokepoint_sys_enter"
 	SyscallsProgChokepointSysExit  = "chokepoint_sys_exit"
 	SyscallsVarEnumCounter         = "enum_counter"
 	SyscallsVarEnumOp              = "enum_op"
-	SyscallsVarFrequentCalls       = "frequent_calls"
 	SyscallsVarG_goid              = "g_goid"
 	SyscallsVarG_m                 = "g_m"
 	SyscallsVarM_curg              = "m_curg"
 	SyscallsVarNrEpollPwait        = "nr_epoll_pwait"
 	SyscallsVarNrEpollPwait2       = "nr_epoll_pwait2"
 	SyscallsVarNrEpollWait         = "nr_epoll_wait"
+	SyscallsVarNrExit              = "nr_exit"
+	SyscallsVarNrExitGroup         = "nr_exit_group"
 	SyscallsVarNrFutex             = "nr_futex"
+	SyscallsVarSlowCalls           = "slow_calls"
+	SyscallsVarSlowNs              = "slow_ns"
 	SyscallsVarStackCalls          = "stack_calls"
 	SyscallsVarTargetTgid          = "target_tgid"
 	SyscallsVarTextEnd             = "text_end"
@@ -183,8 +231,10 @@ type SyscallsMapSpecs struct {
 	Failures *ebpf.MapSpec `ebpf:"failures"`
 	Inflight *ebpf.MapSpec `ebpf:"inflight"`
 	Recents  *ebpf.MapSpec `ebpf:"recents"`
+	Slow     *ebpf.MapSpec `ebpf:"slow"`
 	Stacks   *ebpf.MapSpec `ebpf:"stacks"`
 	Totals   *ebpf.MapSpec `ebpf:"totals"`
+	Waiting  *ebpf.MapSpec `ebpf:"waiting"`
 }
 
 // SyscallsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -193,14 +243,17 @@ type SyscallsMapSpecs struct {
 type SyscallsVariableSpecs struct {
 	EnumCounter   *ebpf.VariableSpec `ebpf:"enum_counter"`
 	EnumOp        *ebpf.VariableSpec `ebpf:"enum_op"`
-	FrequentCalls *ebpf.VariableSpec `ebpf:"frequent_calls"`
 	G_goid        *ebpf.VariableSpec `ebpf:"g_goid"`
 	G_m           *ebpf.VariableSpec `ebpf:"g_m"`
 	M_curg        *ebpf.VariableSpec `ebpf:"m_curg"`
 	NrEpollPwait  *ebpf.VariableSpec `ebpf:"nr_epoll_pwait"`
 	NrEpollPwait2 *ebpf.VariableSpec `ebpf:"nr_epoll_pwait2"`
 	NrEpollWait   *ebpf.VariableSpec `ebpf:"nr_epoll_wait"`
+	NrExit        *ebpf.VariableSpec `ebpf:"nr_exit"`
+	NrExitGroup   *ebpf.VariableSpec `ebpf:"nr_exit_group"`
 	NrFutex       *ebpf.VariableSpec `ebpf:"nr_futex"`
+	SlowCalls     *ebpf.VariableSpec `ebpf:"slow_calls"`
+	SlowNs        *ebpf.VariableSpec `ebpf:"slow_ns"`
 	StackCalls    *ebpf.VariableSpec `ebpf:"stack_calls"`
 	TargetTgid    *ebpf.VariableSpec `ebpf:"target_tgid"`
 	TextEnd       *ebpf.VariableSpec `ebpf:"text_end"`
@@ -236,8 +289,10 @@ type SyscallsMaps struct {
 	Failures *ebpf.Map `ebpf:"failures"`
 	Inflight *ebpf.Map `ebpf:"inflight"`
 	Recents  *ebpf.Map `ebpf:"recents"`
+	Slow     *ebpf.Map `ebpf:"slow"`
 	Stacks   *ebpf.Map `ebpf:"stacks"`
 	Totals   *ebpf.Map `ebpf:"totals"`
+	Waiting  *ebpf.Map `ebpf:"waiting"`
 }
 
 func (m *SyscallsMaps) Close() error {
@@ -248,8 +303,10 @@ func (m *SyscallsMaps) Close() error {
 		m.Failures,
 		m.Inflight,
 		m.Recents,
+		m.Slow,
 		m.Stacks,
 		m.Totals,
+		m.Waiting,
 	)
 }
 
@@ -259,14 +316,17 @@ func (m *SyscallsMaps) Close() error {
 type SyscallsVariables struct {
 	EnumCounter   *ebpf.Variable `ebpf:"enum_counter"`
 	EnumOp        *ebpf.Variable `ebpf:"enum_op"`
-	FrequentCalls *ebpf.Variable `ebpf:"frequent_calls"`
 	G_goid        *ebpf.Variable `ebpf:"g_goid"`
 	G_m           *ebpf.Variable `ebpf:"g_m"`
 	M_curg        *ebpf.Variable `ebpf:"m_curg"`
 	NrEpollPwait  *ebpf.Variable `ebpf:"nr_epoll_pwait"`
 	NrEpollPwait2 *ebpf.Variable `ebpf:"nr_epoll_pwait2"`
 	NrEpollWait   *ebpf.Variable `ebpf:"nr_epoll_wait"`
+	NrExit        *ebpf.Variable `ebpf:"nr_exit"`
+	NrExitGroup   *ebpf.Variable `ebpf:"nr_exit_group"`
 	NrFutex       *ebpf.Variable `ebpf:"nr_futex"`
+	SlowCalls     *ebpf.Variable `ebpf:"slow_calls"`
+	SlowNs        *ebpf.Variable `ebpf:"slow_ns"`
 	StackCalls    *ebpf.Variable `ebpf:"stack_calls"`
 	TargetTgid    *ebpf.Variable `ebpf:"target_tgid"`
 	TextEnd       *ebpf.Variable `ebpf:"text_end"`

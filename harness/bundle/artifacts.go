@@ -202,6 +202,71 @@ type Sched struct {
 	Wakeups    int64            `json:"wakeups"`
 	Migrations int64            `json:"migrations"`
 	Threads    int              `json:"threads"` // of the target, seen on a CPU
+	// ByThread is the threads that were there at the end, by CPU time, largest
+	// first, and those that had ended as one.
+	ByThread []ThreadTimes `json:"by_thread,omitempty"`
+}
+
+// ThreadTimes is what threads of the target did in the window.
+type ThreadTimes struct {
+	TID        int   `json:"tid,omitempty"` // 0: all that ended in the window, together
+	OnCPUNS    int64 `json:"on_cpu_ns"`
+	RunQueueNS int64 `json:"run_queue_ns"`
+	OffCPUNS   int64 `json:"off_cpu_ns"` // asleep, in any state
+	Switches   int64 `json:"switches"`
+	Wakeups    int64 `json:"wakeups"`
+	Migrations int64 `json:"migrations"`
+}
+
+// Frame is one function of a stack.
+type Frame struct {
+	Function string `json:"function"`
+	File     string `json:"file,omitempty"`
+	Line     int    `json:"line,omitempty"`
+}
+
+// SlowCalls is ebpf/slow.json: system calls of the request path that took longer
+// than the scenario's threshold, one by one. Calls in which idle threads wait
+// (futex, epoll waits, the runtime's sleeps) are not among them.
+type SlowCalls struct {
+	ThresholdNS int64 `json:"threshold_ns"`
+	// Stacks are innermost first; calls name them by index.
+	Stacks [][]Frame  `json:"stacks"`
+	Calls  []SlowCall `json:"calls"` // by start
+}
+
+// SlowCall is one of them.
+type SlowCall struct {
+	StartNS int64  `json:"start_ns"` // CLOCK_MONOTONIC
+	NS      int64  `json:"ns"`
+	Syscall string `json:"syscall"`
+	Error   string `json:"error,omitempty"` // errno name
+	Result  int64  `json:"result"`          // as the kernel returned it; negative: the errno
+	GoID    int64  `json:"goid,omitempty"`  // 0: none, or not known
+	TID     int    `json:"tid"`
+	Stack   int    `json:"stack"` // index of Stacks; -1: not known
+}
+
+// Cuts is ebpf/cuts.json: the intervals in which a goroutine had a thread and the
+// thread had no CPU, because it was preempted or slept in a system call. The
+// runtime takes such a goroutine for running, or for being in a system call.
+type Cuts struct {
+	// Stacks are innermost first; intervals name them by index.
+	Stacks    [][]Frame `json:"stacks"`
+	Intervals []Cut     `json:"intervals"` // by start
+}
+
+// Cut is one of them, in CLOCK_MONOTONIC nanoseconds. It may begin before the
+// window and end after it.
+type Cut struct {
+	LeftNS  int64  `json:"left_ns"`
+	WokenNS int64  `json:"woken_ns,omitempty"` // 0: it was runnable all the time
+	BackNS  int64  `json:"back_ns"`
+	GoID    int64  `json:"goid"`
+	TID     int    `json:"tid"`
+	State   string `json:"state"`             // as it left the CPU: "runnable", "sleep", "disk", "stopped", "other"
+	Syscall string `json:"syscall,omitempty"` // that it slept in
+	Stack   int    `json:"stack"`             // index of Stacks; -1: not known
 }
 
 // ProcSample is one reading of /proc for the target.

@@ -32,9 +32,12 @@ const (
 	EBPFSyscalls        = "ebpf/syscalls.json"  // Syscalls
 	EBPFSyscallsProfile = "ebpf/syscalls.pb.gz" // calls and time by user stack; labels syscall, op
 	EBPFOnCPUProfile    = "ebpf/oncpu.pb.gz"    // on-CPU samples and time by user+kernel stack; label goid
-	EBPFOffCPUProfile   = "ebpf/offcpu.pb.gz"   // off-CPU time by user stack; label state
-	EBPFRunQueueProfile = "ebpf/runqueue.pb.gz" // run queue wait by user stack
+	EBPFSlow            = "ebpf/slow.json"      // SlowCalls
+	EBPFSlowProfile     = "ebpf/slow.pb.gz"     // slow calls and their time by user stack; labels syscall, goid
+	EBPFOffCPUProfile   = "ebpf/offcpu.pb.gz"   // off-CPU time by user stack; labels state, goid
+	EBPFRunQueueProfile = "ebpf/runqueue.pb.gz" // run queue wait by user stack; label goid
 	EBPFSched           = "ebpf/sched.json"     // Sched
+	EBPFCuts            = "ebpf/cuts.json"      // Cuts
 
 	ProcSamples = "proc/samples.jsonl" // ProcSample, one a line
 	ProcMetrics = "proc/metrics.jsonl" // MetricsSample, one a line

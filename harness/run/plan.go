@@ -22,7 +22,7 @@ func (r *run) recorders(procs *proc.Recorder) (on []capture.Recorder, off []bund
 		off = append(off, bundle.Dimension{Name: name, Reason: "the scenario switches it off"})
 	}
 	if len(plan.EBPF) > 0 {
-		on = append(on, ebpf.New(ebpf.Config{Probes: plan.EBPF}))
+		on = append(on, ebpf.New(ebpf.Config{Probes: plan.EBPF, Slow: time.Duration(plan.Slow)}))
 	} else {
 		without(bundle.DimEBPF)
 	}

@@ -19,6 +19,7 @@ const (
 	DefaultRamp         = Duration(5 * time.Second)
 	DefaultTimeout      = Duration(2 * time.Minute) // far above what a flawed target takes: slowness must not show as errors
 	DefaultWindow       = Duration(10 * time.Second)
+	DefaultSlow         = Duration(10 * time.Millisecond)
 	DefaultTraceFor     = Duration(5 * time.Second)
 	DefaultTraceAtMost  = Size(64 << 20)
 )
@@ -117,6 +118,7 @@ func (p Capture) resolve(window Duration) Capture {
 	if p.EBPF == nil {
 		p.EBPF = DefaultEBPFProbes()
 	}
+	p.Slow = or(p.Slow, DefaultSlow)
 	if p.Pprof == nil {
 		p.Pprof = PprofProbes()
 	}

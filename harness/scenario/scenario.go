@@ -125,6 +125,10 @@ type Capture struct {
 	// EBPF lists the probes of the ebpf dimension: syscalls, sched, oncpu.
 	// Default: all. An empty list switches the dimension off.
 	EBPF []string `yaml:"ebpf" json:"ebpf"`
+	// Slow is from where on the syscalls probe keeps a system call by itself, with
+	// its goroutine and stack. Calls in which idle threads wait are left out.
+	// Default: 10ms.
+	Slow Duration `yaml:"slow" json:"slow,omitempty"`
 	// Pprof lists the probes of the pprof dimension: cpu, heap, allocs,
 	// goroutine, mutex, block. Default: all. An empty list switches the
 	// dimension off.

@@ -128,7 +128,7 @@ func TestResolveDefaults(t *testing.T) {
 				Stages:  []Stage{{InFlight: 10, Ramp: DefaultRamp, Hold: DefaultWindow, Capture: true}},
 				Workers: 1, Protocol: HTTP1, Engine: EngineLean, Results: ResultsSampled,
 				Requests: []Request{{Method: "GET", Path: "/", Weight: 1}}},
-			Capture: Capture{Window: DefaultWindow, EBPF: EBPFProbes(), Pprof: PprofProbes(), Trace: &Trace{For: DefaultTraceFor, AtMost: DefaultTraceAtMost}},
+			Capture: Capture{Window: DefaultWindow, EBPF: DefaultEBPFProbes(), Slow: DefaultSlow, Pprof: PprofProbes(), Trace: &Trace{For: DefaultTraceFor, AtMost: DefaultTraceAtMost}},
 			origin:  s.origin,
 		},
 		Truth: []Truth{},
@@ -142,7 +142,7 @@ func TestResolveSwitchedOff(t *testing.T) {
 	require.NoError(t, err)
 	r, err := s.Resolve(Overrides{})
 	require.NoError(t, err)
-	assert.Equal(t, Capture{Window: DefaultWindow, EBPF: []string{}, Pprof: []string{}}, r.Scenario.Capture)
+	assert.Equal(t, Capture{Window: DefaultWindow, EBPF: []string{}, Slow: DefaultSlow, Pprof: []string{}}, r.Scenario.Capture)
 	assert.True(t, r.Scenario.Expect.NothingElse, "an expectation that names nothing expects nothing to be found")
 	assertRoundTrip(t, r)
 	again, err := json.Marshal(r)

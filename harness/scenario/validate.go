@@ -24,7 +24,9 @@ const none = "none"
 // disk; nothing that was measured stands behind them.
 const (
 	maxWindow       = Duration(10 * time.Minute)
-	minWindow       = Duration(time.Second) // shorter windows hold too few samples at 100 Hz
+	minWindow       = Duration(time.Second)           // shorter windows hold too few samples at 100 Hz
+	minSlow         = Duration(10 * time.Microsecond) // below it most calls are slow
+	maxSlow         = Duration(time.Minute)
 	maxStartTimeout = Duration(10 * time.Minute)
 	minTraceBytes   = Size(1 << 20) // less is a fraction of a second at 10,000 in flight
 	maxTraceBytes   = Size(1 << 30)
@@ -289,6 +291,7 @@ func (c *checker) path(field, p string) {
 func (c *checker) capture(p Capture) {
 	c.between("capture.window", p.Window, minWindow, maxWindow)
 	c.subset("capture.ebpf", "probe", p.EBPF, EBPFProbes())
+	c.between("capture.slow", p.Slow, minSlow, maxSlow)
 	c.subset("capture.pprof", "probe", p.Pprof, PprofProbes())
 	if t := p.Trace; t != nil && !t.off {
 		if window := or(p.Window, DefaultWindow); t.For > window {

@@ -1,8 +1,9 @@
 // Package ebpf records the kernel's view of the target: its system calls, what
 // the scheduler did with its threads, and where they were on the CPU.
 //
-// Everything is aggregated in kernel maps; nothing for each event reaches user
-// space. The programs filter on the target's process first, so that what they
+// What is frequent is aggregated in kernel maps. Two kinds of event reach user
+// space one by one: system calls that are slow, and intervals in which a goroutine
+// had a thread and the thread no CPU. The programs filter on the target's process first, so that what they
 // cost others is one comparison.
 //
 // Three probes exist. Each one that cannot be had says why and is lost alone.
@@ -16,10 +17,10 @@
 //   - oncpu samples user and kernel stacks with the goroutine's id, 99 times a
 //     second on every CPU.
 //
-// Of quick reads and writes, of epoll calls, and of the runtime's idle parking,
-// one stack in eight is walked and stands for those of its kind that follow on
-// its CPU: sums stay exact, and the shares of stacks are a sample. Every other
-// stack is walked.
+// Of quick system calls and of the runtime's idle parking, stacks are walked about
+// a thousand times a second for each kind and CPU, and every one where they are
+// fewer: sums stay exact, the shares of stacks are a sample, and the price does not
+// grow with the rate. Every other stack is walked.
 //
 // Profiles lack no caller that frame pointers lack: the assembly that enters
 // the kernel has no frame, so its caller is taken from the stack's top word,
@@ -35,6 +36,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf/rlimit"
 
@@ -65,7 +67,7 @@ type Kind struct {
 func Kinds() []Kind {
 	return []Kind{
 		{Syscalls, "Which system calls does the target make, how long do they take, how do they fail, and from which lines?", true,
-			func(Config) probe { return &syscallsProbe{} }},
+			func(c Config) probe { return &syscallsProbe{threshold: c.Slow} }},
 		{Sched, "When do the target's threads wait for a CPU, when do they sleep, and where in the program?", true,
 			func(Config) probe { return &schedProbe{} }},
 		{OnCPU, "Which code of the target and of the kernel is on the CPUs, and for which goroutine?", true,
@@ -88,6 +90,8 @@ func Defaults() []string {
 type Config struct {
 	// Probes are the probes to record; Defaults when empty.
 	Probes []string
+	// Slow is from where on a system call is kept by itself; 0: none is.
+	Slow time.Duration
 }
 
 // Recorder records the ebpf dimension of one target.
@@ -132,6 +136,14 @@ type result struct {
 	artifacts []string
 	lost      map[string]int64
 	notes     []string // what is wrong with it although it was captured
+}
+
+// lose counts n of a kind as lost.
+func (r *result) lose(kind string, n int64) {
+	if r.lost == nil {
+		r.lost = map[string]int64{}
+	}
+	r.lost[kind] += n
 }
 
 var _ capture.Recorder = (*Recorder)(nil)

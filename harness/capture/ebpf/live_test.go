@@ -41,9 +41,13 @@ type known struct {
 }
 
 func startKnown(t *testing.T, flags ...string) *known {
+	return startProgram(t, "./testdata/known", flags...)
+}
+
+func startProgram(t *testing.T, source string, flags ...string) *known {
 	t.Helper()
-	bin := filepath.Join(t.TempDir(), "known")
-	build := exec.Command("go", append(append([]string{"build", "-o", bin}, flags...), "./testdata/known")...)
+	bin := filepath.Join(t.TempDir(), "program")
+	build := exec.Command("go", append(append([]string{"build", "-o", bin}, flags...), source)...)
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 

@@ -1,9 +1,13 @@
 package ebpf
 
 import (
+	"cmp"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,7 +19,10 @@ import (
 )
 
 // schedProbe reads bpf/sched.bpf.c.
-type schedProbe struct{ programs }
+type schedProbe struct {
+	programs
+	cuts *ring[bpf.SchedCut]
+}
 
 func (p *schedProbe) name() string { return Sched }
 
@@ -35,7 +42,19 @@ func (p *schedProbe) load(s subject) error {
 	if err := p.programs.load(spec, s, bpf.SchedProgChokepointSchedMigrate); err != nil {
 		return err
 	}
+	if p.cuts, err = newRing(p.coll.Maps["cuts"], decodeCut); err != nil {
+		return err
+	}
 	return p.attachTracing()
+}
+
+func (p *schedProbe) close() error {
+	return errors.Join(p.detach(), p.cuts.close(), p.programs.close())
+}
+
+func decodeCut(raw []byte) (c bpf.SchedCut, err error) {
+	_, err = binary.Decode(raw, binary.NativeEndian, &c)
+	return c, err
 }
 
 func (p *schedProbe) status() string { return thousands(p.events()) + " switches" }
@@ -50,18 +69,15 @@ func (p *schedProbe) write(ctx context.Context, w *bundle.Writer, window bundle.
 	s := &schedReading{window: window, img: img, stacks: p.stackReader(),
 		off: newProfile(delay()), queue: newProfile(delay()),
 		doc: bundle.Sched{OffCPUNS: map[string]int64{}}}
-	for _, read := range []func(*schedReading) error{p.readTotals, p.readCPUs, p.readWaits, p.closeThreads} {
+	for _, read := range []func(*schedReading) error{p.readTotals, p.readCPUs, p.readWaits, p.readEnded, p.closeThreads} {
 		if err := read(s); err != nil {
 			return res, err
 		}
 	}
 	s.doc.RunQueueLog2NS = trimZeros(s.doc.RunQueueLog2NS)
 	if s.unseenCPUs > 0 {
-		if res.lost == nil {
-			res.lost = map[string]int64{}
-		}
 		// Nothing was switched there since attaching: idle, or held by one thread.
-		res.lost["cpus_without_switch"] = int64(s.unseenCPUs)
+		res.lose("cpus_without_switch", int64(s.unseenCPUs))
 	}
 	if err := w.WriteJSON(bundle.EBPFSched, s.doc); err != nil {
 		return res, err
@@ -76,8 +92,45 @@ func (p *schedProbe) write(ctx context.Context, w *bundle.Writer, window bundle.
 		}
 		res.artifacts = append(res.artifacts, out.path)
 	}
-	return res, nil
+	return res, p.writeCuts(w, s, &res)
 }
+
+// writeCuts writes the intervals in which a goroutine had a thread and that no CPU.
+func (p *schedProbe) writeCuts(w *bundle.Writer, s *schedReading, res *result) error {
+	p.cuts.end()
+	if err := p.cuts.tell(res); err != nil {
+		return err
+	}
+	if s.img.noGoID != nil {
+		res.notes = append(res.notes, fmt.Sprintf("goroutines are not known: %v", s.img.noGoID))
+		return nil
+	}
+	stacks := newStackTable(s.stacks, s.img)
+	doc := bundle.Cuts{Intervals: []bundle.Cut{}}
+	for _, e := range p.cuts.events {
+		c := bundle.Cut{
+			LeftNS: int64(e.Left), WokenNS: int64(e.Woken), BackNS: int64(e.Back),
+			GoID: int64(e.Goid), TID: int(e.Tid), State: stateName(bpf.SchedState(e.State)), Stack: stacks.index(e.Stack, e.Caller),
+		}
+		if bpf.SchedState(e.State) != bpf.SchedStateSTATE_RUNNABLE && e.Nr != noSyscall {
+			c.Syscall = syscallName(e.Nr)
+		}
+		doc.Intervals = append(doc.Intervals, c)
+	}
+	slices.SortFunc(doc.Intervals, func(a, b bundle.Cut) int {
+		return cmp.Or(cmp.Compare(a.LeftNS, b.LeftNS), cmp.Compare(a.TID, b.TID))
+	})
+	doc.Stacks = stacks.frames
+	if err := writeCompact(w, bundle.EBPFCuts, doc); err != nil {
+		return err
+	}
+	res.artifacts = append(res.artifacts, bundle.EBPFCuts)
+	return nil
+}
+
+// noSyscall is what the kernel keeps for the number of the system call of a thread
+// that is in none.
+const noSyscall = 1<<32 - 1
 
 func delay() *profile.ValueType { return &profile.ValueType{Type: "delay", Unit: "nanoseconds"} }
 
@@ -100,14 +153,17 @@ func (s *schedReading) open(since uint64) int64 {
 }
 
 // wait gives off-CPU or run queue time to a stack.
-func (s *schedReading) wait(state bpf.SchedState, stack int32, caller uint64, ns int64) {
+func (s *schedReading) wait(state bpf.SchedState, stack int32, caller, goid uint64, ns int64) {
 	r := s.stacks.userRow(stack, caller, s.img)
 	r.values = []int64{ns}
+	if goid != 0 {
+		r.labels = []label{{key: "goid", number: int64(goid), unit: "id"}}
+	}
 	if state == bpf.SchedStateSTATE_RUNNABLE {
 		s.queue.add(r)
 		return
 	}
-	r.labels = []label{{key: "state", value: stateName(state)}}
+	r.labels = append(r.labels, label{key: "state", value: stateName(state)})
 	s.off.add(r)
 }
 
@@ -171,12 +227,37 @@ func (p *schedProbe) readWaits(s *schedReading) error {
 		for _, cpu := range each {
 			ns += cpu.Ns
 		}
-		s.wait(bpf.SchedState(key.State), key.Stack, key.Caller, int64(ns))
+		s.wait(bpf.SchedState(key.State), key.Stack, key.Caller, key.Goid, int64(ns))
 	}
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("read waits: %w", err)
 	}
 	return nil
+}
+
+// readEnded is what threads did that are no more.
+func (p *schedProbe) readEnded(s *schedReading) error {
+	var each []bpf.SchedThreadSums
+	if err := p.coll.Maps["ended"].Lookup(uint32(0), &each); err != nil {
+		return fmt.Errorf("read ended threads: %w", err)
+	}
+	var ended bundle.ThreadTimes
+	for _, cpu := range each {
+		addTimes(&ended, cpu)
+	}
+	if ended != (bundle.ThreadTimes{}) {
+		s.doc.ByThread = append(s.doc.ByThread, ended)
+	}
+	return nil
+}
+
+func addTimes(t *bundle.ThreadTimes, sums bpf.SchedThreadSums) {
+	t.OnCPUNS += int64(sums.OnCpuNs)
+	t.RunQueueNS += int64(sums.RunQueueNs)
+	t.OffCPUNS += int64(sums.OffNs)
+	t.Switches += int64(sums.Switches)
+	t.Wakeups += int64(sums.Wakeups)
+	t.Migrations += int64(sums.Migrations)
 }
 
 // closeThreads counts what threads were still doing when the window ended.
@@ -185,28 +266,44 @@ func (p *schedProbe) closeThreads(s *schedReading) error {
 	var t bpf.SchedThread
 	entries := p.coll.Maps["threads"].Iterate()
 	for entries.Next(&tid, &t) {
-		ns := s.open(t.Since)
-		state := bpf.SchedState(t.State)
-		switch {
-		case ns == 0:
-			continue
-		case state == bpf.SchedStateSTATE_ON_CPU:
-			if t.Ran == 0 {
-				s.doc.Threads++ // it ran through the window without a switch
-			}
-			continue
-		case state == bpf.SchedStateSTATE_RUNNABLE:
-			s.doc.RunQueueNS += ns
-			s.doc.RunQueueLog2NS[min(log2(ns), len(s.doc.RunQueueLog2NS)-1)]++
-		default:
-			s.doc.OffCPUNS[stateName(state)] += ns
+		times := bundle.ThreadTimes{TID: int(tid)}
+		addTimes(&times, t.Sums)
+		s.close(t, &times)
+		if times != (bundle.ThreadTimes{TID: int(tid)}) {
+			s.doc.ByThread = append(s.doc.ByThread, times)
 		}
-		s.wait(state, t.Stack, t.Caller, ns)
 	}
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("read threads: %w", err)
 	}
+	slices.SortFunc(s.doc.ByThread, func(a, b bundle.ThreadTimes) int {
+		return cmp.Or(cmp.Compare(b.OnCPUNS, a.OnCPUNS), cmp.Compare(b.OffCPUNS, a.OffCPUNS), cmp.Compare(a.TID, b.TID))
+	})
 	return nil
+}
+
+// close ends the interval that a thread was in.
+func (s *schedReading) close(t bpf.SchedThread, times *bundle.ThreadTimes) {
+	ns := s.open(t.Since)
+	state := bpf.SchedState(t.State)
+	switch {
+	case ns == 0:
+		return
+	case state == bpf.SchedStateSTATE_ON_CPU:
+		times.OnCPUNS += ns
+		if t.Ran == 0 {
+			s.doc.Threads++ // it ran through the window without a switch
+		}
+		return
+	case state == bpf.SchedStateSTATE_RUNNABLE:
+		times.RunQueueNS += ns
+		s.doc.RunQueueNS += ns
+		s.doc.RunQueueLog2NS[min(log2(ns), len(s.doc.RunQueueLog2NS)-1)]++
+	default:
+		times.OffCPUNS += ns
+		s.doc.OffCPUNS[stateName(state)] += ns
+	}
+	s.wait(state, t.Stack, t.Caller, t.Goid, ns)
 }
 
 // log2 is the slot of a histogram by powers of two that n belongs to.
@@ -221,6 +318,8 @@ func log2(n int64) int {
 
 func stateName(s bpf.SchedState) string {
 	switch s {
+	case bpf.SchedStateSTATE_RUNNABLE:
+		return "runnable"
 	case bpf.SchedStateSTATE_SLEEP:
 		return "sleep"
 	case bpf.SchedStateSTATE_DISK:

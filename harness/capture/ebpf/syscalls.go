@@ -3,9 +3,12 @@ package ebpf
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/google/pprof/profile"
 	"golang.org/x/sys/unix"
@@ -21,7 +24,7 @@ import (
 const netpoll = "runtime.netpoll"
 
 // stackCalls are the calls whose user stacks are kept: those that a diagnosis
-// asks "which line?" of. A stack costs the target about half a microsecond, so
+// asks "which line?" of. A stack costs the target about 1.5 microseconds, so
 // calls that are cheap, frequent and never at fault (clock reads, sigreturn,
 // madvise, yields) are counted and timed without one.
 func stackCalls() []uint32 {
@@ -42,15 +45,12 @@ func stackCalls() []uint32 {
 	}
 }
 
-// frequentCalls are those of stackCalls that servers make for every request,
-// and the runtime around them. Of these a quick one that succeeds stands for
-// the next few of its kind: see recent_stack_id in bpf/chokepoint.bpf.h.
-// futex is not among them: which line wakes whom is asked of every call.
-func frequentCalls() []uint32 {
+// idleCalls are those in which threads with nothing to do wait. However long they
+// take, nobody need wait for them.
+func idleCalls() []uint32 {
 	return []uint32{
-		unix.SYS_READ, unix.SYS_READV, unix.SYS_RECVFROM, unix.SYS_RECVMSG,
-		unix.SYS_WRITE, unix.SYS_WRITEV, unix.SYS_SENDTO, unix.SYS_SENDMSG,
-		unix.SYS_EPOLL_CTL,
+		unix.SYS_FUTEX, unix.SYS_EPOLL_WAIT, unix.SYS_EPOLL_PWAIT, unix.SYS_EPOLL_PWAIT2,
+		unix.SYS_NANOSLEEP, unix.SYS_SCHED_YIELD, unix.SYS_RT_SIGTIMEDWAIT, unix.SYS_RESTART_SYSCALL,
 	}
 }
 
@@ -62,7 +62,11 @@ func callMask(nrs []uint32) (mask [8]uint64) {
 }
 
 // syscallsProbe reads bpf/syscalls.bpf.c.
-type syscallsProbe struct{ programs }
+type syscallsProbe struct {
+	programs
+	threshold time.Duration // from here on a call is slow
+	slow      *ring[bpf.SyscallsSlowCall]
+}
 
 func (p *syscallsProbe) name() string { return Syscalls }
 
@@ -75,8 +79,10 @@ func (p *syscallsProbe) load(s subject) error {
 		"nr_futex":       uint32(unix.SYS_FUTEX),
 		"nr_epoll_wait":  uint32(unix.SYS_EPOLL_WAIT),
 		"nr_epoll_pwait": uint32(unix.SYS_EPOLL_PWAIT), "nr_epoll_pwait2": uint32(unix.SYS_EPOLL_PWAIT2),
-		"stack_calls":    callMask(stackCalls()),
-		"frequent_calls": callMask(frequentCalls()),
+		"nr_exit": uint32(unix.SYS_EXIT), "nr_exit_group": uint32(unix.SYS_EXIT_GROUP),
+		"stack_calls": callMask(stackCalls()),
+		"slow_calls":  slowMask(),
+		"slow_ns":     uint64(p.threshold),
 	})
 	if err != nil {
 		return err
@@ -84,7 +90,28 @@ func (p *syscallsProbe) load(s subject) error {
 	if err := p.programs.load(spec, s); err != nil {
 		return err
 	}
+	if p.slow, err = newRing(p.coll.Maps["slow"], decodeSlow); err != nil {
+		return err
+	}
 	return p.attachTracing()
+}
+
+func (p *syscallsProbe) close() error {
+	return errors.Join(p.detach(), p.slow.close(), p.programs.close())
+}
+
+func decodeSlow(raw []byte) (s bpf.SyscallsSlowCall, err error) {
+	_, err = binary.Decode(raw, binary.NativeEndian, &s)
+	return s, err
+}
+
+// slowMask is every call but those that are idle.
+func slowMask() (mask [8]uint64) {
+	idle := callMask(idleCalls())
+	for i := range mask {
+		mask[i] = ^idle[i]
+	}
+	return mask
 }
 
 func (p *syscallsProbe) status() string { return thousands(p.events()) + " system calls" }
@@ -119,7 +146,51 @@ func (p *syscallsProbe) write(ctx context.Context, w *bundle.Writer, window bund
 		return res, err
 	}
 	res.artifacts = append(res.artifacts, bundle.EBPFSyscallsProfile)
-	return res, nil
+	return res, p.writeSlow(ctx, w, window, img, &res)
+}
+
+// writeSlow writes the slow calls, one by one and by stack.
+func (p *syscallsProbe) writeSlow(ctx context.Context, w *bundle.Writer, window bundle.Window, img *image, res *result) error {
+	p.slow.end()
+	if err := p.slow.tell(res); err != nil {
+		return err
+	}
+	stacks := newStackTable(p.stackReader(), img)
+	doc := bundle.SlowCalls{ThresholdNS: int64(p.threshold), Calls: []bundle.SlowCall{}}
+	prof := newProfile(
+		&profile.ValueType{Type: "calls", Unit: "count"},
+		&profile.ValueType{Type: "time", Unit: "nanoseconds"},
+	)
+	for _, e := range p.slow.events {
+		c := bundle.SlowCall{
+			StartNS: int64(e.Start), NS: int64(e.Ns), Syscall: syscallName(e.Nr), Result: e.Result,
+			GoID: int64(e.Goid), TID: int(e.Tid), Stack: stacks.index(e.Stack, e.Caller),
+		}
+		if e.Result < 0 && e.Result >= -4095 {
+			c.Error = errnoName(uint32(-e.Result))
+		}
+		doc.Calls = append(doc.Calls, c)
+		r := stacks.reader.userRow(e.Stack, e.Caller, img)
+		r.values = []int64{1, c.NS}
+		r.labels = []label{{key: "syscall", value: c.Syscall}}
+		if c.GoID != 0 {
+			r.labels = append(r.labels, label{key: "goid", number: c.GoID, unit: "id"})
+		}
+		prof.add(r)
+	}
+	slices.SortFunc(doc.Calls, func(a, b bundle.SlowCall) int {
+		return cmp.Or(cmp.Compare(a.StartNS, b.StartNS), cmp.Compare(a.TID, b.TID))
+	})
+	doc.Stacks = stacks.frames
+	if err := writeCompact(w, bundle.EBPFSlow, doc); err != nil {
+		return err
+	}
+	res.artifacts = append(res.artifacts, bundle.EBPFSlow)
+	if err := writeProfile(ctx, w, bundle.EBPFSlowProfile, prof, window, img, &kernelSymbols{}); err != nil {
+		return err
+	}
+	res.artifacts = append(res.artifacts, bundle.EBPFSlowProfile)
+	return nil
 }
 
 // readTotals is every call that was made, by number.
@@ -132,12 +203,17 @@ func (p *syscallsProbe) readTotals() (map[uint32]*bundle.Syscall, error) {
 			return nil, fmt.Errorf("read syscall totals: %w", err)
 		}
 		c := &bundle.Syscall{Name: syscallName(nr), Log2NS: make([]int64, len(each[0].Log2Ns))}
+		var again int64
 		for _, cpu := range each {
 			c.Count += int64(cpu.Calls)
 			c.TotalNS += int64(cpu.Ns)
+			again += int64(cpu.Again)
 			for slot, n := range cpu.Log2Ns {
 				c.Log2NS[slot] += int64(n)
 			}
+		}
+		if again > 0 {
+			c.Errors = map[string]int64{errnoName(uint32(unix.EAGAIN)): again}
 		}
 		if c.Count > 0 {
 			c.Log2NS = trimZeros(c.Log2NS)
@@ -199,43 +275,67 @@ func (p *syscallsProbe) readEpoll() (bundle.EpollFacts, error) {
 // readStacks is calls and time by user stack. On the way it tells the
 // program's own epoll waits from the runtime's.
 func (p *syscallsProbe) readStacks(img *image, e *bundle.EpollFacts) (*profileBuilder, error) {
-	prof := newProfile(
-		&profile.ValueType{Type: "calls", Unit: "count"},
-		&profile.ValueType{Type: "time", Unit: "nanoseconds"},
-	)
-	stacks := p.stackReader()
+	s := &syscallStacks{
+		prof: newProfile(
+			&profile.ValueType{Type: "calls", Unit: "count"},
+			&profile.ValueType{Type: "time", Unit: "nanoseconds"},
+		),
+		stacks: p.stackReader(), img: img, epoll: e,
+	}
 	var key bpf.SyscallsCallKey
 	var each []bpf.SyscallsCallValue
 	entries := p.coll.Maps["calls"].Iterate()
 	for entries.Next(&key, &each) {
-		var sum bpf.SyscallsCallValue
 		for _, cpu := range each {
-			sum.Calls += cpu.Calls
-			sum.Ns += cpu.Ns
-			sum.Returned += cpu.Returned
-		}
-		r := stacks.userRow(key.Stack, key.Caller, img)
-		r.values = []int64{int64(sum.Calls), int64(sum.Ns)}
-		r.labels = []label{{key: "syscall", value: syscallName(uint32(key.Nr))}}
-		op := bpf.SyscallsOp(key.Op)
-		if name := opName(op); name != "" {
-			r.labels = append(r.labels, label{key: "op", value: name})
-		}
-		prof.add(r)
-		// An epoll wait whose stack is not known is given to neither.
-		if isEpollWait(uint32(key.Nr)) && r.lost == "" && !img.passes(r.user, netpoll) {
-			e.ProgramWaits += int64(sum.Calls)
-			e.ProgramReturnedEvents += int64(sum.Returned)
-			e.ProgramTotalNS += int64(sum.Ns)
-			if op == bpf.SyscallsOpOP_EPOLL_ZERO {
-				e.ProgramZeroTimeout += int64(sum.Calls)
-			}
+			s.add(key, cpu)
 		}
 	}
 	if err := entries.Err(); err != nil {
 		return nil, fmt.Errorf("read syscall stacks: %w", err)
 	}
-	return prof, nil
+	// Calls that the window's end kept from a stack of their own.
+	waiting := p.coll.Maps["waiting"]
+	for kind := range waiting.MaxEntries() {
+		var each []bpf.SyscallsPending
+		if err := waiting.Lookup(kind, &each); err != nil {
+			return nil, fmt.Errorf("read the last syscall stacks: %w", err)
+		}
+		for _, cpu := range each {
+			s.add(cpu.Last, cpu.Sum)
+		}
+	}
+	return s.prof, nil
+}
+
+// syscallStacks puts calls and time by user stack together.
+type syscallStacks struct {
+	prof   *profileBuilder
+	stacks *stackReader
+	img    *image
+	epoll  *bundle.EpollFacts
+}
+
+func (s *syscallStacks) add(key bpf.SyscallsCallKey, sum bpf.SyscallsCallValue) {
+	if sum.Calls == 0 {
+		return
+	}
+	r := s.stacks.userRow(key.Stack, key.Caller, s.img)
+	r.values = []int64{int64(sum.Calls), int64(sum.Ns)}
+	r.labels = []label{{key: "syscall", value: syscallName(uint32(key.Nr))}}
+	op := bpf.SyscallsOp(key.Op)
+	if name := opName(op); name != "" {
+		r.labels = append(r.labels, label{key: "op", value: name})
+	}
+	s.prof.add(r)
+	// An epoll wait whose stack is not known is given to neither.
+	if isEpollWait(uint32(key.Nr)) && r.lost == "" && !s.img.passes(r.user, netpoll) {
+		s.epoll.ProgramWaits += int64(sum.Calls)
+		s.epoll.ProgramReturnedEvents += int64(sum.Returned)
+		s.epoll.ProgramTotalNS += int64(sum.Ns)
+		if op == bpf.SyscallsOpOP_EPOLL_ZERO {
+			s.epoll.ProgramZeroTimeout += int64(sum.Calls)
+		}
+	}
 }
 
 // passes reports whether a stack of return addresses has a frame of function.
