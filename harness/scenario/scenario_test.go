@@ -147,7 +147,7 @@ func TestResolveSwitchedOff(t *testing.T) {
 	assertRoundTrip(t, r)
 	again, err := json.Marshal(r)
 	require.NoError(t, err)
-	assert.Contains(t, string(again), `"ebpf":[],"pprof":[],"trace":null`)
+	assert.Contains(t, string(again), `"ebpf":[],"slow":"10ms","pprof":[],"trace":null`)
 }
 
 func TestResolveOverrides(t *testing.T) {
