@@ -58,17 +58,18 @@ volatile __u64 window_end = 0;
 // everything from 2^35 ns, about 34 s.
 #define LOG2_SLOTS 36
 
-// The deepest stack that the kernel walks unless an administrator lowered
-// kernel.perf_event_max_stack, to which user space then lowers the map.
+// The deepest stack that is kept, innermost frames first. It is the kernel's own
+// limit unless an administrator changed kernel.perf_event_max_stack.
 #define STACK_DEPTH 127
+#define STACKS 16384
 
 // Stack ids that are no ids.
-#define STACK_NONE -1	  // there is no stack, or it could not be read
-#define STACK_COLLIDED -2 // another stack has its place in the map
+#define STACK_NONE -1 // there is no stack, or it could not be read
+#define STACK_LOST -2 // there was no room for it, or no time
 
 enum counter {
 	COUNTER_EVENTS = 0,	 // recorded
-	COUNTER_STACK_COLLIDED,	 // stacks lost to another one with the same hash
+	COUNTER_STACK_BUSY,	 // stacks not walked because another was, on the same CPU
 	COUNTER_STACK_UNREADABLE, // user stacks that could not be walked
 	COUNTER_MAP_FULL,	 // entries that found no room
 	COUNTER_UNKNOWN,	 // events that have no slot, such as a syscall number beyond the table
@@ -88,12 +89,34 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
+struct stack {
+	__s32 id;
+	__u32 depth;
+	__u64 pc[STACK_DEPTH];
+};
+
+// Stacks by a hash of 64 bits. The kernel's own map of stacks gives each a place
+// by fewer bits, so that among a thousand some always lose theirs to another.
 struct {
-	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
-	__uint(max_entries, 32768);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, STACK_DEPTH * sizeof(__u64));
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, STACKS);
+	__type(key, __u64);
+	__type(value, struct stack);
 } stacks SEC(".maps");
+
+// Where each CPU walks a stack.
+struct walk {
+	__u32 busy;
+	__u32 made; // stacks that this CPU was the first to see
+	struct stack stack;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct walk);
+} walks SEC(".maps");
 
 static __always_inline void count(enum counter which)
 {
@@ -141,26 +164,66 @@ static __always_inline __u32 log2_slot(__u64 ns)
 	return slot < LOG2_SLOTS ? slot : LOG2_SLOTS - 1;
 }
 
-// stack_id keeps the user or kernel stack of the current thread. It never
-// reuses an id: a stack that collides is counted instead of taking the place
-// of another, which would give that one's events to the wrong code.
-static __always_inline __s32 stack_id(void *ctx, __u64 flags)
+static __always_inline __u64 stack_hash(struct stack *s)
 {
-	long id = bpf_get_stackid(ctx, &stacks, flags);
+	__u64 h = 0xcbf29ce484222325 ^ s->depth;
+	__u32 i;
 
-	if (id >= 0)
-		return id;
-	if (id == -17 /* EEXIST */) {
-		count(COUNTER_STACK_COLLIDED);
-		return STACK_COLLIDED;
+	for (i = 0; i < STACK_DEPTH; i++) {
+		if (i >= s->depth)
+			break;
+		h = (h ^ s->pc[i]) * 0x9e3779b97f4a7c15;
+		h ^= h >> 29;
 	}
-	if (id == -12 /* ENOMEM */) {
-		count(COUNTER_MAP_FULL);
-		return STACK_COLLIDED;
+	return h;
+}
+
+// walk_stack walks into w and gives the stack's id.
+static __always_inline __s32 walk_stack(void *ctx, struct walk *w, __u64 flags)
+{
+	long size = bpf_get_stack(ctx, w->stack.pc, sizeof(w->stack.pc), flags);
+	struct stack *known;
+	__u64 hash;
+
+	if (size <= 0) {
+		if (flags & BPF_F_USER_STACK)
+			count(COUNTER_STACK_UNREADABLE);
+		return STACK_NONE;
 	}
-	if (flags & BPF_F_USER_STACK)
-		count(COUNTER_STACK_UNREADABLE);
-	return STACK_NONE;
+	w->stack.depth = size / sizeof(__u64);
+	hash = stack_hash(&w->stack);
+	known = bpf_map_lookup_elem(&stacks, &hash);
+	if (known)
+		return known->id;
+	w->stack.id = w->made++ << 12 | (bpf_get_smp_processor_id() & 0xfff);
+	if (!bpf_map_update_elem(&stacks, &hash, &w->stack, BPF_NOEXIST))
+		return w->stack.id;
+	known = bpf_map_lookup_elem(&stacks, &hash); // another CPU may have been first
+	if (known)
+		return known->id;
+	count(COUNTER_MAP_FULL);
+	return STACK_LOST;
+}
+
+// stack_id keeps the user or kernel stack of the current thread. A program that
+// may be preempted can find another in the middle of it on the same CPU, and then
+// goes without a stack, which is counted.
+static __noinline __s32 stack_id(void *ctx, __u64 flags)
+{
+	__u32 zero = 0;
+	struct walk *w = bpf_map_lookup_elem(&walks, &zero);
+	__s32 id;
+
+	if (!w)
+		return STACK_NONE;
+	if (w->busy) {
+		count(COUNTER_STACK_BUSY);
+		return STACK_LOST;
+	}
+	w->busy = 1;
+	id = walk_stack(ctx, w, flags);
+	w->busy = 0;
+	return id;
 }
 
 static __always_inline __u64 read_word(__u64 base, __s64 offset)

@@ -42,6 +42,20 @@ type OnCPUSampleKey struct {
 	Kernel int32
 }
 
+type OnCPUStack struct {
+	_     structs.HostLayout
+	Id    int32
+	Depth uint32
+	Pc    [127]uint64
+}
+
+type OnCPUWalk struct {
+	_     structs.HostLayout
+	Busy  uint32
+	Made  uint32
+	Stack OnCPUStack
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -50,6 +64,7 @@ const (
 	OnCPUMapRecents          = "recents"
 	OnCPUMapSamples          = "samples"
 	OnCPUMapStacks           = "stacks"
+	OnCPUMapWalks            = "walks"
 	OnCPUProgChokepointOncpu = "chokepoint_oncpu"
 	OnCPUVarEnumCounter      = "enum_counter"
 	OnCPUVarG_goid           = "g_goid"
@@ -116,6 +131,7 @@ type OnCPUMapSpecs struct {
 	Recents  *ebpf.MapSpec `ebpf:"recents"`
 	Samples  *ebpf.MapSpec `ebpf:"samples"`
 	Stacks   *ebpf.MapSpec `ebpf:"stacks"`
+	Walks    *ebpf.MapSpec `ebpf:"walks"`
 }
 
 // OnCPUVariableSpecs contains global variables before they are loaded into the kernel.
@@ -158,6 +174,7 @@ type OnCPUMaps struct {
 	Recents  *ebpf.Map `ebpf:"recents"`
 	Samples  *ebpf.Map `ebpf:"samples"`
 	Stacks   *ebpf.Map `ebpf:"stacks"`
+	Walks    *ebpf.Map `ebpf:"walks"`
 }
 
 func (m *OnCPUMaps) Close() error {
@@ -166,6 +183,7 @@ func (m *OnCPUMaps) Close() error {
 		m.Recents,
 		m.Samples,
 		m.Stacks,
+		m.Walks,
 	)
 }
 

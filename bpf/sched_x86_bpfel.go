@@ -76,6 +76,13 @@ type SchedSchedTotals struct {
 	OffNs          [6]uint64
 }
 
+type SchedStack struct {
+	_     structs.HostLayout
+	Id    int32
+	Depth uint32
+	Pc    [127]uint64
+}
+
 type SchedState uint32
 
 const (
@@ -128,6 +135,13 @@ type SchedWaitValue struct {
 	Times uint64
 }
 
+type SchedWalk struct {
+	_     structs.HostLayout
+	Busy  uint32
+	Made  uint32
+	Stack SchedStack
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -141,6 +155,7 @@ const (
 	SchedMapThreads                   = "threads"
 	SchedMapTotals                    = "totals"
 	SchedMapWaits                     = "waits"
+	SchedMapWalks                     = "walks"
 	SchedProgChokepointSchedMigrate   = "chokepoint_sched_migrate"
 	SchedProgChokepointSchedSwitch    = "chokepoint_sched_switch"
 	SchedProgChokepointSchedWakeup    = "chokepoint_sched_wakeup"
@@ -223,6 +238,7 @@ type SchedMapSpecs struct {
 	Threads  *ebpf.MapSpec `ebpf:"threads"`
 	Totals   *ebpf.MapSpec `ebpf:"totals"`
 	Waits    *ebpf.MapSpec `ebpf:"waits"`
+	Walks    *ebpf.MapSpec `ebpf:"walks"`
 }
 
 // SchedVariableSpecs contains global variables before they are loaded into the kernel.
@@ -275,6 +291,7 @@ type SchedMaps struct {
 	Threads  *ebpf.Map `ebpf:"threads"`
 	Totals   *ebpf.Map `ebpf:"totals"`
 	Waits    *ebpf.Map `ebpf:"waits"`
+	Walks    *ebpf.Map `ebpf:"walks"`
 }
 
 func (m *SchedMaps) Close() error {
@@ -288,6 +305,7 @@ func (m *SchedMaps) Close() error {
 		m.Threads,
 		m.Totals,
 		m.Waits,
+		m.Walks,
 	)
 }
 

@@ -40,7 +40,7 @@ type SyscallsCounter uint32
 
 const (
 	SyscallsCounterCOUNTER_EVENTS           SyscallsCounter = 0
-	SyscallsCounterCOUNTER_STACK_COLLIDED   SyscallsCounter = 1
+	SyscallsCounterCOUNTER_STACK_BUSY       SyscallsCounter = 1
 	SyscallsCounterCOUNTER_STACK_UNREADABLE SyscallsCounter = 2
 	SyscallsCounterCOUNTER_MAP_FULL         SyscallsCounter = 3
 	SyscallsCounterCOUNTER_UNKNOWN          SyscallsCounter = 4
@@ -137,6 +137,20 @@ type SyscallsSlowCall struct {
 	Pad    uint32
 }
 
+type SyscallsStack struct {
+	_     structs.HostLayout
+	Id    int32
+	Depth uint32
+	Pc    [127]uint64
+}
+
+type SyscallsWalk struct {
+	_     structs.HostLayout
+	Busy  uint32
+	Made  uint32
+	Stack SyscallsStack
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -151,6 +165,7 @@ const (
 	SyscallsMapStacks              = "stacks"
 	SyscallsMapTotals              = "totals"
 	SyscallsMapWaiting             = "waiting"
+	SyscallsMapWalks               = "walks"
 	SyscallsProgChokepointSysEnter = "chokepoint_sys_enter"
 	SyscallsProgChokepointSysExit  = "chokepoint_sys_exit"
 	SyscallsVarEnumCounter         = "enum_counter"
@@ -235,6 +250,7 @@ type SyscallsMapSpecs struct {
 	Stacks   *ebpf.MapSpec `ebpf:"stacks"`
 	Totals   *ebpf.MapSpec `ebpf:"totals"`
 	Waiting  *ebpf.MapSpec `ebpf:"waiting"`
+	Walks    *ebpf.MapSpec `ebpf:"walks"`
 }
 
 // SyscallsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -293,6 +309,7 @@ type SyscallsMaps struct {
 	Stacks   *ebpf.Map `ebpf:"stacks"`
 	Totals   *ebpf.Map `ebpf:"totals"`
 	Waiting  *ebpf.Map `ebpf:"waiting"`
+	Walks    *ebpf.Map `ebpf:"walks"`
 }
 
 func (m *SyscallsMaps) Close() error {
@@ -307,6 +324,7 @@ func (m *SyscallsMaps) Close() error {
 		m.Stacks,
 		m.Totals,
 		m.Waiting,
+		m.Walks,
 	)
 }
 

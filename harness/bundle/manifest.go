@@ -139,7 +139,7 @@ type Probe struct {
 	Window    Window   `json:"window"`
 	Artifacts []string `json:"artifacts,omitempty"`
 	// Lost counts what the probe knows it missed, by kind
-	// ("events_dropped", "stacks_collided", "map_full", "bytes_cut").
+	// ("events_dropped", "stacks_not_walked", "map_full", "bytes_cut").
 	Lost map[string]int64 `json:"lost,omitempty"`
 }
 

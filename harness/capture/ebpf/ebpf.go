@@ -26,7 +26,7 @@
 // the kernel has no frame, so its caller is taken from the stack's top word,
 // after checking in the machine code that it follows a call of the leaf.
 // What could not be kept is in a profile all the same, under a frame that says
-// so ("[stack collided]", "[no stack]"), so that shares keep their denominator.
+// so ("[stack lost]", "[no stack]"), so that shares keep their denominator.
 package ebpf
 
 import (

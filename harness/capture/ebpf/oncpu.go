@@ -119,7 +119,10 @@ func (p *onCPUProbe) write(ctx context.Context, w *bundle.Writer, window bundle.
 	)
 	prof.period, prof.every = &profile.ValueType{Type: "cpu", Unit: "nanoseconds"}, int64(samplePeriod)
 
-	stacks := p.stackReader()
+	stacks, err := p.stackReader()
+	if err != nil {
+		return res, err
+	}
 	var key bpf.OnCPUSampleKey
 	var n uint64
 	entries := p.coll.Maps["samples"].Iterate()

@@ -178,7 +178,7 @@ func TestProfileIsTheSameInAnyOrder(t *testing.T) {
 		{user: []uint64{0x11010, 0x11120}, labels: []label{{key: "op", value: "wake"}}, values: []int64{1, 10}},
 		{user: []uint64{0x11010, 0x11120}, labels: []label{{key: "op", value: "wait"}}, values: []int64{2, 10}},
 		{user: []uint64{0x11010, 0x11120}, labels: []label{{key: "op", value: "wake"}}, values: []int64{4, 10}},
-		{lost: frameCollided, values: []int64{1, 3}},
+		{lost: frameLost, values: []int64{1, 3}},
 		{kernel: []uint64{0xffffffff81000010, 0xffffffff81000020}, user: []uint64{0x11220}, exact: true,
 			labels: []label{{key: "goid", number: 7, unit: "id"}}, values: []int64{1, 50}},
 	}
@@ -202,7 +202,7 @@ func TestProfileIsTheSameInAnyOrder(t *testing.T) {
 	assert.Equal(t, []int64{7}, first.Sample[0].NumLabel["goid"])
 	assert.Equal(t, []int64{5, 20}, first.Sample[1].Value)
 	assert.EqualValues(t, 0x0f, first.Sample[1].Location[0].Line[0].Line, "the call is before its return address")
-	assert.Equal(t, []string{frameCollided}, frames(first.Sample[3]))
+	assert.Equal(t, []string{frameLost}, frames(first.Sample[3]))
 	assert.EqualValues(t, 0x20, first.Sample[0].Location[2].Line[0].Line, "an interrupted instruction is its own line")
 	assert.Equal(t, []int64{1, 10}, rows[0].values, "rows are not changed")
 	for range 10 {

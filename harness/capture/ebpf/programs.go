@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,14 +25,14 @@ type programs struct {
 
 // Stacks that have no id. The numbers are the programs'.
 const (
-	stackNone     = -1
-	stackCollided = -2
+	stackNone = -1
+	stackLost = -2
 )
 
 // The frames that stand for stacks that are not known.
 const (
-	frameNoStack  = "[no stack]"
-	frameCollided = "[stack collided]"
+	frameNoStack = "[no stack]"
+	frameLost    = "[stack lost]"
 )
 
 // load puts a collection into the kernel. Programs named in optional are left
@@ -49,7 +50,6 @@ func (p *programs) load(spec *ebpf.CollectionSpec, s subject, optional ...string
 			return err
 		}
 	}
-	spec.Maps["stacks"].ValueSize = stackDepth() * 8
 	coll, err := ebpf.NewCollection(spec)
 	if err != nil && !errors.Is(err, os.ErrPermission) && len(optional) > 0 {
 		for _, name := range optional {
@@ -80,21 +80,6 @@ func setVariables(spec *ebpf.CollectionSpec, values map[string]any) error {
 		}
 	}
 	return nil
-}
-
-// stackDepth is how deep the kernel walks stacks: 127 frames unless
-// kernel.perf_event_max_stack says less. A map for more would be refused.
-func stackDepth() uint32 {
-	const most = 127
-	data, err := os.ReadFile("/proc/sys/kernel/perf_event_max_stack")
-	if err != nil {
-		return most
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil || n < 1 || n > most {
-		return most
-	}
-	return uint32(n)
 }
 
 // attachTracing attaches every program of a probe to the tracepoint it names.
@@ -175,7 +160,7 @@ func (p *programs) lost() (map[string]int64, error) {
 	}
 	lost := map[string]int64{}
 	for kind, index := range map[string]bpf.SyscallsCounter{
-		"stacks_collided":   bpf.SyscallsCounterCOUNTER_STACK_COLLIDED,
+		"stacks_not_walked": bpf.SyscallsCounterCOUNTER_STACK_BUSY,
 		"stacks_unreadable": bpf.SyscallsCounterCOUNTER_STACK_UNREADABLE,
 		"map_full":          bpf.SyscallsCounterCOUNTER_MAP_FULL,
 		"events_unknown":    bpf.SyscallsCounterCOUNTER_UNKNOWN,
@@ -200,14 +185,22 @@ func (p *programs) lost() (map[string]int64, error) {
 	return lost, nil
 }
 
-// stackReader reads stacks by id, each once.
-type stackReader struct {
-	stacks *ebpf.Map
-	cache  map[int32][]uint64
-}
+// stackReader gives stacks by their id.
+type stackReader struct{ stacks map[int32][]uint64 }
 
-func (p *programs) stackReader() *stackReader {
-	return &stackReader{stacks: p.coll.Maps["stacks"], cache: map[int32][]uint64{}}
+// stackReader reads all stacks of the probe.
+func (p *programs) stackReader() (*stackReader, error) {
+	r := &stackReader{stacks: map[int32][]uint64{}}
+	var hash uint64
+	var s bpf.SyscallsStack // the same in every probe
+	entries := p.coll.Maps["stacks"].Iterate()
+	for entries.Next(&hash, &s) {
+		r.stacks[s.Id] = slices.Clone(s.Pc[:min(int(s.Depth), len(s.Pc))])
+	}
+	if err := entries.Err(); err != nil {
+		return nil, fmt.Errorf("read stacks: %w", err)
+	}
+	return r, nil
 }
 
 // stack is the addresses of a stack, innermost first; or which frame stands
@@ -216,23 +209,10 @@ func (r *stackReader) stack(id int32) (addrs []uint64, lost string) {
 	switch id {
 	case stackNone:
 		return nil, frameNoStack
-	case stackCollided:
-		return nil, frameCollided
+	case stackLost:
+		return nil, frameLost
 	}
-	addrs, ok := r.cache[id]
-	if !ok {
-		all := make([]uint64, r.stacks.ValueSize()/8)
-		if err := r.stacks.Lookup(uint32(id), all); err == nil {
-			for _, a := range all {
-				if a == 0 {
-					break
-				}
-				addrs = append(addrs, a)
-			}
-		}
-		r.cache[id] = addrs
-	}
-	if len(addrs) == 0 {
+	if addrs = r.stacks[id]; len(addrs) == 0 {
 		return nil, frameNoStack
 	}
 	return addrs, ""

@@ -66,7 +66,11 @@ func (p *schedProbe) write(ctx context.Context, w *bundle.Writer, window bundle.
 	if res.lost, err = p.lost(); err != nil {
 		return res, err
 	}
-	s := &schedReading{window: window, img: img, stacks: p.stackReader(),
+	stacks, err := p.stackReader()
+	if err != nil {
+		return res, err
+	}
+	s := &schedReading{window: window, img: img, stacks: stacks,
 		off: newProfile(delay()), queue: newProfile(delay()),
 		doc: bundle.Sched{OffCPUNS: map[string]int64{}}}
 	for _, read := range []func(*schedReading) error{p.readTotals, p.readCPUs, p.readWaits, p.readEnded, p.closeThreads} {

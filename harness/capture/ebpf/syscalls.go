@@ -134,7 +134,11 @@ func (p *syscallsProbe) write(ctx context.Context, w *bundle.Writer, window bund
 	if doc.Epoll, err = p.readEpoll(); err != nil {
 		return res, err
 	}
-	prof, err := p.readStacks(img, &doc.Epoll)
+	stacks, err := p.stackReader()
+	if err != nil {
+		return res, err
+	}
+	prof, err := p.readStacks(stacks, img, &doc.Epoll)
 	if err != nil {
 		return res, err
 	}
@@ -146,16 +150,16 @@ func (p *syscallsProbe) write(ctx context.Context, w *bundle.Writer, window bund
 		return res, err
 	}
 	res.artifacts = append(res.artifacts, bundle.EBPFSyscallsProfile)
-	return res, p.writeSlow(ctx, w, window, img, &res)
+	return res, p.writeSlow(ctx, w, window, stacks, img, &res)
 }
 
 // writeSlow writes the slow calls, one by one and by stack.
-func (p *syscallsProbe) writeSlow(ctx context.Context, w *bundle.Writer, window bundle.Window, img *image, res *result) error {
+func (p *syscallsProbe) writeSlow(ctx context.Context, w *bundle.Writer, window bundle.Window, reader *stackReader, img *image, res *result) error {
 	p.slow.end()
 	if err := p.slow.tell(res); err != nil {
 		return err
 	}
-	stacks := newStackTable(p.stackReader(), img)
+	stacks := newStackTable(reader, img)
 	doc := bundle.SlowCalls{ThresholdNS: int64(p.threshold), Calls: []bundle.SlowCall{}}
 	prof := newProfile(
 		&profile.ValueType{Type: "calls", Unit: "count"},
@@ -170,7 +174,7 @@ func (p *syscallsProbe) writeSlow(ctx context.Context, w *bundle.Writer, window 
 			c.Error = errnoName(uint32(-e.Result))
 		}
 		doc.Calls = append(doc.Calls, c)
-		r := stacks.reader.userRow(e.Stack, e.Caller, img)
+		r := reader.userRow(e.Stack, e.Caller, img)
 		r.values = []int64{1, c.NS}
 		r.labels = []label{{key: "syscall", value: c.Syscall}}
 		if c.GoID != 0 {
@@ -274,13 +278,13 @@ func (p *syscallsProbe) readEpoll() (bundle.EpollFacts, error) {
 
 // readStacks is calls and time by user stack. On the way it tells the
 // program's own epoll waits from the runtime's.
-func (p *syscallsProbe) readStacks(img *image, e *bundle.EpollFacts) (*profileBuilder, error) {
+func (p *syscallsProbe) readStacks(stacks *stackReader, img *image, e *bundle.EpollFacts) (*profileBuilder, error) {
 	s := &syscallStacks{
 		prof: newProfile(
 			&profile.ValueType{Type: "calls", Unit: "count"},
 			&profile.ValueType{Type: "time", Unit: "nanoseconds"},
 		),
-		stacks: p.stackReader(), img: img, epoll: e,
+		stacks: stacks, img: img, epoll: e,
 	}
 	var key bpf.SyscallsCallKey
 	var each []bpf.SyscallsCallValue
