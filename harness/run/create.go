@@ -18,13 +18,8 @@ func (r *run) createBundle() (*bundle.Writer, error) {
 	if r.Scenario.Variant != "" {
 		name += "-" + string(r.Scenario.Variant)
 	}
-	mono, wall := clock.Both()
-	m := bundle.Manifest{
-		Tool:  bundle.Tool{Version: r.Version, Go: runtime.Version()},
-		Host:  host(),
-		Clock: bundle.Clock{MonoNS: mono, Wall: wall.UTC()},
-	}
-	stamp := wall.UTC().Format("20060102-150405")
+	m := firstManifest(r.Version)
+	stamp := m.Clock.Wall.Format("20060102-150405")
 	for n := 1; ; n++ {
 		dir := filepath.Join(r.Out, fmt.Sprintf("%s-%s", name, stamp))
 		if n > 1 {
@@ -34,6 +29,16 @@ func (r *run) createBundle() (*bundle.Writer, error) {
 			continue
 		}
 		return bundle.Create(dir, m)
+	}
+}
+
+// firstManifest is what is known before anything is recorded.
+func firstManifest(version string) bundle.Manifest {
+	mono, wall := clock.Both()
+	return bundle.Manifest{
+		Tool:  bundle.Tool{Version: version, Go: runtime.Version()},
+		Host:  host(),
+		Clock: bundle.Clock{MonoNS: mono, Wall: wall.UTC()},
 	}
 }
 

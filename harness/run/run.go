@@ -231,7 +231,7 @@ func (r *run) record(ctx context.Context, p *target.Process, w *bundle.Writer) e
 	if window == (bundle.Window{}) {
 		explain(dims, "the load did not stand")
 	}
-	build, err := r.writeCallSites(p, w)
+	build, err := writeCallSites(p.Executable, w)
 	if err != nil {
 		return err
 	}
@@ -320,11 +320,11 @@ func (r *run) gomaxprocs(p *proc.Recorder) int {
 
 // writeCallSites reads from the target's executable what signals need of it.
 // An executable that cannot be read costs those signals and no more.
-func (r *run) writeCallSites(p *target.Process, w *bundle.Writer) (bundle.Target, error) {
-	if p.Executable == "" {
+func writeCallSites(executable string, w *bundle.Writer) (bundle.Target, error) {
+	if executable == "" {
 		return bundle.Target{}, nil
 	}
-	f, err := binary.Open(p.Executable)
+	f, err := binary.Open(executable)
 	if err != nil {
 		return bundle.Target{}, nil
 	}
