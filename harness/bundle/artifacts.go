@@ -9,7 +9,7 @@ type Load struct {
 	Requests LoadRequests `json:"requests"`
 	// Responses describes response bodies inside the window, in bytes.
 	ResponseBytes Distribution `json:"response_bytes"`
-	// LatencySeconds is service time: from sending a request to the end of its response.
+	// LatencySeconds is service time: from sending a request until its response had arrived.
 	LatencySeconds Distribution `json:"latency_seconds"`
 	// CorrectedSeconds is service time and send lag: from when a request was due
 	// to the end of its response, free of coordinated omission. In a closed loop a

@@ -115,12 +115,14 @@ func (c Config) plan(i int) attack.Plan {
 }
 
 // Memory that a worker is allowed before its collector works harder than GOGC
-// asks: a base, and so much for each connection. With these 10,000 connections of
-// the lean client take up 200 MiB; with less, the collector takes more CPU than all
-// else. TLS and HTTP/2 keep buffers for each connection.
+// asks: a base, and so much for each connection. Of a connection of the lean client
+// 4 KiB are a goroutine's stack and some 2 KiB are the rest; as much again is room
+// between two runs of the collector. With these, 10,000 take up 150 MiB and the
+// collector 5% of the CPU; at 120 MiB it takes 15%. TLS and HTTP/2 keep buffers
+// for each connection.
 const (
-	memoryBase = 60 << 20
-	memoryLean = 17 << 10
+	memoryBase = 48 << 20
+	memoryLean = 12 << 10
 	memoryFull = 64 << 10
 )
 

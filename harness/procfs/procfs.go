@@ -59,6 +59,7 @@ func readFile(path string) ([]byte, error) {
 type Stat struct {
 	UserNS, SystemNS int64 // CPU time since the start, in nanoseconds, to 10 ms
 	StartTicks       int64 // since boot; with the pid it names a process for good
+	Parent           int   // process that started it, or 1 if that has ended
 	Group            int   // process group
 	Ended            bool  // ended, and not yet waited for
 }
@@ -71,7 +72,7 @@ func parseStat(data []byte) (Stat, error) {
 		return Stat{}, errors.New("no name in parentheses")
 	}
 	fields := strings.Fields(string(data[end+1:]))
-	const state, pgrp, utime, stime, starttime = 0, 2, 11, 12, 19 // fields 3, 5, 14, 15, 22 of proc(5)
+	const state, ppid, pgrp, utime, stime, starttime = 0, 1, 2, 11, 12, 19 // fields 3, 4, 5, 14, 15, 22 of proc(5)
 	if len(fields) <= starttime {
 		return Stat{}, fmt.Errorf("%d fields after the name, want at least %d", len(fields), starttime+1)
 	}
@@ -83,7 +84,7 @@ func parseStat(data []byte) (Stat, error) {
 		err = errors.Join(err, e)
 		return n
 	}
-	s.Group = int(number(pgrp))
+	s.Parent, s.Group = int(number(ppid)), int(number(pgrp))
 	s.UserNS, s.SystemNS, s.StartTicks = number(utime)*nsPerTick, number(stime)*nsPerTick, number(starttime)
 	return s, err
 }

@@ -19,9 +19,9 @@ func TestParseStat(t *testing.T) {
 		want Stat
 		ok   bool
 	}{
-		"plain":             {"4712 (server)" + after, Stat{UserNS: 2_500_000_000, SystemNS: 500_000_000, StartTicks: 123456, Group: 4711}, true},
-		"name like a field": {"4712 (a) S 9 (b))" + after, Stat{UserNS: 2_500_000_000, SystemNS: 500_000_000, StartTicks: 123456, Group: 4711}, true},
-		"ended":             {"4712 (server)" + strings.Replace(after, " S ", " Z ", 1), Stat{UserNS: 2_500_000_000, SystemNS: 500_000_000, StartTicks: 123456, Group: 4711, Ended: true}, true},
+		"plain":             {"4712 (server)" + after, Stat{UserNS: 2_500_000_000, SystemNS: 500_000_000, StartTicks: 123456, Parent: 1, Group: 4711}, true},
+		"name like a field": {"4712 (a) S 9 (b))" + after, Stat{UserNS: 2_500_000_000, SystemNS: 500_000_000, StartTicks: 123456, Parent: 1, Group: 4711}, true},
+		"ended":             {"4712 (server)" + strings.Replace(after, " S ", " Z ", 1), Stat{UserNS: 2_500_000_000, SystemNS: 500_000_000, StartTicks: 123456, Parent: 1, Group: 4711, Ended: true}, true},
 		"short":             {"4712 (server) S 1", Stat{}, false},
 		"no name":           {"4712 server", Stat{}, false},
 		"no number":         {"4712 (server)" + strings.Replace(after, "250", "x", 1), Stat{}, false},
@@ -139,6 +139,10 @@ func TestOwnProcess(t *testing.T) {
 	got, err := self.OpenFilesLimit()
 	require.NoError(t, err)
 	assert.EqualValues(t, limit.Cur, got)
+
+	stat, err := self.Stat()
+	require.NoError(t, err)
+	assert.Equal(t, os.Getppid(), stat.Parent)
 
 	group, err := InGroup(syscall.Getpgrp())
 	require.NoError(t, err)

@@ -132,6 +132,15 @@ func (c *countedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Write tells of a reset, too: whichever call meets it first takes it off the socket.
+func (c *countedConn) Write(p []byte) (int, error) {
+	n, err := c.TCPConn.Write(p)
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		c.reset.Store(true)
+	}
+	return n, err
+}
+
 func (c *countedConn) Close() error {
 	if !c.closed.CompareAndSwap(false, true) {
 		return nil

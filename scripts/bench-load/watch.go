@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"strconv"
 	"time"
 
 	"chokepoint/harness/procfs"
@@ -24,8 +26,8 @@ type look struct {
 	rssBytes int64         // of the tool's processes together
 }
 
-// watch looks at a process group, and asks the server, until stop is closed.
-func watch(group int, ask func() (tally, error), stop <-chan struct{}) []look {
+// watch looks at the processes of a tool, and asks the server, until stop is closed.
+func watch(leader int, ask func() (tally, error), stop <-chan struct{}) []look {
 	var looks []look
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -40,15 +42,11 @@ func watch(group int, ask func() (tally, error), stop <-chan struct{}) []look {
 			return looks // whoever asks for the final counts tells it
 		}
 		l := look{at: time.Now(), open: seen.Open, answered: seen.Answered}
-		pids, err := procfs.InGroup(group)
-		if err != nil || len(pids) == 0 {
+		family, err := familyOf(leader)
+		if err != nil || len(family) == 0 {
 			continue
 		}
-		for _, pid := range pids {
-			stat, err := procfs.Of(pid).Stat()
-			if err != nil {
-				continue // it has ended
-			}
+		for pid, stat := range family {
 			l.cpu += time.Duration(stat.UserNS + stat.SystemNS)
 			if status, err := procfs.Of(pid).Status(); err == nil {
 				l.rssBytes += status.RSSBytes
@@ -56,6 +54,37 @@ func watch(group int, ask func() (tally, error), stop <-chan struct{}) []look {
 		}
 		looks = append(looks, l)
 	}
+}
+
+// familyOf are the processes of a tool that leader began: its process group, and
+// whatever these have started in groups of their own, as a worker of chokepoint's is.
+func familyOf(leader int) (map[int]procfs.Stat, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	others := map[int]procfs.Stat{}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		// One that cannot be read has ended.
+		if s, err := procfs.Of(pid).Stat(); err == nil && !s.Ended {
+			others[pid] = s
+		}
+	}
+	family := map[int]procfs.Stat{}
+	for grown := true; grown; {
+		grown = false
+		for pid, s := range others {
+			if _, ours := family[s.Parent]; ours || s.Group == leader {
+				family[pid], grown = s, true
+				delete(others, pid)
+			}
+		}
+	}
+	return family, nil
 }
 
 // steady is the longest stretch of looks at which all connections were open,

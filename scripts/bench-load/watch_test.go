@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
@@ -53,4 +54,19 @@ func TestWatchSeesItsGroup(t *testing.T) {
 	assert.Positive(t, looks[0].rssBytes)
 
 	assert.Empty(t, watch(syscall.Getpgrp(), func() (tally, error) { return tally{}, os.ErrClosed }, nil))
+}
+
+func TestFamilyHasChildrenInGroupsOfTheirOwn(t *testing.T) {
+	child := exec.Command("sleep", "60")
+	child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	require.NoError(t, child.Start())
+	defer func() {
+		_ = child.Process.Kill()
+		_ = child.Wait()
+	}()
+	family, err := familyOf(syscall.Getpgrp())
+	require.NoError(t, err)
+	assert.Contains(t, family, os.Getpid())
+	assert.Contains(t, family, child.Process.Pid)
+	assert.NotContains(t, family, 1)
 }

@@ -17,8 +17,8 @@
 //
 // # Which requests have a latency
 //
-// A request has two latencies: service time, from when it left to the end of its
-// response, and corrected time, from when it was due. The second is free of
+// A request has two latencies: service time, from when it left until the end of its
+// response had arrived, and corrected time, from when it was due. The second is free of
 // coordinated omission (Gil Tene's term): a server that stalls also holds up
 // requests that were due and could not leave, and these waited as well.
 //
@@ -32,6 +32,12 @@
 //
 // The count of a distribution is therefore the number of requests ended less the
 // failures that are no timeouts.
+//
+// A response arrives when the kernel has it, as far as the client knows that
+// ([Exchange].Lay), and not when a generator that is short of CPU comes to read it:
+// with 10,000 connections on a machine with other work to do, responses lay in their
+// sockets for ten times as long as the server took. In a closed loop that time is
+// lag of the next request in the same place, which is due when the response arrives.
 //
 // The window's latencies are of the requests that ended in it. One that is still
 // in flight at its end has no latency yet: a stall that outlasts the window shows

@@ -15,6 +15,10 @@ type Exchange struct {
 	Free  int64
 	Sent  int64 // set by Recorder.Send
 	Ended int64 // set by Recorder.End
+	// Lay is how long the end of the response had lain ready before it was read, as
+	// far as that is known. That is the generator's doing: it does not count as
+	// service time, but as lag of the request that follows in the same place.
+	Lay int64
 
 	Code     int // HTTP status; 0: no complete response
 	BytesOut int64
@@ -39,8 +43,13 @@ func (x *Exchange) OK() bool {
 	return x.Failure == "" && x.Code >= 200 && x.Code < 400
 }
 
-// ServiceNS is how long the request took from when it left.
-func (x *Exchange) ServiceNS() int64 { return x.Ended - x.Sent }
+// Arrived is when the end of the response had arrived at this machine, or when the
+// request ended without one.
+func (x *Exchange) Arrived() int64 { return x.Ended - min(max(x.Lay, 0), x.Ended-x.Sent) }
+
+// ServiceNS is how long the request took from when it left until its response had
+// arrived.
+func (x *Exchange) ServiceNS() int64 { return x.Arrived() - x.Sent }
 
 // SendLagNS is how long after it was due the request left.
 func (x *Exchange) SendLagNS() int64 {

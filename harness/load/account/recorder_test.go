@@ -175,6 +175,10 @@ func TestLagAndBothLatencies(t *testing.T) {
 		{"a place was free before", Exchange{Due: 800, Free: 500}, 200, 200, 50, 250},
 		{"early", Exchange{Due: 1010}, 0, 0, 50, 50},
 		{"due is not known", Exchange{}, 0, 0, 50, 50},
+		{"read late", Exchange{Due: 1000, Lay: 20}, 0, 0, 30, 30},
+		{"late, and read late", Exchange{Due: 800, Lay: 20}, 200, 200, 30, 230},
+		{"lay for longer than it took", Exchange{Due: 1000, Lay: 70}, 0, 0, 0, 0},
+		{"lay for less than nothing", Exchange{Due: 1000, Lay: -20}, 0, 0, 50, 50},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
@@ -182,7 +186,7 @@ func TestLagAndBothLatencies(t *testing.T) {
 			r.Begin(r.mono())
 			r.BeginWindow(r.mono())
 			r.at(1000)
-			tc.x.Due, tc.x.Free, tc.x.Code = tc.x.Due*ms, tc.x.Free*ms, 200
+			tc.x.Due, tc.x.Free, tc.x.Lay, tc.x.Code = tc.x.Due*ms, tc.x.Free*ms, tc.x.Lay*ms, 200
 			x := r.sent(tc.x)
 			r.at(1050)
 			r.End(x)

@@ -20,20 +20,19 @@ import (
 
 // Attack is one process's load. New, Begin, Stop, and then the accounts.
 type Attack struct {
-	plan     Plan
-	whole    *schedule.Schedule
-	shard    *schedule.Schedule
-	source   *request.Source
-	client   *client.Client
-	rec      *account.Recorder
-	results  *account.Results
-	gate     *gate
-	start    atomic.Int64 // CLOCK_MONOTONIC; 0 before Begin
-	done     chan struct{}
-	begin    sync.Once
-	stop     sync.Once
-	running  sync.WaitGroup // what Begin started
-	attacker *vegeta.Attacker
+	plan    Plan
+	whole   *schedule.Schedule
+	shard   *schedule.Schedule
+	source  *request.Source
+	client  *client.Client
+	rec     *account.Recorder
+	results *account.Results
+	gate    *gate
+	start   atomic.Int64 // CLOCK_MONOTONIC; 0 before Begin
+	done    chan struct{}
+	begin   sync.Once
+	stop    sync.Once
+	running sync.WaitGroup // what Begin started
 
 	// Set by Stop.
 	finished      int64 // CLOCK_MONOTONIC
@@ -102,7 +101,7 @@ func (a *Attack) sleep(d time.Duration) bool {
 	}
 }
 
-// run drives vegeta until Stop.
+// run sends until Stop.
 func (a *Attack) run(begins time.Time, atNS int64) {
 	a.rec.Begin(atNS)
 	most := a.plan.most()
@@ -111,7 +110,6 @@ func (a *Attack) run(begins time.Time, atNS int64) {
 		keeps: a.results.Keeps, checks: a.plan.Request.ChecksTokens(),
 		pause: func(streak int64) time.Duration { return pause(streak, most) },
 	}
-	workers := most + spare(most)
 	var pacer vegeta.Pacer
 	if a.plan.Open {
 		// Numbers that never come due in time are sent all the same, at the end of time.
@@ -129,7 +127,17 @@ func (a *Attack) run(begins time.Time, atNS int64) {
 		pacer = schedule.ClosedLoop(a.done)
 		a.running.Go(func() { a.follow(begins) })
 	}
-	a.attacker = vegeta.NewAttacker(
+	if name, _ := a.client.Engine(); name == client.EngineLean {
+		l := &loop{meter: m, pacer: pacer, next: a.source.Request, most: most, closed: !a.plan.Open}
+		l.run()
+		return
+	}
+	a.drive(m, pacer, most+spare(most))
+}
+
+// drive has vegeta's Attacker send through m until the pacer ends the attack.
+func (a *Attack) drive(m *meter, pacer vegeta.Pacer, workers int) {
+	attacker := vegeta.NewAttacker(
 		vegeta.Client(&http.Client{ // first: other options write into the client
 			Transport: m,
 			// A redirect is the answer: following it could leave the target.
@@ -139,7 +147,7 @@ func (a *Attack) run(begins time.Time, atNS int64) {
 		vegeta.MaxWorkers(uint64(workers)),
 		vegeta.MaxBody(0), // bodies are read and counted, not kept
 	)
-	for range a.attacker.Attack(a.source.Targeter(), pacer, 0, "") {
+	for range attacker.Attack(a.source.Targeter(), pacer, 0, "") {
 		// The meter has measured it already.
 	}
 }

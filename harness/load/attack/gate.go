@@ -68,6 +68,18 @@ func (g *gate) giveBack(now int64) (awaited bool) {
 	return g.waiting > 0
 }
 
+// keep leaves the caller the place that it has, for its next request; when it is
+// false the place is gone, because the gate has become narrower or was shut.
+func (g *gate) keep() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.taken > g.places || g.shut {
+		g.taken--
+		return false
+	}
+	return true
+}
+
 // resize makes it places at time now. Requests in flight beyond that go on; their
 // places vanish as they end. places must not be above the most.
 func (g *gate) resize(places int, now int64) {

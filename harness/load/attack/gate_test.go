@@ -53,6 +53,22 @@ func TestGateThatNarrows(t *testing.T) {
 	assert.Contains(t, []int64{6, 8}, since)
 }
 
+func TestGateKeepsAPlaceThatIsLeft(t *testing.T) {
+	g := newGate(2)
+	g.resize(2, 1)
+	for range 2 {
+		_, ok := g.take()
+		require.True(t, ok)
+	}
+	assert.True(t, g.keep())
+	g.resize(1, 2)
+	assert.False(t, g.keep(), "one of two in flight is too many")
+	assert.True(t, g.keep(), "the other is not")
+	g.shutDown()
+	assert.False(t, g.keep())
+	assert.Zero(t, g.taken)
+}
+
 // TestGateHolds has many goroutines pass a gate whose width changes all the time.
 func TestGateHolds(t *testing.T) {
 	const most = 20

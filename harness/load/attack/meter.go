@@ -42,9 +42,13 @@ type exchange struct {
 	inner io.ReadCloser
 	scan  request.TokenScan
 	over  bool
+	// handsOn says that the place goes to whoever waits for one as soon as it is
+	// free. Otherwise whoever calls send sees to it.
+	handsOn bool
+	freed   int64 // when the place became free again, once over
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper, for vegeta.
 func (m *meter) RoundTrip(req *http.Request) (*http.Response, error) {
 	// Vegeta numbers its requests in the order in which the pacer let them out.
 	k := number(req.Header)
@@ -52,12 +56,20 @@ func (m *meter) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return nil, errOver
 	}
-	x := &exchange{meter: m, req: req}
-	x.Seq, x.Free, x.BytesOut = k, freeSince, max(0, req.ContentLength)
+	x := &exchange{meter: m, handsOn: true}
+	x.Free = freeSince
+	return x.send(k, req)
+}
+
+// send sends request k in a place that is free since x.Free. When there is no
+// error, x is the response's body.
+func (x *exchange) send(k uint64, req *http.Request) (*http.Response, error) {
+	m := x.meter
+	x.req, x.Seq, x.BytesOut = req, k, max(0, req.ContentLength)
 	if m.due != nil {
 		x.Due = m.due(k)
 	} else {
-		x.Due = freeSince
+		x.Due = x.Free
 	}
 	send := m.polite
 	if i := m.client.Pick(k); i >= 0 {
@@ -112,6 +124,24 @@ func (x *exchange) WriteTo(w io.Writer) (int64, error) {
 	return n, err
 }
 
+// drain is WriteTo to nowhere, and Close, without a piece of memory.
+func (x *exchange) drain() {
+	_, err := io.Copy((*sink)(x), x.inner)
+	if err == nil {
+		err = io.EOF
+	}
+	x.end(err)
+	_ = x.inner.Close() // x keeps what became of it
+}
+
+// sink sees what is written to it.
+type sink exchange
+
+func (s *sink) Write(p []byte) (int, error) {
+	(*exchange)(s).see(p)
+	return len(p), nil
+}
+
 // seer passes on what it has seen.
 type seer struct {
 	x *exchange
@@ -143,6 +173,9 @@ func (x *exchange) end(err error) {
 	case x.over:
 	case err == io.EOF:
 		x.over = true
+		if stamped, ok := x.inner.(interface{ Lay() time.Duration }); ok {
+			x.Lay = int64(stamped.Lay())
+		}
 		x.check()
 		x.leave()
 	default:
@@ -162,6 +195,13 @@ func (x *exchange) check() {
 	}
 }
 
+// unsent ends request k, which could not be made.
+func (x *exchange) unsent(k uint64, err error) {
+	x.Seq, x.Due = k, x.Free
+	x.meter.rec.Send(&x.Exchange)
+	x.fail(err)
+}
+
 // fail ends an exchange without a complete response.
 func (x *exchange) fail(err error) {
 	switch {
@@ -169,7 +209,7 @@ func (x *exchange) fail(err error) {
 		x.Misbehaved = true
 	case errors.Is(err, client.ErrHungUp):
 		x.meter.rec.HungUp()
-		x.meter.gate.giveBack(x.meter.rec.Now())
+		x.free(x.meter.rec.Now())
 		return
 	default:
 		x.Code, x.Checked, x.Failure = 0, false, account.KindOf(err)
@@ -177,12 +217,12 @@ func (x *exchange) fail(err error) {
 	x.leave()
 }
 
-// leave gives the place back; after a failure, only when the pause that follows
-// from the streak of failures is over.
+// leave frees the place; after a failure, only when the pause that follows from
+// the streak of failures is over.
 func (x *exchange) leave() {
 	m := x.meter
 	streak := m.rec.End(&x.Exchange)
-	freeSince := x.Ended
+	freeSince := x.Arrived()
 	if d := m.pause(streak); d > 0 {
 		timer := time.NewTimer(d)
 		defer timer.Stop()
@@ -192,7 +232,13 @@ func (x *exchange) leave() {
 		}
 		freeSince = m.rec.Now()
 	}
-	if m.gate.giveBack(freeSince) {
+	x.free(freeSince)
+}
+
+// free frees the place at time now.
+func (x *exchange) free(now int64) {
+	x.freed = now
+	if x.handsOn && x.meter.gate.giveBack(now) {
 		// Whoever waited for the place is now next on this thread. Let it go first:
 		// what the caller does next would wake another goroutine and push it back
 		// behind all that a burst of responses has made runnable.

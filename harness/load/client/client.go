@@ -116,6 +116,7 @@ func (c *Client) choose(p Plan, to peer, sockets func(int)) error {
 			Timeout:        p.Timeout,
 			MaxHeaderBytes: longestHeader,
 			ShareHeaders:   true, // nobody here changes one
+			Arrivals:       true,
 			Sockets:        sockets,
 		})
 		if err != nil {

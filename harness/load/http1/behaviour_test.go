@@ -708,3 +708,52 @@ func TestShareHeaders(t *testing.T) {
 		assert.Equal(t, "1", headers[3].Get("A"), "a response to HEAD is no other's")
 	}
 }
+
+// TestLay has responses lie in the socket before they are read.
+func TestLay(t *testing.T) {
+	const late = 20 * time.Millisecond
+	tests := []struct{ name, head, body string }{
+		{"whole", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", ""},
+		{"no body", "HTTP/1.1 204 No Content\r\n\r\n", ""},
+		{"by length", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", "ok"},
+		{"by chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "2\r\nok\r\n0\r\n\r\n"},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			proceed, sent := make(chan struct{}), make(chan struct{})
+			p := newPeer(t, func(c net.Conn, _ int32) {
+				in := bufio.NewReader(c)
+				for {
+					if _, err := http.ReadRequest(in); err != nil {
+						return
+					}
+					_, _ = io.WriteString(c, tc.head)
+					<-proceed
+					_, _ = io.WriteString(c, tc.body)
+					sent <- struct{}{}
+				}
+			})
+			rt, _ := client(t, p.addr, func(o *Options) { o.Arrivals = true })
+			ask := func() time.Duration {
+				begun := time.Now()
+				resp, err := rt.RoundTrip(request(t, http.MethodGet, "http://"+p.addr+"/", nil, nil))
+				require.NoError(t, err)
+				proceed <- struct{}{}
+				<-sent // what is sent over loopback has arrived
+				time.Sleep(late)
+				_, err = io.Copy(io.Discard, resp.Body)
+				require.NoError(t, err)
+				lay := resp.Body.(interface{ Lay() time.Duration }).Lay()
+				assert.Less(t, lay, time.Since(begun))
+				_, err = resp.Body.Read(make([]byte, 1))
+				assert.Equal(t, io.EOF, err)
+				require.NoError(t, resp.Body.Close())
+				return lay
+			}
+			// The kernel begins to stamp some time after the first socket has asked.
+			for try := 0; ask() < late && tc.body != ""; try++ {
+				require.Less(t, try, 50, "what has lain in the socket is not known to have")
+			}
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -31,7 +32,8 @@ type body struct {
 	due    int64
 	stop   func() bool // of the request's context; may be nil
 
-	left   int64 // of the body by its length, or of the chunk
+	lay    time.Duration // of the last bytes that were read
+	left   int64         // of the body by its length, or of the chunk
 	excess int64
 	err    error // how it ended
 
@@ -46,6 +48,10 @@ func (a *answer) begin(c *conn, f framing, due int64, stop func() bool, req *htt
 	reuse := !a.Close && !req.Close && a.StatusCode >= 200
 	if f == noBody {
 		a.Body = http.NoBody
+		if c.t.opt.Arrivals {
+			a.body.lay, a.body.err = c.lay, io.EOF
+			a.Body = &a.body
+		}
 		c.finish(due, reuse)
 		if stop != nil {
 			stop()
@@ -57,7 +63,7 @@ func (a *answer) begin(c *conn, f framing, due int64, stop func() bool, req *htt
 	b.left = max(a.ContentLength, 0)
 	a.Body = b
 	if f == byLength && int64(len(c.in.unread())) >= b.left {
-		b.in, c.in = c.in, nil
+		b.in, c.in, b.lay = c.in, nil, c.lay
 		extra := int64(len(b.in.unread())) > b.left
 		c.finish(due, reuse && !extra)
 		if stop != nil {
@@ -108,6 +114,14 @@ func (b *body) WriteTo(w io.Writer) (written int64, err error) {
 			return written, err
 		}
 	}
+}
+
+// Lay is how long the last bytes of the response had lain ready in the socket when
+// they were read, once the end of the body has been; see Options.Arrivals.
+func (b *body) Lay() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lay
 }
 
 // Close implements io.Closer. A body that was not read to its end takes its
@@ -360,7 +374,7 @@ func (b *body) end(err error) {
 	}
 	complete := err == io.EOF
 	if c := b.c; c != nil {
-		b.c = nil
+		b.c, b.lay = nil, c.lay
 		if why := c.due.Load(); !complete && why < endDropped {
 			err = hungUp(why, b.answer.Request.Context())
 		} else if b.closed.Load() {

@@ -48,8 +48,8 @@ func newBuffers(size int) *buffers {
 func (s *buffers) get() *buffer { return s.pool.Get().(*buffer) }
 
 func (s *buffers) put(b *buffer) {
-	if len(b.b) > streamSize {
-		return // one large request or header must not stay for ever
+	if len(b.b) > streamSize || len(b.b) < bufferSize {
+		return // one large request or header must not stay for ever; a shrunk one is of no use
 	}
 	b.r, b.w = 0, 0
 	b.head.reset()

@@ -44,8 +44,9 @@ type conn struct {
 	in     *buffer // what has been read, nil when nothing is
 	failed error   // of the last write or read
 	upload *upload
-	used   bool // has been idle: the peer may have closed it
-	big    bool // the next read is of a long body
+	used   bool          // has been idle: the peer may have closed it
+	big    bool          // the next read is of a long body
+	lay    time.Duration // how long the last bytes read had lain in the socket
 }
 
 // ready is what a parked request does when its socket may be ready. The first
@@ -71,7 +72,7 @@ func (c *conn) ready(fd uintptr) bool {
 	if b == nil {
 		b = c.lend()
 	}
-	n, errno := recv(fd, b.room())
+	n, errno := c.receive(fd, b.room())
 	if errno == syscall.EAGAIN {
 		if c.in == nil {
 			c.t.release(b)
@@ -87,6 +88,17 @@ func (c *conn) ready(fd uintptr) bool {
 		c.failed = io.EOF
 	}
 	return true
+}
+
+func (c *conn) receive(fd uintptr, p []byte) (n int, errno syscall.Errno) {
+	if !c.t.opt.Arrivals {
+		return recv(fd, p)
+	}
+	n, lay, errno := recvStamped(fd, p)
+	if errno == 0 && n > 0 {
+		c.lay = max(0, lay) // below 0: the wall clock was set back
+	}
+	return n, errno
 }
 
 // lend borrows a buffer for what has come.

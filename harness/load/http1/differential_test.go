@@ -133,7 +133,7 @@ func theirs(t testing.TB) *http.Transport {
 }
 
 func ours(t testing.TB, addr string) *Transport {
-	rt, err := New(Options{Addr: addr, MaxConns: 100, Timeout: 20 * time.Second, ShareHeaders: true})
+	rt, err := New(Options{Addr: addr, MaxConns: 100, Timeout: 20 * time.Second, ShareHeaders: true, Arrivals: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, rt.Close()) })
 	return rt

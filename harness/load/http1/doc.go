@@ -11,6 +11,10 @@
 // waiting, so that 10,000 requests in flight hold none. Time limits are enforced
 // by one sweep over all connections, not by a timer a request.
 //
+// A client with 10,000 connections that is short of CPU finds responses that have
+// lain in their sockets for longer than the server took. With Options.Arrivals the
+// kernel says for how long.
+//
 // Only what is not common takes a slower way: a request that does not fit into
 // the socket's send buffer, or whose body is not in memory, is sent by a goroutine
 // of its own, so that a response that comes early is read while the body still

@@ -28,7 +28,7 @@
 //
 // Several processes share one load. Each Source counts from a number of its own
 // in steps, so that no number, and hence no token, is used by two of them.
-// Vegeta numbers its requests too (the header X-Vegeta-Seq), from 0 in each
-// process and in an order of its own: the two numbers have nothing to do with
-// each other.
+// The requests of an attack, and their results, are numbered too, from 0 in each
+// process and in an order of its own (vegeta's Attacker sends that number in the
+// header X-Vegeta-Seq): the two numbers have nothing to do with each other.
 package request

@@ -20,6 +20,10 @@ type Source struct {
 	made        tokens
 }
 
+// mostReady is how many requests are made once and kept ready; more, of a long
+// target file, would take more memory than all else.
+const mostReady = 1 << 10
+
 // NewSource makes a source of requests to baseURL, "http://127.0.0.1:8080"; a
 // path in it stands before the path of each request. The source's request k,
 // counted from 0, has the number first + k*step: sources of one attack that
@@ -42,7 +46,7 @@ func NewSource(p Plan, baseURL string, first, step uint64) (*Source, error) {
 		})
 	}
 	if len(p.Targets) > 0 {
-		return s, nil
+		return s, s.makeReady("targets")
 	}
 	known := knownTo(p.Values)
 	var rows []int
@@ -55,7 +59,24 @@ func NewSource(p Plan, baseURL string, first, step uint64) (*Source, error) {
 		rows = append(rows, used...)
 	}
 	s.turns = newTurns(p.Templates, rows)
-	return s, nil
+	return s, s.makeReady("requests")
+}
+
+// makeReady makes what requests have in common, where that is most of them.
+func (s *Source) makeReady(field string) error {
+	for i := range s.shapes[:min(len(s.shapes), mostReady)] {
+		sh := &s.shapes[i]
+		if sh.body != nil || len(sh.fixedBody) > 0 || len(sh.header) > 0 {
+			continue
+		}
+		var t vegeta.Target
+		sh.fill(&t, s.first, s.made)
+		var err error
+		if sh.ready, err = t.Request(); err != nil {
+			return fmt.Errorf("%s[%d]: %w", field, i, err)
+		}
+	}
+	return nil
 }
 
 func parseBase(base string) (string, error) {
@@ -79,11 +100,32 @@ func (s *Source) Targeter() vegeta.Targeter {
 		if t == nil {
 			return vegeta.ErrNilTarget
 		}
-		k := s.next.Add(1) - 1
-		sh := &s.shapes[s.turn(k)]
-		sh.fill(t, s.first+k*s.step, s.made)
+		sh, n := s.take()
+		sh.fill(t, n, s.made)
 		return nil
 	}
+}
+
+// Request is the next request, as vegeta makes it of a target. It may be called by
+// several goroutines at once. Requests may be shared, and share their headers: none
+// may be changed.
+func (s *Source) Request() (*http.Request, error) {
+	sh, n := s.take()
+	switch {
+	case sh.ready != nil && sh.url == nil:
+		return sh.ready, nil
+	case sh.ready != nil:
+		return sh.readyFor(n, s.made)
+	}
+	var t vegeta.Target
+	sh.fill(&t, n, s.made)
+	return t.Request()
+}
+
+// take is the shape of the next request and its number.
+func (s *Source) take() (*shape, uint64) {
+	k := s.next.Add(1) - 1
+	return &s.shapes[s.turn(k)], s.first + k*s.step
 }
 
 // turn is which shape request k has. Sources begin at different places of the
@@ -112,6 +154,10 @@ type shape struct {
 	// others it is copied.
 	fixedHeader http.Header
 	header      []headerText
+
+	// ready is the whole request where it has no body and its header is always the
+	// same; or nil. Its URL is that of one request, if url is not nil.
+	ready *http.Request
 }
 
 type headerText struct {
@@ -188,6 +234,19 @@ func (s *shape) fill(t *vegeta.Target, n uint64, made tokens) {
 	if s.header != nil {
 		t.Header = s.headers(n, made)
 	}
+}
+
+// readyFor is the ready request with the URL of request n.
+func (s *shape) readyFor(n uint64, made tokens) (*http.Request, error) {
+	u, err := url.Parse(s.url.fill(n, made))
+	if err != nil {
+		return nil, err
+	}
+	u.Host = s.ready.URL.Host // without a colon that no port follows
+	r := new(http.Request)
+	*r = *s.ready
+	r.URL = u
+	return r, nil
 }
 
 func (s *shape) headers(n uint64, made tokens) http.Header {

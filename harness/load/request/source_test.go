@@ -2,6 +2,7 @@ package request
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -274,5 +275,45 @@ func BenchmarkTargeter(b *testing.B) {
 				_ = next(&t)
 			}
 		})
+	}
+}
+
+// TestRequestsAreVegetas holds Request to what vegeta makes of the same targets.
+func TestRequestsAreVegetas(t *testing.T) {
+	plan := Plan{Templates: []Template{
+		{Path: "/fixed", Header: map[string]string{"Host": "example.test", "X-A": "b"}},
+		{Method: "POST", Path: "/body", Body: "fixed"},
+		{Path: "/{seq}", Header: map[string]string{"X-A": "b"}},
+		{Path: "/{seq}/%2F?a=%20&b={token}"},
+		{Method: "PUT", Path: "/", Body: "{seq}", Header: map[string]string{"X-N": "{seq}"}},
+	}}
+	make := func() *Source {
+		s, err := NewSource(plan, "http://127.0.0.1:/", 0, 1)
+		require.NoError(t, err)
+		s.made = tokens{run: 7}
+		return s
+	}
+	theirs, ours := make().Targeter(), make()
+	seen := map[string]*http.Request{}
+	for range 3 * len(plan.Templates) {
+		target := take(t, theirs)
+		want, err := target.Request()
+		require.NoError(t, err)
+		got, err := ours.Request()
+		require.NoError(t, err)
+		assert.Equal(t, want.Method, got.Method)
+		assert.Equal(t, want.URL, got.URL)
+		assert.Equal(t, want.Host, got.Host)
+		assert.Equal(t, want.Header, got.Header)
+		assert.Equal(t, want.ContentLength, got.ContentLength)
+		if want.Body != nil {
+			body, err := io.ReadAll(got.Body)
+			require.NoError(t, err)
+			assert.Equal(t, string(target.Body), string(body))
+		}
+		if before := seen[got.URL.Path]; before != nil {
+			assert.Equal(t, got.URL.Path == "/fixed", before == got, "the request that is always the same is made once")
+		}
+		seen[got.URL.Path] = got
 	}
 }

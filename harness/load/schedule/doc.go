@@ -60,8 +60,8 @@
 // waited all the same. So
 //
 //	lag               = sent - due
-//	service time      = ended - sent
-//	corrected latency = ended - due = service time + lag
+//	service time      = response arrived - sent
+//	corrected latency = response arrived - due = service time + lag
 //
 // The due time must not depend on what happened: here it depends on the schedule
 // and the request's number alone. A request that is overdue leaves at once, and the
