@@ -36,6 +36,8 @@ const (
 	EBPFRunQueueProfile = "ebpf/runqueue.pb.gz" // run queue wait by user stack
 	EBPFSched           = "ebpf/sched.json"     // Sched
 
+	EBPFNet = "ebpf/net.json" // Net
+
 	ProcSamples = "proc/samples.jsonl" // ProcSample, one a line
 	ProcMetrics = "proc/metrics.jsonl" // MetricsSample, one a line
 

@@ -5,7 +5,7 @@
 // space. The programs filter on the target's process first, so that what they
 // cost others is one comparison.
 //
-// Three probes exist. Each one that cannot be had says why and is lost alone.
+// Four probes exist. Each one that cannot be had says why and is lost alone.
 //
 //   - syscalls counts, times and places system calls. A call counts when it
 //     began and ended inside the window. User stacks are kept for the calls in
@@ -15,6 +15,9 @@
 //     after its end are counted for the whole of it.
 //   - oncpu samples user and kernel stacks with the goroutine's id, 99 times a
 //     second on every CPU.
+//   - net counts what TCP did with the target's connections: accepts, sends,
+//     resets, drops, segments sent again, connections opened and closed, and the
+//     queues of its listening sockets.
 //
 // Of quick reads and writes, of epoll calls, and of the runtime's idle parking,
 // one stack in eight is walked and stands for those of its kind that follow on
@@ -48,6 +51,7 @@ const (
 	Syscalls = "syscalls"
 	Sched    = "sched"
 	OnCPU    = "oncpu"
+	Net      = "net"
 )
 
 // A Kind is a probe that can be asked for.
@@ -70,6 +74,8 @@ func Kinds() []Kind {
 			func(Config) probe { return &schedProbe{} }},
 		{OnCPU, "Which code of the target and of the kernel is on the CPUs, and for which goroutine?", true,
 			func(Config) probe { return &onCPUProbe{} }},
+		{Net, "Does the network stack refuse, drop, resend or hold back what the target's clients send and read?", true,
+			func(Config) probe { return &netProbe{} }},
 	}
 }
 
