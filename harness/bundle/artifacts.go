@@ -269,6 +269,143 @@ type Cut struct {
 	Stack   int    `json:"stack"`             // index of Stacks; -1: not known
 }
 
+// Net is ebpf/net.json: what TCP did with the target's connections over the
+// window. A socket is the target's when its local port is one that the target
+// listens or listened on, when a thread of the target connected it, or when it
+// was among the target's descriptors as recording was prepared.
+type Net struct {
+	// Absent says of each figure that is not here why, by its name in this
+	// document ("resets_sent"). What is absent was not zero: it is not known.
+	Absent map[string]string `json:"absent,omitempty"`
+
+	Accepts     *NetAccepts     `json:"accepts,omitempty"`
+	Connections *NetConnections `json:"connections,omitempty"`
+	Sends       *NetSends       `json:"sends,omitempty"`
+
+	// Retransmits counts segments sent again; SynAckRetransmits the answers to a
+	// SYN that were, which means that a client's ACK is lost or dropped.
+	Retransmits       *NetCount `json:"retransmits,omitempty"`
+	SynAckRetransmits *NetCount `json:"synack_retransmits,omitempty"`
+	// ResetsSent are by the kernel's enum sk_rst_reason, "TCP_ABORT_ON_CLOSE".
+	ResetsSent     *NetReasons `json:"resets_sent,omitempty"`
+	ResetsReceived *NetCount   `json:"resets_received,omitempty"`
+	// Drops counts segments that came for a socket and were dropped, by the
+	// kernel's enum skb_drop_reason, "SOCKET_RCVBUFF". A SYN that finds the accept
+	// queue full is not among them: see Listeners.
+	Drops *NetReasons `json:"drops,omitempty"`
+
+	// Listeners are the target's listening sockets, by port and address.
+	Listeners []NetListener `json:"listeners,omitempty"`
+	// AtEnd is the target's sockets just after the window.
+	AtEnd *NetSockets `json:"at_end,omitempty"`
+	// Namespace is by how much counters of the target's whole network namespace
+	// grew over the window, by the kernel's names ("TcpExt.ListenOverflows"). They
+	// hold what the sockets of every process in it did.
+	Namespace map[string]int64 `json:"namespace,omitempty"`
+}
+
+// NetCount tells the target's events from the rest of its network namespace.
+type NetCount struct {
+	Target int64 `json:"target"`
+	// Elsewhere counts those on sockets not known as the target's: the other ends
+	// of its connections on this machine are among them.
+	Elsewhere int64 `json:"elsewhere"`
+}
+
+// NetReasons is a count, and the target's share of it by reason.
+type NetReasons struct {
+	NetCount
+	Reasons map[string]int64 `json:"reasons,omitempty"`
+}
+
+// NetTimes sums up times.
+type NetTimes struct {
+	Count   int64 `json:"count"`
+	TotalNS int64 `json:"total_ns"`
+	// Log2NS[i] counts times of 2^i to 2^(i+1) ns; the first also holds shorter
+	// ones, the last of 36 longer ones.
+	Log2NS []int64 `json:"log2_ns,omitempty"`
+}
+
+// NetAccepts is what accept and accept4 returned to the target.
+type NetAccepts struct {
+	Accepted int64 `json:"accepted"`
+	// Errors are by errno. EAGAIN is none: nobody was waiting.
+	Errors map[string]int64 `json:"errors,omitempty"`
+	// Wait is from the moment a connection was established to the accept that
+	// returned it, for those whose establishment was seen; Unmatched are the others.
+	Wait      *NetTimes `json:"wait,omitempty"`
+	Unmatched int64     `json:"unmatched"`
+	// Waiting is how many of them no accept had returned when the window ended.
+	Waiting int64 `json:"waiting"`
+	// ClosedUnaccepted were closed while they waited.
+	ClosedUnaccepted int64 `json:"closed_unaccepted"`
+}
+
+// NetConnections counts the target's connections.
+type NetConnections struct {
+	Incoming       int64 `json:"incoming"`        // established
+	IncomingFailed int64 `json:"incoming_failed"` // closed before that, once the client's ACK was there
+	// IncomingRoundTrip is from the target's SYN-ACK to the client's ACK, as the
+	// kernel measured it; IncomingUntimed had the SYN-ACK sent again, so that it did not.
+	IncomingRoundTrip NetTimes `json:"incoming_round_trip"`
+	IncomingUntimed   int64    `json:"incoming_untimed"`
+
+	Connects       int64    `json:"connects"`        // SYNs that the target's connect sent
+	Connected      int64    `json:"connected"`       // established
+	ConnectsFailed int64    `json:"connects_failed"` // refused, timed out or given up
+	ConnectTime    NetTimes `json:"connect_time"`    // from SYN to established
+
+	// Closed is by the state the connection was in before: ESTABLISHED (reset),
+	// LAST_ACK (the peer closed first), FIN_WAIT2 and CLOSING (the target did).
+	Closed map[string]int64 `json:"closed,omitempty"`
+	// Life is from established to closed; LivesUnknown were opened before
+	// recording was prepared.
+	Life         NetTimes `json:"life"`
+	LivesUnknown int64    `json:"lives_unknown"`
+}
+
+// NetSends is what the target's sends on TCP sockets returned.
+type NetSends struct {
+	Count int64 `json:"count"` // that took at least a part of what was to be sent
+	Bytes int64 `json:"bytes"`
+	// Blocked found no room in the send buffer (EAGAIN): the peer does not read as
+	// fast as the target writes. A send of a blocking socket waits instead and is
+	// not seen.
+	Blocked int64            `json:"blocked"`
+	Errors  map[string]int64 `json:"errors,omitempty"` // by errno, EAGAIN left out
+	// BlockedTime is, inside the window, from a send that found no room to the
+	// next one that did, or to the connection's end, or to the window's.
+	BlockedTime NetTimes `json:"blocked_time"`
+	// BlockedAtEnd is how many connections waited for room when the window ended.
+	BlockedAtEnd int64 `json:"blocked_at_end"`
+}
+
+// NetListener is one listening socket.
+type NetListener struct {
+	Address string `json:"address"` // "127.0.0.1:8080"
+	Port    int    `json:"port"`
+	// Shared: other processes listen on this port too; connections of theirs are
+	// counted as the target's.
+	Shared bool `json:"shared,omitempty"`
+	// QueueAtStart and QueueAtEnd are connections that wait for accept; Limit is
+	// how many may, as listen asked and the kernel allowed. One more than that fits.
+	QueueAtStart int64 `json:"queue_at_start"`
+	QueueAtEnd   int64 `json:"queue_at_end"`
+	Limit        int64 `json:"limit"`
+	// Drops counts SYNs and ACKs that this socket dropped over the window: for
+	// want of room in the accept queue or of memory, or because it waits for data
+	// first (TCP_DEFER_ACCEPT). Null: the kernel does not say.
+	Drops *int64 `json:"drops"`
+}
+
+// NetSockets is the sockets of the target by TCP state, and bytes in their queues.
+type NetSockets struct {
+	ByState    map[string]int `json:"by_state"`
+	RecvQBytes int64          `json:"recv_q_bytes"`
+	SendQBytes int64          `json:"send_q_bytes"`
+}
+
 // ProcSample is one reading of /proc for the target.
 type ProcSample struct {
 	MonoNS        int64 `json:"mono_ns"`

@@ -39,6 +39,8 @@ const (
 	EBPFSched           = "ebpf/sched.json"     // Sched
 	EBPFCuts            = "ebpf/cuts.json"      // Cuts
 
+	EBPFNet = "ebpf/net.json" // Net
+
 	ProcSamples = "proc/samples.jsonl" // ProcSample, one a line
 	ProcMetrics = "proc/metrics.jsonl" // MetricsSample, one a line
 

@@ -24,6 +24,10 @@ type capability struct {
 	OK      bool   `json:"ok"`
 	Missing string `json:"missing,omitempty"`
 	Mend    string `json:"mend,omitempty"`
+	// Needs is which of the kernel's capabilities it uses.
+	Needs []ebpf.Need `json:"needs,omitempty"`
+	// Lacks makes it poorer although it is there.
+	Lacks []ebpf.Lack `json:"lacks,omitempty"`
 }
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -38,18 +42,21 @@ with 3 if something is not; what is there works all the same.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var all []capability
 			for _, c := range ebpf.Check(cmd.Context()) {
-				all = append(all, capability{"ebpf " + c.Probe, "the kernel's view: the " + c.Probe + " probe", c.OK, c.Missing, c.Mend})
+				all = append(all, capability{Name: "ebpf " + c.Probe, Gives: c.Question, OK: c.OK, Missing: c.Missing, Mend: c.Mend,
+					Needs: c.Needs, Lacks: c.Lacks})
 			}
 			all = append(all, goTool(), openFiles(), ports())
 			if asJSON {
 				if err := a.json(struct {
 					SchemaVersion int          `json:"schema_version"`
 					Capabilities  []capability `json:"capabilities"`
-				}{schemaVersion, all}); err != nil {
+					// OrdinaryUser is what remains without eBPF.
+					OrdinaryUser ebpf.Ordinary `json:"ordinary_user"`
+				}{schemaVersion, all, ebpf.OrdinaryUser()}); err != nil {
 					return err
 				}
 			} else {
-				a.printCapabilities(all)
+				a.printCapabilities(all, ebpf.OrdinaryUser())
 			}
 			for _, c := range all {
 				if !c.OK {
@@ -63,7 +70,8 @@ with 3 if something is not; what is there works all the same.`,
 	return cmd
 }
 
-func (a *app) printCapabilities(all []capability) {
+func (a *app) printCapabilities(all []capability, ordinary ebpf.Ordinary) {
+	noEBPF := false
 	for _, c := range all {
 		mark := "yes"
 		if !c.OK {
@@ -76,8 +84,37 @@ func (a *app) printCapabilities(all []capability) {
 		if c.Mend != "" {
 			fmt.Fprintf(a.out, "     mend:    %s\n", c.Mend)
 		}
+		if needs := capabilityNames(c.Needs); needs != "" {
+			fmt.Fprintf(a.out, "     needs:   %s\n", needs)
+		}
+		for _, l := range c.Lacks {
+			fmt.Fprintf(a.out, "     poorer:  %s\n", l.What)
+			if l.Mend != "" {
+				fmt.Fprintf(a.out, "     mend:    %s\n", l.Mend)
+			}
+		}
+		noEBPF = noEBPF || len(c.Needs) > 0 && !c.OK
+	}
+	if noEBPF {
+		fmt.Fprintln(a.out, "\nWithout eBPF there remain:")
+		for _, r := range ordinary.Remains {
+			fmt.Fprintf(a.out, "  - %s\n", r)
+		}
+		fmt.Fprintln(a.out, ordinary.Perf+".")
 	}
 	fmt.Fprintln(a.out, "\npprof, the execution trace and runtime/metrics depend on the target: it must serve net/http/pprof.")
+}
+
+// capabilityNames lists what a probe cannot do without; what it can is told
+// where it is missing.
+func capabilityNames(needs []ebpf.Need) string {
+	var names []string
+	for _, n := range needs {
+		if n.Required() {
+			names = append(names, n.Capability)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 func goTool() capability {

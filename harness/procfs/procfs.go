@@ -270,10 +270,10 @@ func Machine() (idleNS, totalNS int64, err error) {
 	return idleNS, totalNS, nil
 }
 
-// socketInodes lists the sockets the process holds. At 10,000 of them the walk
+// SocketInodes lists the sockets the process holds. At 10,000 of them the walk
 // from the root of the file system would cost more than the reading, so that
 // links are read relative to their folder, into one buffer.
-func (p Process) socketInodes() (map[uint64]bool, error) {
+func (p Process) SocketInodes() (map[uint64]bool, error) {
 	dir, err := os.Open(p.file("fd"))
 	if err != nil {
 		return nil, err
@@ -319,8 +319,8 @@ type tcpSocket struct {
 	inode        uint64
 }
 
-// stateName names a TCP state by its number; see include/net/tcp_states.h of Linux.
-func stateName(n uint8) string {
+// StateName names a TCP state by its number; see include/net/tcp_states.h of Linux.
+func StateName(n uint8) string {
 	names := [...]string{1: "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2",
 		"TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING", "NEW_SYN_RECV"}
 	if n == 0 || int(n) >= len(names) {
@@ -415,7 +415,7 @@ type Sockets struct {
 // takes tens of milliseconds: the kernel tells of all sockets of the machine,
 // and which belong to the process only by its descriptors, one by one.
 func (p Process) Sockets() (Sockets, error) {
-	own, err := p.socketInodes()
+	own, err := p.SocketInodes()
 	if err != nil {
 		return Sockets{}, err
 	}
@@ -424,7 +424,7 @@ func (p Process) Sockets() (Sockets, error) {
 		if !own[s.inode] {
 			return
 		}
-		all.ByState[stateName(s.state)]++
+		all.ByState[StateName(s.state)]++
 		if s.state != listen {
 			all.RecvQBytes += s.recvQ
 			all.SendQBytes += s.sendQ
@@ -435,7 +435,7 @@ func (p Process) Sockets() (Sockets, error) {
 
 // ListenPorts lists the TCP ports the process listens on, in order.
 func (p Process) ListenPorts() ([]int, error) {
-	own, err := p.socketInodes()
+	own, err := p.SocketInodes()
 	if err != nil {
 		return nil, err
 	}

@@ -83,9 +83,9 @@ func TestParseTCPLine(t *testing.T) {
 		_, err := parseTCPLine([]byte(bad))
 		assert.Error(t, err, bad)
 	}
-	assert.Equal(t, "ESTABLISHED", stateName(1))
-	assert.Equal(t, "LISTEN", stateName(listen))
-	assert.Equal(t, "STATE_99", stateName(99))
+	assert.Equal(t, "ESTABLISHED", StateName(1))
+	assert.Equal(t, "LISTEN", StateName(listen))
+	assert.Equal(t, "STATE_99", StateName(99))
 }
 
 func TestSocketInode(t *testing.T) {

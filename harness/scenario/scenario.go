@@ -122,7 +122,7 @@ func (t Target) HasTwin() bool { return t.Package != "" || len(t.Command) > 0 &&
 type Capture struct {
 	// Window is how long is recorded. Default: 10s.
 	Window Duration `yaml:"window" json:"window,omitempty"`
-	// EBPF lists the probes of the ebpf dimension: syscalls, sched, oncpu.
+	// EBPF lists the probes of the ebpf dimension: syscalls, sched, oncpu, net.
 	// Default: all. An empty list switches the dimension off.
 	EBPF []string `yaml:"ebpf" json:"ebpf"`
 	// Slow is from where on the syscalls probe keeps a system call by itself, with
@@ -154,13 +154,14 @@ const (
 	ProbeSyscalls = "syscalls"
 	ProbeSched    = "sched"
 	ProbeOnCPU    = "oncpu"
+	ProbeNet      = "net"
 )
 
 // EBPFProbes lists the probes of the ebpf dimension.
-func EBPFProbes() []string { return []string{ProbeSyscalls, ProbeSched, ProbeOnCPU} }
+func EBPFProbes() []string { return []string{ProbeSyscalls, ProbeSched, ProbeOnCPU, ProbeNet} }
 
 // DefaultEBPFProbes lists those that are recorded unless a scenario says otherwise.
-func DefaultEBPFProbes() []string { return []string{ProbeSyscalls, ProbeSched, ProbeOnCPU} }
+func DefaultEBPFProbes() []string { return []string{ProbeSyscalls, ProbeSched, ProbeOnCPU, ProbeNet} }
 
 // Probes of the pprof dimension, named as net/http/pprof names them, but cpu.
 const (

@@ -14,6 +14,12 @@ type Capability struct {
 	OK      bool
 	Missing string // what is not there; empty when OK
 	Mend    string // the command or change that gives it; may be empty
+
+	Question string // that the probe answers
+	// Needs is which capabilities it uses, and whether they are held.
+	Needs []Need
+	// Lacks makes the probe poorer although it is OK.
+	Lacks []Lack
 }
 
 // Check finds out what can be recorded by loading and attaching the programs of
@@ -21,6 +27,7 @@ type Capability struct {
 func Check(ctx context.Context) []Capability {
 	ready := machineReady()
 	_ = rlimit.RemoveMemlock() // as in Prepare
+	held, heldErr := effectiveCapabilities()
 	var out []Capability
 	for _, k := range Kinds() {
 		p := k.make(Config{})
@@ -32,7 +39,13 @@ func Check(ctx context.Context) []Capability {
 			// No process has this number: the kernel's limit is 2^22.
 			err = errors.Join(explain(p.name(), p.load(subject{tgid: math.MaxUint32})), p.close())
 		}
-		c := Capability{Probe: p.name(), OK: err == nil}
+		c := Capability{Probe: p.name(), OK: err == nil, Question: k.Question, Needs: Needs(k.Name)}
+		for i := range c.Needs {
+			c.Needs[i].Held = heldErr == nil && holdsOrStandIn(held, c.Needs[i].Capability)
+		}
+		if c.OK && heldErr == nil {
+			c.Lacks = lacks(k.Name, held)
+		}
 		if err != nil {
 			c.Missing = err.Error()
 		}

@@ -6,7 +6,7 @@
 // had a thread and the thread no CPU. The programs filter on the target's process first, so that what they
 // cost others is one comparison.
 //
-// Three probes exist. Each one that cannot be had says why and is lost alone.
+// Four probes exist. Each one that cannot be had says why and is lost alone.
 //
 //   - syscalls counts, times and places system calls. A call counts when it
 //     began and ended inside the window. User stacks are kept for the calls in
@@ -16,6 +16,9 @@
 //     after its end are counted for the whole of it.
 //   - oncpu samples user and kernel stacks with the goroutine's id, 99 times a
 //     second on every CPU.
+//   - net counts what TCP did with the target's connections: accepts, sends,
+//     resets, drops, segments sent again, connections opened and closed, and the
+//     queues of its listening sockets.
 //
 // Of quick system calls and of the runtime's idle parking, stacks are walked about
 // a thousand times a second for each kind and CPU, and every one where they are
@@ -50,6 +53,7 @@ const (
 	Syscalls = "syscalls"
 	Sched    = "sched"
 	OnCPU    = "oncpu"
+	Net      = "net"
 )
 
 // A Kind is a probe that can be asked for.
@@ -72,6 +76,8 @@ func Kinds() []Kind {
 			func(Config) probe { return &schedProbe{} }},
 		{OnCPU, "Which code of the target and of the kernel is on the CPUs, and for which goroutine?", true,
 			func(Config) probe { return &onCPUProbe{} }},
+		{Net, "Does the network stack refuse, drop, resend or hold back what the target's clients send and read?", true,
+			func(Config) probe { return &netProbe{} }},
 	}
 }
 

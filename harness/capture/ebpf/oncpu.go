@@ -107,7 +107,7 @@ func (p *onCPUProbe) write(ctx context.Context, w *bundle.Writer, window bundle.
 	}
 	kernel, hidden, err := readKernelSymbols()
 	if hidden {
-		note := "kernel functions have no names: /proc/kallsyms hides addresses; mend: sysctl kernel.kptr_restrict=0 or CAP_SYSLOG"
+		note := "kernel functions have no names: /proc/kallsyms hides addresses; mend: " + kernelNamesMend
 		if err != nil {
 			note = fmt.Sprintf("kernel functions have no names: %v", err)
 		}

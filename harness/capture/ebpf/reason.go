@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,15 +38,17 @@ func (s *shortfall) Unwrap() error { return s.cause }
 
 // machineReady is an error when no program of this package could work here,
 // whatever it is.
-func machineReady() error {
-	if _, err := os.Stat(btfPath); errors.Is(err, fs.ErrNotExist) {
+func machineReady() error { return machineReadyAt(btfPath, "/proc/self/ns/pid") }
+
+func machineReadyAt(types, pidNamespace string) error {
+	if _, err := os.Stat(types); errors.Is(err, fs.ErrNotExist) {
 		return &shortfall{
-			missing: "the kernel has no type information (" + btfPath + ")",
+			missing: "the kernel has no type information (" + types + ")",
 			mend:    "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y",
 			cause:   err,
 		}
 	}
-	if ns, err := os.Readlink("/proc/self/ns/pid"); err == nil && ns != initialPIDNamespace {
+	if ns, err := os.Readlink(pidNamespace); err == nil && ns != initialPIDNamespace {
 		return &shortfall{
 			missing: "chokepoint runs in a PID namespace of its own, where process ids are not the kernel's",
 			mend:    "run it in the host's PID namespace (docker run --pid=host)",
@@ -69,7 +72,10 @@ func explain(probe string, err error) error {
 		}
 	}
 	var verifier *ebpf.VerifierError
+	var known *shortfall
 	switch {
+	case errors.As(err, &known):
+		return err
 	case errors.Is(err, os.ErrPermission) && heldErr != nil:
 		return fmt.Errorf("load probe %s: the kernel does not permit it, and what is held cannot be told: %w", probe, errors.Join(heldErr, err))
 	case errors.Is(err, os.ErrPermission):
@@ -78,6 +84,12 @@ func explain(probe string, err error) error {
 				"a container's seccomp profile, a user namespace or kernel lockdown refuses bpf(2) or perf_event_open(2)", probe),
 			mend:  "see /sys/kernel/security/lockdown, or start the container with --privileged",
 			cause: err,
+		}
+	case errors.Is(err, btf.ErrNotFound) || errors.Is(err, ebpf.ErrNotSupported):
+		return &shortfall{
+			missing: fmt.Sprintf("this kernel lacks something that the %s probe needs: %v", probe, err),
+			mend:    "use Linux 5.18 or later",
+			cause:   err,
 		}
 	case errors.As(err, &verifier):
 		return &shortfall{
@@ -98,31 +110,21 @@ func explain(probe string, err error) error {
 // notPermitted names the capabilities that are not held. The text of the
 // refusal itself is no help: it speaks of MEMLOCK whatever was refused.
 func notPermitted(missing []string, cause error) error {
-	exe, err := os.Executable()
-	if err != nil {
-		exe = "chokepoint"
-	}
 	return &shortfall{
 		missing: "the kernel does not permit eBPF: " + strings.Join(missing, " and ") + " missing",
-		// CAP_SYS_PTRACE is for targets of other users: their executables are read through /proc.
-		mend:  "run as root, or: sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep " + exe,
-		cause: cause,
+		mend:    setcap(),
+		cause:   cause,
 	}
 }
 
 // missingCapabilities is which capabilities that every probe needs are not in
-// held, a mask as in /proc/self/status. CAP_SYS_ADMIN stands for both.
+// held, a mask as in /proc/self/status.
 func missingCapabilities(held uint64) []string {
-	has := func(c int) bool { return held&(1<<c) != 0 }
-	if has(unix.CAP_SYS_ADMIN) {
-		return nil
-	}
 	var missing []string
-	if !has(unix.CAP_BPF) {
-		missing = append(missing, "CAP_BPF")
-	}
-	if !has(unix.CAP_PERFMON) {
-		missing = append(missing, "CAP_PERFMON")
+	for _, c := range []string{capBPF, capPerfmon} {
+		if !holdsOrStandIn(held, c) {
+			missing = append(missing, c)
+		}
 	}
 	return missing
 }

@@ -38,6 +38,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if pid := os.Getenv(withRights); pid != "" {
+		if err := reportRights(pid); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 
@@ -144,7 +151,7 @@ func TestExplainPermission(t *testing.T) {
 func TestPrepareRefuses(t *testing.T) {
 	ctx := t.Context()
 	bad := New(Config{Probes: []string{"sycalls"}})
-	assert.ErrorContains(t, bad.Prepare(ctx, capture.Subject{PID: 1}), `"sycalls"; the probes are syscalls, sched, oncpu`)
+	assert.ErrorContains(t, bad.Prepare(ctx, capture.Subject{PID: 1}), `"sycalls"; the probes are syscalls, sched, oncpu, net`)
 	url := New(Config{})
 	assert.ErrorContains(t, url.Prepare(ctx, capture.Subject{}), "bare URL")
 	gone := exec.Command("true")
