@@ -42,6 +42,7 @@ type View struct {
 	OnCPU      []Place              `json:"on_cpu,omitempty"`  // by time
 	Goroutines []Goroutine          `json:"goroutines,omitempty"`
 	Threads    []bundle.ThreadTimes `json:"threads,omitempty"` // by CPU time
+	Net        *bundle.Net          `json:"net,omitempty"`
 }
 
 // Syscall sums up one system call.
@@ -137,6 +138,10 @@ func New(e bundle.Evidence, o Options) *View {
 	r.view.OffCPU = r.places("off_cpu", bundle.EBPFOffCPUProfile)
 	r.view.OnCPU = r.places("on_cpu", bundle.EBPFOnCPUProfile)
 	r.goroutines()
+	var net bundle.Net
+	if r.document("net", bundle.EBPFNet, &net) {
+		r.view.Net = &net
+	}
 	return r.view
 }
 
@@ -175,6 +180,8 @@ func probeOf(artifact string) string {
 		return "syscalls"
 	case bundle.EBPFSched, bundle.EBPFOffCPUProfile, bundle.EBPFRunQueueProfile, bundle.EBPFCuts:
 		return "sched"
+	case bundle.EBPFNet:
+		return "net"
 	}
 	return "oncpu"
 }

@@ -42,6 +42,16 @@ func synthetic(t *testing.T, without ...string) bundle.Evidence {
 				{StartNS: 30, NS: 2_000_000, Syscall: "fsync", TID: 102, Stack: -1},
 			},
 		},
+		bundle.EBPFNet: bundle.Net{
+			Absent: map[string]string{"drops": "the kernel has no tracepoint skb/kfree_skb"},
+			Accepts: &bundle.NetAccepts{Accepted: 40, Errors: map[string]int64{"EMFILE": 9}, Waiting: 2,
+				Wait: &bundle.NetTimes{Count: 40, TotalNS: 4_000_000, Log2NS: []int64{16: 39, 20: 1}}},
+			Connections: &bundle.NetConnections{Incoming: 42, Closed: map[string]int64{"LAST_ACK": 38}},
+			Sends:       &bundle.NetSends{Count: 4000, Bytes: 80_000, Blocked: 3, BlockedAtEnd: 1, BlockedTime: bundle.NetTimes{Count: 3, TotalNS: 3_000_000, Log2NS: []int64{19: 3}}},
+			Retransmits: &bundle.NetCount{}, ResetsReceived: &bundle.NetCount{Target: 2, Elsewhere: 5},
+			ResetsSent: &bundle.NetReasons{NetCount: bundle.NetCount{Target: 7}, Reasons: map[string]int64{"TCP_ABORT_ON_CLOSE": 7}},
+			Listeners:  []bundle.NetListener{{Address: "127.0.0.1:8080", Port: 8080, QueueAtEnd: 2, Limit: 4096}},
+		},
 		bundle.EBPFSched: bundle.Sched{
 			CPUs: 2, TargetOnCPUNS: 1_200_000_000, IdleNS: 1_000_000_000, RunQueueNS: 50_000_000, Switches: 90,
 			RunQueueLog2NS: []int64{12: 10, 13: 40, 14: 1},

@@ -26,6 +26,7 @@ func (v *View) Text(w io.Writer) error {
 	p.places("On the CPU", "by samples, by the program's line", v.OnCPU, v.Missing["on_cpu"])
 	p.goroutines(v)
 	p.threads(v)
+	p.network(v)
 	p.lost(v)
 	_, err := io.WriteString(w, strings.TrimPrefix(p.b.String(), "\n"))
 	return err
