@@ -125,6 +125,10 @@ type Capture struct {
 	// EBPF lists the probes of the ebpf dimension: syscalls, sched, oncpu.
 	// Default: all. An empty list switches the dimension off.
 	EBPF []string `yaml:"ebpf" json:"ebpf"`
+	// Budget is how much of the target's CPU time the ebpf dimension may cost, all
+	// its probes together, such as 5%. A report says when they cost more; a verdict does
+	// not change. Default: none.
+	Budget Share `yaml:"budget" json:"budget,omitempty"`
 	// Pprof lists the probes of the pprof dimension: cpu, heap, allocs,
 	// goroutine, mutex, block. Default: all. An empty list switches the
 	// dimension off.
