@@ -94,10 +94,7 @@ func (r Result) remarks() []string {
 			lines = append(lines, fmt.Sprintf("%s: %s had no window of %s beside it that counts, and no ratio", m.Mode, plural(m.Unpaired, "window"), Off))
 		}
 	}
-	for _, why := range r.failures() {
-		lines = append(lines, why)
-	}
-	lines = append(lines, r.Notes...)
+	lines = append(append(lines, r.failures()...), r.Notes...)
 	if r.Interrupted != "" {
 		lines = append(lines, "This is what was found until it ended early: "+r.Interrupted)
 	}

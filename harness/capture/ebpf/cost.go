@@ -293,6 +293,9 @@ func (m *meter) program(r *reading, counted int64) (p bundle.ProgramCost, notes 
 		}
 	}
 	p.TargetProgramNS = round(float64(p.ProgramNS) - r.otherNS*float64(max(0, p.Runs-p.TargetRuns)))
+	if p.TargetRuns == 0 {
+		p.TargetProgramNS = 0
+	}
 	p.TargetHookNS = round(h.NS * float64(p.TargetRuns))
 	p.TargetStatisticsNS = round(h.StatisticsNS * float64(p.TargetRuns) / whole)
 	switch {

@@ -24,7 +24,7 @@ type counting struct {
 func (c counting) targetRuns() (map[string]int64, error) { return c.runs, c.err }
 
 func TestCostAddsUp(t *testing.T) {
-	s := &slot{probe: counting{runs: map[string]int64{"enter": 9_000}}}
+	s := &slot{probe: counting{runs: map[string]int64{"enter": 9_000, "never": 0}}}
 	m := &meter{
 		hooks: HookCosts{
 			HookSyscall: {Kind: HookSyscall, NS: 25, Q1: 20, Q3: 30, EmptyNS: 40, StatisticsNS: 150},
@@ -38,6 +38,7 @@ func TestCostAddsUp(t *testing.T) {
 			{metered: metered{name: "enter", hook: HookSyscall}, slot: s, runs: 500, ns: 70_000, otherNS: 10},
 			{metered: metered{name: "park", hook: HookUprobe}, slot: s, runs: 50, ns: 52_000},
 			{metered: metered{name: "elsewhere", hook: HookSyscall}, slot: &slot{}, runs: 1e6, ns: time.Hour},
+			{metered: metered{name: "never", hook: HookUprobe}, slot: s, runs: 10, ns: 10_400},
 			{metered: metered{name: "odd"}, slot: s, runs: 1, ns: 50},
 		},
 	}
@@ -53,11 +54,12 @@ func TestCostAddsUp(t *testing.T) {
 	assert.EqualValues(t, 1_000, park.TargetRuns, "a uprobe is in the target's memory alone")
 	assert.EqualValues(t, 1_000_000, park.TargetProgramNS)
 	assert.EqualValues(t, 700_000, park.TargetHookNS)
+	assert.Zero(t, c.Programs[2].TargetProgramNS, "what never ran for the target cost it nothing")
 	assert.Equal(t, []string{
 		"all runs of odd count as the target's, for it does not tell them apart",
 		"what the hook of odd costs is not known and not in the figures",
 	}, c.Notes)
-	assert.EqualValues(t, 11_020, c.Runs)
+	assert.EqualValues(t, 11_220, c.Runs)
 	assert.EqualValues(t, 500e6, c.StatisticsNS)
 	assert.EqualValues(t, 5e9, c.TargetCPUNS)
 	assert.InDelta(t, float64(990_000+1_000_000+1_000+225_000+700_000+67_500)/5e9, c.TargetShare, 1e-12)
