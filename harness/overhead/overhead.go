@@ -32,6 +32,9 @@ var (
 const (
 	// reachTime is how long past its ramp a load may take to stand.
 	reachTime = 45 * time.Second
+	// warmUp is how long a load that stands is left alone: connections are new, and
+	// the target's heap still grows to its size.
+	warmUp = 2 * time.Second
 	// cleanTime bounds each step of taking down what is up.
 	cleanTime = 15 * time.Second
 )
@@ -239,6 +242,9 @@ func (m *measurement) round(ctx context.Context, n int, order []Mode) (err error
 		defer back()
 	}
 	if err := m.awaitLoad(ctx, g); err != nil {
+		return err
+	}
+	if err := sleep(ctx, warmUp); err != nil {
 		return err
 	}
 	for i, mode := range order {

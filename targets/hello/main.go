@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/http/pprof"
 	"os"
@@ -20,7 +21,7 @@ import (
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8080", "`host:port` to answer on")
 	debug := flag.String("debug", "127.0.0.1:0", "`host:port` of net/http/pprof")
-	wait := flag.Duration("wait", 0, "how long a request waits, without using CPU, before it is answered")
+	wait := flag.Duration("wait", 0, "how long a request waits, without using CPU, before it is answered; spread by a tenth either way")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -30,11 +31,12 @@ func main() {
 	}
 }
 
-// greeting answers every request after wait.
+// greeting answers every request after wait. Waits are spread evenly, by a tenth of
+// it either way, so that requests which began together do not stay together.
 func greeting(wait time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if wait > 0 {
-			timer := time.NewTimer(wait)
+			timer := time.NewTimer(wait + time.Duration(0.1*float64(wait)*(2*rand.Float64()-1)))
 			defer timer.Stop()
 			select {
 			case <-timer.C:
