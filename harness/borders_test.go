@@ -28,7 +28,7 @@ const module = "chokepoint/"
 // live system, and what turns a recording into an answer. A path stands for the
 // packages below it too.
 var (
-	live = []string{"bpf", "harness/affinity", "harness/binary", "harness/capture", "harness/load", "harness/procfs", "harness/run", "harness/sockdiag", "harness/target", "targets"}
+	live = []string{"bpf", "harness/affinity", "harness/binary", "harness/capture", "harness/load", "harness/overhead", "harness/procfs", "harness/run", "harness/sockdiag", "harness/target", "targets"}
 	pure = []string{"harness/health", "harness/rule", "harness/signal", "harness/verdict", "reports"}
 
 	// meets are the only packages that may know both sides.

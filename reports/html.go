@@ -59,6 +59,9 @@ type capturedView struct {
 	Name, What string
 	Captured   bool
 	Gaps       []string
+	Price      string   // in one line
+	Over       string   // the budget
+	Remarks    []string // on the price
 }
 
 type artifactView struct {
@@ -76,7 +79,11 @@ func newView(r Report) view {
 		if !d.Captured {
 			what = d.Reason // the page marks it as not captured by itself
 		}
-		v.Captured = append(v.Captured, capturedView{Name: d.Name, What: what, Captured: d.Captured, Gaps: gaps(d)})
+		shown := capturedView{Name: d.Name, What: what, Captured: d.Captured, Gaps: gaps(d)}
+		if d.Name == bundle.DimEBPF && r.Price != nil {
+			shown.Price, shown.Over, shown.Remarks = r.Price.line(), r.Price.Over, r.Price.remarks()
+		}
+		v.Captured = append(v.Captured, shown)
 		for _, p := range d.Probes {
 			for _, a := range p.Artifacts {
 				v.Artifacts = append(v.Artifacts, artifactView{d.Name, p.Name, a, opener(a)})

@@ -28,6 +28,7 @@ type Document struct {
 	Unknown       []rule.Unknown     `json:"unknown"`
 	Silent        []string           `json:"silent"` // ids of rules
 	Dimensions    []bundle.Dimension `json:"dimensions"`
+	EBPFPrice     *Price             `json:"ebpf_price,omitempty"`
 	Load          *bundle.Load       `json:"load,omitempty"`
 	Health        *health.Report     `json:"health,omitempty"` // of the load generator
 	Window        bundle.Window      `json:"window"`           // CLOCK_MONOTONIC, ns
@@ -48,6 +49,7 @@ func NewDocument(r Report) Document {
 		Unknown:       r.Result.Unknown,
 		Silent:        r.Result.Silent,
 		Dimensions:    r.Dimensions,
+		EBPFPrice:     r.Price,
 		Load:          r.Load,
 		Health:        r.Health,
 		Window:        r.Window,

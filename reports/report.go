@@ -28,6 +28,7 @@ type Report struct {
 	Verdict    *verdict.Verdict   // nil when nothing was expected
 	FellShort  string             // why nothing can be concluded from the recording; empty where something can
 	Dimensions []bundle.Dimension // what was captured, and what not
+	Price      *Price             // what the eBPF probes cost the target; nil where no recording says
 	Notes      []string           // anything else the reader must know
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/text"
 
+	"chokepoint/harness/bundle"
 	"chokepoint/harness/rule"
 	"chokepoint/harness/signal"
 	"chokepoint/harness/verdict"
@@ -200,6 +201,20 @@ func (p *printer) captured(r Report) {
 		for _, gap := range gaps(d) {
 			p.column("  ", faint, "", 11, gap)
 		}
+		if d.Name == bundle.DimEBPF && r.Price != nil {
+			p.price(r.Price)
+		}
+	}
+}
+
+func (p *printer) price(price *Price) {
+	p.column("  ", faint, "", 11, price.line())
+	if price.Over != "" {
+		// The label is what catches the eye, as colours go around first words only.
+		p.column("  ", yellow, "  BUDGET", 11, price.Over)
+	}
+	for _, remark := range price.remarks() {
+		p.column("  ", faint, "", 11, remark)
 	}
 }
 

@@ -4,7 +4,9 @@ package affinity
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,6 +39,48 @@ func Start(cpus []int, start func() error) error {
 		err = errors.Join(err, fmt.Errorf("run on CPUs %v again: %w", list(before), back))
 	}
 	return err
+}
+
+// Allowed lists the CPUs that this process may use: those of its first thread.
+func Allowed() ([]int, error) {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(os.Getpid(), &set); err != nil {
+		return nil, fmt.Errorf("read which CPUs this process may use: %w", err)
+	}
+	return list(set), nil
+}
+
+// Self binds every thread of this process to cpus, and so those that it starts
+// later.
+func Self(cpus []int) error {
+	var set unix.CPUSet
+	for _, cpu := range cpus {
+		set.Set(cpu)
+	}
+	// A thread that is not bound yet may start another meanwhile, so until a look
+	// finds none.
+	bound := map[string]bool{}
+	for found := true; found; {
+		found = false
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return fmt.Errorf("list this process's threads: %w", err)
+		}
+		for _, t := range threads {
+			if bound[t.Name()] {
+				continue
+			}
+			bound[t.Name()], found = true, true
+			tid, err := strconv.Atoi(t.Name())
+			if err != nil {
+				return fmt.Errorf("list this process's threads: %w", err)
+			}
+			if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("run on CPUs %v: %w", cpus, err)
+			}
+		}
+	}
+	return nil
 }
 
 func list(set unix.CPUSet) []int {

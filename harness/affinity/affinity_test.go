@@ -1,9 +1,12 @@
 package affinity
 
 import (
+	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -59,4 +62,49 @@ func number(s string) int {
 func TestACPUThatIsNotThere(t *testing.T) {
 	err := Start([]int{1000}, func() error { t.Fatal("started"); return nil })
 	require.ErrorContains(t, err, "CPU 1000")
+}
+
+func TestSelfBindsEveryThread(t *testing.T) {
+	all, err := Allowed()
+	require.NoError(t, err)
+	// Threads that exist already, and hold still.
+	hold := make(chan struct{})
+	var ready, gone sync.WaitGroup
+	for range 3 {
+		ready.Add(1)
+		gone.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			ready.Done()
+			<-hold
+		})
+	}
+	ready.Wait()
+	bound := func() (counts []int) {
+		threads, err := os.ReadDir("/proc/self/task")
+		require.NoError(t, err)
+		for _, thread := range threads {
+			tid, err := strconv.Atoi(thread.Name())
+			require.NoError(t, err)
+			var set unix.CPUSet
+			if err := unix.SchedGetaffinity(tid, &set); err == nil { // else it has ended
+				counts = append(counts, set.Count())
+			}
+		}
+		return counts
+	}
+	require.NoError(t, Self(all[:1]))
+	for _, n := range bound() {
+		assert.Equal(t, 1, n)
+	}
+	now, err := Allowed()
+	require.NoError(t, err)
+	assert.Equal(t, all[:1], now)
+	require.NoError(t, Self(all))
+	for _, n := range bound() {
+		assert.Equal(t, len(all), n)
+	}
+	close(hold)
+	gone.Wait()
+	assert.Error(t, Self([]int{1000}), "there is no such CPU")
 }

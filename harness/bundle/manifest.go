@@ -143,6 +143,10 @@ type Probe struct {
 	// Lost counts what the probe knows it missed, by kind
 	// ("events_dropped", "stacks_not_walked", "map_full", "bytes_cut").
 	Lost map[string]int64 `json:"lost,omitempty"`
+	// Cost is what an eBPF probe cost the target; nil where that was not measured,
+	// and CostReason says why.
+	Cost       *ProbeCost `json:"cost,omitempty"`
+	CostReason string     `json:"cost_reason,omitempty"`
 }
 
 // Artifact is one file of the bundle.
@@ -150,4 +154,53 @@ type Artifact struct {
 	Path   string `json:"path"` // slash-separated, inside the bundle
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"`
+}
+
+// ProbeCost is what an eBPF probe cost the target over the probe's window. CPU time is
+// in nanoseconds, summed over CPUs.
+//
+// The kernel's statistics of programs cost the target more than most programs do,
+// so they are kept for moments spread over the window, StatisticsNS altogether;
+// Runs and ProgramNS are what that makes for the whole window. TargetRuns are
+// exact where the probe counts them itself.
+type ProbeCost struct {
+	// TargetCPUNS is the CPU time of the target's process over the window.
+	TargetCPUNS int64 `json:"target_cpu_ns"`
+	// TargetShare is TargetProgramNS, TargetHookNS and TargetStatisticsNS together
+	// as a share of TargetCPUNS, 0 to 1.
+	TargetShare float64 `json:"target_share"`
+	// Runs of the probe's programs for whichever process, and the time in them.
+	Runs      int64 `json:"runs"`
+	ProgramNS int64 `json:"program_ns"`
+	// TargetRuns are the runs for the target. What others run into costs them, and
+	// not the target, the little that the comparison takes which lets it pass.
+	TargetRuns      int64 `json:"target_runs"`
+	TargetProgramNS int64 `json:"target_program_ns"`
+	// TargetHookNS is the way to the programs and back: TargetRuns at what was
+	// measured on an empty program.
+	TargetHookNS int64 `json:"target_hook_ns"`
+	// TargetStatisticsNS is what keeping the statistics cost.
+	TargetStatisticsNS int64 `json:"target_statistics_ns"`
+	StatisticsNS       int64 `json:"statistics_ns"` // of the window, with statistics
+	// Notes say what is not known and how that shows in the figures.
+	Notes    []string      `json:"notes,omitempty"`
+	Programs []ProgramCost `json:"programs"`
+}
+
+// ProgramCost is the part of one program. Fields that ProbeCost has too are the same.
+type ProgramCost struct {
+	Name               string `json:"name"`
+	Hook               string `json:"hook"` // syscall, tracepoint, tracepoint-record, sample, uprobe; empty: not known
+	Runs               int64  `json:"runs"`
+	ProgramNS          int64  `json:"program_ns"`
+	TargetRuns         int64  `json:"target_runs"`
+	TargetProgramNS    int64  `json:"target_program_ns"`
+	TargetHookNS       int64  `json:"target_hook_ns"`
+	TargetStatisticsNS int64  `json:"target_statistics_ns"`
+	// HookNSPerRun is the median of what was measured, and Q1 and Q3 its quartiles.
+	HookNSPerRun   float64 `json:"hook_ns_per_run"`
+	HookNSPerRunQ1 float64 `json:"hook_ns_per_run_q1"`
+	HookNSPerRunQ3 float64 `json:"hook_ns_per_run_q3"`
+	// OtherNSPerRun is a run for another process, measured before the window; 0: not known.
+	OtherNSPerRun float64 `json:"other_ns_per_run"`
 }

@@ -80,6 +80,7 @@ func diagnose(path string) (*diagnosis, error) {
 		r.Health = &generator
 	}
 	r.FellShort = fellShort(m, r.Health)
+	r.Price = reports.NewPrice(m.Dimensions, 0)
 
 	truth, err := b.GroundTruth()
 	if errors.Is(err, bundle.ErrNoArtifact) { // a recording of a server nobody knows the truth about
@@ -95,6 +96,7 @@ func diagnose(path string) (*diagnosis, error) {
 	r.Scenario = reports.Scenario{
 		Name: resolved.Scenario.Name, Variant: string(resolved.Variant), About: resolved.Scenario.About,
 	}
+	r.Price = reports.NewPrice(m.Dimensions, resolved.Scenario.Capture.Budget.Fraction())
 	if !judged(resolved) {
 		return &diagnosis{r, exitUnjudged(r)}, nil
 	}

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -45,6 +47,10 @@ with 3 if something is not; what is there works all the same.`,
 				all = append(all, capability{Name: "ebpf " + c.Probe, Gives: c.Question, OK: c.OK, Missing: c.Missing, Mend: c.Mend,
 					Needs: c.Needs, Lacks: c.Lacks})
 			}
+			var hooks []hookCost
+			if slices.ContainsFunc(all, func(c capability) bool { return c.OK }) {
+				hooks = hookCosts(cmd.Context())
+			}
 			all = append(all, goTool(), openFiles(), ports())
 			if asJSON {
 				if err := a.json(struct {
@@ -52,11 +58,13 @@ with 3 if something is not; what is there works all the same.`,
 					Capabilities  []capability `json:"capabilities"`
 					// OrdinaryUser is what remains without eBPF.
 					OrdinaryUser ebpf.Ordinary `json:"ordinary_user"`
-				}{schemaVersion, all, ebpf.OrdinaryUser()}); err != nil {
+					Hooks        []hookCost    `json:"hooks"`
+				}{schemaVersion, all, ebpf.OrdinaryUser(), append([]hookCost{}, hooks...)}); err != nil {
 					return err
 				}
 			} else {
 				a.printCapabilities(all, ebpf.OrdinaryUser())
+				a.printHooks(hooks)
 			}
 			for _, c := range all {
 				if !c.OK {
@@ -115,6 +123,45 @@ func capabilityNames(needs []ebpf.Need) string {
 		}
 	}
 	return strings.Join(names, ", ")
+}
+
+// hookCost is what one run of an eBPF program costs on this machine beside the
+// program itself, in nanoseconds.
+type hookCost struct {
+	Kind         string  `json:"kind"`
+	NS           float64 `json:"ns_per_run"` // the median
+	Q1           float64 `json:"ns_per_run_q1"`
+	Q3           float64 `json:"ns_per_run_q3"`
+	StatisticsNS float64 `json:"statistics_ns_per_run"` // more, while the kernel keeps statistics
+	Missing      string  `json:"missing,omitempty"`     // why it is not known
+}
+
+func hookCosts(ctx context.Context) []hookCost {
+	var list []hookCost
+	costs := ebpf.MeasureHooks(ctx, ebpf.AllHooks()...)
+	for _, kind := range ebpf.AllHooks() {
+		c := costs[kind]
+		cost := hookCost{Kind: string(kind), NS: c.NS, Q1: c.Q1, Q3: c.Q3, StatisticsNS: c.StatisticsNS}
+		if c.Err != nil {
+			cost.Missing = c.Err.Error()
+		}
+		list = append(list, cost)
+	}
+	return list
+}
+
+func (a *app) printHooks(hooks []hookCost) {
+	if len(hooks) == 0 {
+		return
+	}
+	fmt.Fprintln(a.out, "\nWhat an eBPF program costs here beside its own time, each time it runs:")
+	for _, h := range hooks {
+		if h.Missing != "" {
+			fmt.Fprintf(a.out, "  %-18s not known: %s\n", h.Kind, h.Missing)
+			continue
+		}
+		fmt.Fprintf(a.out, "  %-18s %.0f ns (quartiles %.0f to %.0f), %.0f ns more while the kernel keeps statistics\n", h.Kind, h.NS, h.Q1, h.Q3, h.StatisticsNS)
+	}
 }
 
 func goTool() capability {

@@ -28,6 +28,8 @@ type Generator struct {
 	died    chan struct{} // closed when a worker has died
 	dieOnce sync.Once
 
+	reading sync.Mutex // held while workers are asked for readings
+
 	mu        sync.Mutex
 	workers   []*member // none before Start
 	atNS      int64     // when the load begins, CLOCK_MONOTONIC
@@ -210,6 +212,29 @@ func (g *Generator) EndWindow(monoNS int64) {
 	for _, m := range g.workers {
 		_ = m.process.Window(monoNS, true)
 	}
+}
+
+// Readings asks every worker what its requests have come to until now. They go by
+// worker, so that two answers make a Span of each. It may be called while another
+// call waits, which it then waits for.
+func (g *Generator) Readings(ctx context.Context) ([]account.Reading, error) {
+	g.reading.Lock()
+	defer g.reading.Unlock()
+	members := g.members()
+	if members == nil {
+		return nil, errors.New("load: read: it has not been started")
+	}
+	readings := make([]account.Reading, len(members))
+	errs := make([]error, len(members))
+	var all sync.WaitGroup
+	for i, m := range members {
+		all.Go(func() { readings[i], errs[i] = m.process.Read(ctx) })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("load: %w", err)
+	}
+	return readings, nil
 }
 
 // Rest is how long the load still has to stand so that every stage has had its

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -159,6 +160,23 @@ func TestProcessThatHasEnded(t *testing.T) {
 	_, err = Of(pid).Sockets()
 	assert.True(t, Gone(err), "%v", err)
 	_, _, err = Of(pid).ContextSwitches()
+	assert.True(t, Gone(err), "%v", err)
+}
+
+func TestCPU(t *testing.T) {
+	before, err := CPU(os.Getpid())
+	require.NoError(t, err)
+	assert.Positive(t, before)
+	for began := time.Now(); time.Since(began) < 20*time.Millisecond; {
+	}
+	after, err := CPU(os.Getpid())
+	require.NoError(t, err)
+	assert.Greater(t, after, before)
+
+	child := exec.Command("true")
+	require.NoError(t, child.Start())
+	require.NoError(t, child.Wait())
+	_, err = CPU(child.Process.Pid)
 	assert.True(t, Gone(err), "%v", err)
 }
 

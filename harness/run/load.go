@@ -18,15 +18,15 @@ import (
 	"chokepoint/harness/target"
 )
 
-// loadConfig is the load that the scenario asks for. It reads the files that the
-// scenario names.
-func (r *run) loadConfig(p *target.Process) (load.Config, error) {
-	l := r.plan.Load
-	requests, err := r.requests()
+// Load is the load that the scenario asks for, against a target that has been
+// started. It reads the files that the scenario names.
+func (s Setup) Load(p *target.Process) (load.Config, error) {
+	l := s.Scenario.Scenario.Load
+	requests, err := s.requests()
 	if err != nil {
 		return load.Config{}, err
 	}
-	how, err := r.client(p)
+	how, err := s.client(p)
 	if err != nil {
 		return load.Config{}, err
 	}
@@ -52,17 +52,17 @@ func stages(l scenario.LoadPlan) []schedule.Stage {
 	return out
 }
 
-func (r *run) requests() (request.Plan, error) {
-	l := r.plan.Load
+func (s Setup) requests() (request.Plan, error) {
+	l := s.Scenario.Scenario.Load
 	var plan request.Plan
 	var errs []error
 	if l.Targets != "" {
 		var err error
-		plan.Targets, err = request.ReadTargets(r.plan.Path(l.Targets))
+		plan.Targets, err = request.ReadTargets(s.Scenario.Scenario.Path(l.Targets))
 		errs = append(errs, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Values)) {
-		values, err := request.ReadValues(name, r.plan.Path(l.Values[name]))
+		values, err := request.ReadValues(name, s.Scenario.Scenario.Path(l.Values[name]))
 		plan.Values, errs = append(plan.Values, values), append(errs, err)
 	}
 	for _, q := range l.Requests {
@@ -76,14 +76,14 @@ func (r *run) requests() (request.Plan, error) {
 	return plan, plan.Validate()
 }
 
-func (r *run) client(p *target.Process) (client.Plan, error) {
-	l := r.plan.Load
+func (s Setup) client(p *target.Process) (client.Plan, error) {
+	l := s.Scenario.Scenario.Load
 	plan := client.Plan{
 		BaseURL: p.BaseURL, Engine: l.Engine, HTTP2: l.Protocol == scenario.HTTP2,
 		Connections: l.Connections, Timeout: time.Duration(l.Timeout),
 	}
 	var err error
-	if plan.TLS, err = r.tls(); err != nil {
+	if plan.TLS, err = s.tls(); err != nil {
 		return plan, err
 	}
 	for i, text := range l.From {
@@ -104,14 +104,14 @@ func (r *run) client(p *target.Process) (client.Plan, error) {
 
 // tls is what the scenario trusts of a target that speaks TLS; nil when it does
 // not, or says nothing of it.
-func (r *run) tls() (*client.TLS, error) {
-	t := r.plan.Target.TLS
+func (s Setup) tls() (*client.TLS, error) {
+	t := s.Scenario.Scenario.Target.TLS
 	if t == nil {
 		return nil, nil
 	}
 	out := &client.TLS{ServerName: t.ServerName, SkipVerify: !t.Verify}
 	if t.CA != "" {
-		pem, err := os.ReadFile(r.plan.Path(t.CA))
+		pem, err := os.ReadFile(s.Scenario.Scenario.Path(t.CA))
 		if err != nil {
 			return nil, fmt.Errorf("target.tls.ca: %w", err)
 		}

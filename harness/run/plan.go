@@ -1,7 +1,6 @@
 package run
 
 import (
-	"fmt"
 	"time"
 
 	"chokepoint/harness/bundle"
@@ -10,7 +9,6 @@ import (
 	"chokepoint/harness/capture/pprof"
 	"chokepoint/harness/capture/proc"
 	"chokepoint/harness/capture/trace"
-	"chokepoint/harness/target"
 )
 
 // recorders are those the scenario asks for, and what the manifest says of the
@@ -37,22 +35,4 @@ func (r *run) recorders(procs *proc.Recorder) (on []capture.Recorder, off []bund
 		without(bundle.DimTrace)
 	}
 	return append(on, procs), off
-}
-
-func (r *run) targetConfig() (target.Config, error) {
-	t := r.plan.Target
-	ours, err := r.tls()
-	if err != nil {
-		return target.Config{}, err
-	}
-	trust, err := ours.Trust()
-	if err != nil {
-		return target.Config{}, fmt.Errorf("target.tls: %w", err)
-	}
-	return target.Config{
-		Package: t.Package, Command: t.Command, PID: t.PID, URL: t.URL, Dir: r.Dir,
-		Address: t.Address, Variant: string(r.Scenario.Variant), Knobs: t.Knobs, Args: t.Args, Env: t.Env,
-		GOMAXPROCS: t.GOMAXPROCS, Debug: t.Debug, Metrics: t.Metrics, Ready: "{address}" + t.Ready,
-		StartTimeout: time.Duration(t.StartTimeout), TLS: trust, CPUs: t.CPUs.List(),
-	}, nil
 }

@@ -134,6 +134,8 @@ type run struct {
 	unclean   error // what could not be taken down in order
 }
 
+func (r *run) setup() Setup { return Setup{Scenario: r.Scenario, Dir: r.Dir} }
+
 // takeDown keeps the error of a step of taking down; the next step goes on.
 func (r *run) takeDown(err error) { r.unclean = errors.Join(r.unclean, err) }
 
@@ -152,7 +154,7 @@ func (r *run) because(ctx context.Context, err error) error {
 
 // start builds the target and starts it.
 func (r *run) start(ctx context.Context) (*target.Process, error) {
-	t, err := r.targetConfig()
+	t, err := r.setup().Target()
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +193,7 @@ func (r *run) record(ctx context.Context, p *target.Process, w *bundle.Writer) e
 		return err
 	}
 	r.progress.enter(Preparing, 0)
-	asked, err := r.loadConfig(p)
+	asked, err := r.setup().Load(p)
 	if err != nil {
 		return fmt.Errorf("prepare the load: %w", err)
 	}

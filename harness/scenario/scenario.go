@@ -129,6 +129,10 @@ type Capture struct {
 	// its goroutine and stack. Calls in which idle threads wait are left out.
 	// Default: 10ms.
 	Slow Duration `yaml:"slow" json:"slow,omitempty"`
+	// Budget is how much of the target's CPU time the ebpf dimension may cost, all
+	// its probes together, such as 5%. A report says when they cost more; a verdict does
+	// not change. Default: none.
+	Budget Share `yaml:"budget" json:"budget,omitempty"`
 	// Pprof lists the probes of the pprof dimension: cpu, heap, allocs,
 	// goroutine, mutex, block. Default: all. An empty list switches the
 	// dimension off.

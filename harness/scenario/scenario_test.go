@@ -279,6 +279,8 @@ func TestParseBad(t *testing.T) {
 		"short window":      {map[string]string{"capture": "capture: {window: 100ms}"}, []string{"f.yaml:4:19: capture.window: is 100ms; it must be between 1s and 10m0s"}},
 		"probe":             {map[string]string{"capture": "capture: {ebpf: [syscall]}"}, []string{`f.yaml:4:18: capture.ebpf[0]: unknown probe "syscall"; did you mean "syscalls"?`}},
 		"probe twice":       {map[string]string{"capture": "capture: {pprof: [cpu, cpu]}"}, []string{"f.yaml:4:24: capture.pprof[1]: cpu is listed twice"}},
+		"budget":            {map[string]string{"capture": "capture: {budget: 0.05}"}, []string{`f.yaml:4:19: capture.budget: "0.05" is not a share; write a number above 0 and up to 100 with a percent sign, such as 2% or 0.5%`}},
+		"budget of nothing": {map[string]string{"capture": "capture: {ebpf: [], budget: 5%}"}, []string{"f.yaml:4:29: capture.budget: is what eBPF probes may cost, and capture.ebpf switches all of them off; remove one of them"}},
 		"no list":           {map[string]string{"capture": "capture: {ebpf: none}"}, []string{`f.yaml:4:17: capture.ebpf: must be a list, is "none"`}},
 		"trace as a list":   {map[string]string{"capture": "capture: {trace: []}"}, []string{"f.yaml:4:18: capture.trace: must be a mapping such as {for: 5s, at_most: 64MiB}, or the word none to switch the trace off"}},
 		"trace field":       {map[string]string{"capture": "capture: {trace: {fro: 5s}}"}, []string{`f.yaml:4:19: capture.trace.fro: unknown field; did you mean "for"?`}},

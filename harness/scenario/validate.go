@@ -292,6 +292,9 @@ func (c *checker) capture(p Capture) {
 	c.between("capture.window", p.Window, minWindow, maxWindow)
 	c.subset("capture.ebpf", "probe", p.EBPF, EBPFProbes())
 	c.between("capture.slow", p.Slow, minSlow, maxSlow)
+	if p.Budget != 0 && p.EBPF != nil && len(p.EBPF) == 0 {
+		c.add("capture.budget", "is what eBPF probes may cost, and capture.ebpf switches all of them off; remove one of them")
+	}
 	c.subset("capture.pprof", "probe", p.Pprof, PprofProbes())
 	if t := p.Trace; t != nil && !t.off {
 		if window := or(p.Window, DefaultWindow); t.For > window {

@@ -98,6 +98,11 @@ type Config struct {
 	Probes []string
 	// Slow is from where on a system call is kept by itself; 0: none is.
 	Slow time.Duration
+	// Hooks are what hooks cost on this machine, where that was measured before.
+	// Nil: Prepare measures those that the probes need, which takes some 200 ms.
+	Hooks HookCosts
+	// Unmetered leaves out what the probes cost, and so the kernel's statistics.
+	Unmetered bool
 }
 
 // Recorder records the ebpf dimension of one target.
@@ -107,6 +112,7 @@ type Recorder struct {
 	mu     sync.Mutex // guards what Status may read meanwhile
 	image  *image
 	probes []*slot
+	meter  *meter // nil: what they cost is not measured
 	closed bool
 }
 
@@ -203,6 +209,9 @@ func (r *Recorder) Prepare(ctx context.Context, s capture.Subject) error {
 		slot.loaded = true
 		r.mu.Unlock()
 	}
+	if !r.config.Unmetered {
+		r.meter = newMeter(ctx, s.PID, r.probes, r.config.Hooks)
+	}
 	return nil
 }
 
@@ -257,11 +266,13 @@ func (r *Recorder) Start(context.Context) error {
 		s.window.StartNS = clock.MonoNS()
 		return s.probe.start(s.window.StartNS)
 	})
+	r.meter.start()
 	return nil
 }
 
 // Stop closes the windows and detaches.
 func (r *Recorder) Stop(context.Context) error {
+	r.meter.stop() // it reads programs that may be lost below
 	// All windows first: detaching takes the kernel a while.
 	ends := make(map[*slot]int64, len(r.probes))
 	r.live("stop", func(s *slot) error {
@@ -320,6 +331,9 @@ func (r *Recorder) writeProbe(ctx context.Context, w *bundle.Writer, s *slot) bu
 	if err != nil {
 		notes = append(notes, err.Error())
 	}
+	if p.Cost, err = r.meter.cost(s); err != nil {
+		p.CostReason = err.Error()
+	}
 	p.Captured = len(p.Artifacts) > 0
 	p.Reason = strings.Join(notes, "; ")
 	return p
@@ -352,6 +366,7 @@ func (r *Recorder) Close() error {
 		return nil
 	}
 	r.closed = true
+	r.meter.stop()
 	var errs []error
 	for _, s := range r.probes {
 		errs = append(errs, s.probe.close())

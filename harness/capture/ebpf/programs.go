@@ -21,6 +21,7 @@ type programs struct {
 	links []link.Link // a link that is collected is closed by its finalizer
 	notes []string
 	base  []uint64 // counters when the window opened
+	hooks map[string]HookKind
 }
 
 // Stacks that have no id. The numbers are the programs'.
@@ -66,6 +67,10 @@ func (p *programs) load(spec *ebpf.CollectionSpec, s subject, optional ...string
 		return err
 	}
 	p.coll = coll
+	p.hooks = map[string]HookKind{}
+	for name, program := range spec.Programs {
+		p.hooks[name] = hookOf(program)
+	}
 	return nil
 }
 

@@ -207,6 +207,9 @@ func (a *Attack) EndWindow(monoNS int64) { a.rec.EndWindow(monoNS) }
 // Live is how the attack stands.
 func (a *Attack) Live() account.Live { return a.rec.Live(true) }
 
+// Read is what has ended until now.
+func (a *Attack) Read() account.Reading { return a.rec.Read() }
+
 // AtLevel is true once the ramp of the captured stage is over.
 func (a *Attack) AtLevel() bool {
 	start := a.start.Load()

@@ -18,6 +18,8 @@
 //	Live     how things stand, 20 a second
 //	Results  raw results, in vegeta's encoding
 //	                                    Window   the measured window begins, or ends
+//	                                    Read     what stands now is asked for
+//	Reading  what has ended until now
 //	                                    Release  the captured stage ends then
 //	                                    Stop     hang up
 //	Account  everything that was measured

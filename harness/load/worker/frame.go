@@ -14,7 +14,7 @@ import (
 )
 
 // Version is that of the stream.
-const Version = 1
+const Version = 2
 
 // protocol is the first thing a worker says, so that a program that is no
 // worker is told apart from one of another version.
@@ -39,10 +39,12 @@ const (
 	kindStop
 	kindAccount
 	kindFailed
+	kindRead
+	kindReading
 )
 
 func (k kind) String() string {
-	names := [...]string{"Hello", "Plan", "Ready", "Start", "Live", "Results", "Window", "Release", "Stop", "Account", "Failed"}
+	names := [...]string{"Hello", "Plan", "Ready", "Start", "Live", "Results", "Window", "Release", "Stop", "Account", "Failed", "Read", "Reading"}
 	if k < 1 || int(k) > len(names) {
 		return fmt.Sprintf("frame of kind %d", byte(k))
 	}
@@ -145,7 +147,7 @@ func readFrame(r *bufio.Reader) (kind, []byte, error) {
 		return 0, nil, fmt.Errorf("read a frame: %w", err)
 	}
 	k, size := kind(head[0]), binary.BigEndian.Uint32(head[1:])
-	if k < kindHello || k > kindFailed {
+	if k < kindHello || k > kindReading {
 		return 0, nil, fmt.Errorf("read a frame: its kind is %d; the stream is not that of a load worker", head[0])
 	}
 	if size > maxFrame {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -54,10 +55,10 @@ func TestStreamsThatAreNone(t *testing.T) {
 			assert.Contains(t, err.Error(), tc.want)
 		})
 	}
-	newer := `{"protocol":"chokepoint-load","version":2,"pid":1}`
+	newer := fmt.Sprintf(`{"protocol":"chokepoint-load","version":%d,"pid":1}`, Version+1)
 	err := readHello(bufio.NewReader(strings.NewReader(frame(1, uint32(len(newer)), newer))))
-	require.ErrorContains(t, err, "version 2")
-	require.ErrorContains(t, err, "version 1")
+	require.ErrorContains(t, err, fmt.Sprintf("version %d", Version+1))
+	require.ErrorContains(t, err, fmt.Sprintf("this program version %d", Version))
 }
 
 func TestFrameThatIsTooLongIsNotSent(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"chokepoint/harness/affinity"
+	"chokepoint/harness/load/account"
 	"chokepoint/harness/load/attack"
 )
 
@@ -49,6 +50,7 @@ type Process struct {
 
 	ready   chan Ready // one value
 	account chan Account
+	reading chan account.Reading
 	ended   chan struct{} // closed when the process is gone
 
 	mu       sync.Mutex
@@ -61,7 +63,7 @@ type Process struct {
 // the worker is ready to begin. Results are written to
 // results as they come; its errors are its own to keep.
 func Start(ctx context.Context, command []string, limits Limits, plan attack.Plan, results io.Writer) (*Process, Ready, error) {
-	p := &Process{number: plan.Worker, ready: make(chan Ready, 1), account: make(chan Account, 1), ended: make(chan struct{}), said: &tail{}}
+	p := &Process{number: plan.Worker, ready: make(chan Ready, 1), account: make(chan Account, 1), reading: make(chan account.Reading, 1), ended: make(chan struct{}), said: &tail{}}
 	if err := p.spawn(command, limits, results); err != nil {
 		return nil, Ready{}, fmt.Errorf("start load worker %d: %w", plan.Worker, err)
 	}
@@ -194,6 +196,16 @@ func (p *Process) read(in *bufio.Reader, results io.Writer) error {
 			default:
 				return errors.New("it gave its account twice")
 			}
+		case kindReading:
+			a, err := decode[account.Reading](k, body)
+			if err != nil {
+				return err
+			}
+			select {
+			case p.reading <- a:
+			default:
+				return errors.New("it gave a reading that nobody asked for")
+			}
 		case kindFailed:
 			f, err := decode[failed](k, body)
 			if err != nil {
@@ -259,6 +271,27 @@ func (p *Process) Begin(atNS int64) error {
 // Window begins the measured window, or ends it, at monoNS, CLOCK_MONOTONIC.
 func (p *Process) Window(monoNS int64, end bool) error {
 	return p.tell(kindWindow, window{MonoNS: monoNS, End: end})
+}
+
+// Read asks for a reading and waits for it. One may be asked for at a time.
+func (p *Process) Read(ctx context.Context) (account.Reading, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTime, fmt.Errorf("it gave no reading within %s", answerTime))
+	defer cancel()
+	select {
+	case <-p.reading: // the answer to whoever did not wait for it
+	default:
+	}
+	if err := p.tell(kindRead, struct{}{}); err != nil {
+		return account.Reading{}, err
+	}
+	select {
+	case r := <-p.reading:
+		return r, nil
+	case <-p.ended:
+		return account.Reading{}, p.because(fmt.Errorf("read load worker %d: it has ended", p.number))
+	case <-ctx.Done():
+		return account.Reading{}, fmt.Errorf("read load worker %d: %w", p.number, context.Cause(ctx))
+	}
 }
 
 // Release ends the captured stage at so long after the attack began.

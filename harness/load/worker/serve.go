@@ -129,6 +129,10 @@ func (s *server) do(ctx context.Context, k kind, body []byte, began *bool, repor
 			return err
 		}
 		s.attack.Release(time.Duration(m.AtNS))
+	case kindRead:
+		if s.out.send(kindReading, s.attack.Read()) != nil {
+			return errHarnessGone
+		}
 	case kindStop:
 	default:
 		return fmt.Errorf("%s is not for a worker", k)
