@@ -275,8 +275,8 @@ static __always_inline __u64 return_word(struct task_struct *task)
 // sample, at a price that does not grow with the rate. The distance to the next
 // is drawn at random, so that it keeps step with nothing. The first WALK_FIRST of
 // a kind are all walked, so that what is rare is known exactly.
-#define WALK_EVERY_NS 1000000
-#define WALK_FIRST 512
+#define WALK_EVERY_NS 8000000
+#define WALK_FIRST 256
 #define WALK_FEWEST 4096 // one in so many is walked at the least
 
 struct sampler {

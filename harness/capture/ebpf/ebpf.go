@@ -20,10 +20,10 @@
 //     resets, drops, segments sent again, connections opened and closed, and the
 //     queues of its listening sockets.
 //
-// Of quick system calls and of the runtime's idle parking, stacks are walked about
-// a thousand times a second for each kind and CPU, and every one where they are
-// fewer: sums stay exact, the shares of stacks are a sample, and the price does not
-// grow with the rate. Every other stack is walked.
+// Of quick system calls and of the runtime's idle parking, the first 256 stacks of
+// each kind and CPU are walked, and then about 125 a second: sums stay exact, the
+// shares of stacks are a sample, and the price does not grow with the rate. Every
+// other stack is walked.
 //
 // Profiles lack no caller that frame pointers lack: the assembly that enters
 // the kernel has no frame, so its caller is taken from the stack's top word,
