@@ -31,7 +31,7 @@ fuzz: ## each fuzz test for FUZZ_TIME
 	scripts/fuzz $(FUZZ_TIME)
 
 crash: ## every probe against programs that grow, fork, exec and die, for each Go and build: about ten minutes, as root
-	$(GO) test -count=1 -timeout 40m -v -run 'TestCrash|TestKilled' ./harness/capture/ebpf -crash=all
+	$(GO) test -count=1 -timeout 40m -v -run 'TestCrash|TestKilled|TestCounts' ./harness/capture/ebpf -crash=all
 
 bench-load: ## what load generators cost at 10,000 connections; BENCH='-install -rounds 3' passes flags
 	$(GO) run ./scripts/bench-load $(BENCH)

@@ -53,6 +53,10 @@ type subject struct {
 	tgid             uint32
 	textFrom, textTo uint64
 	offsets          *target.GOffsets // nil: not known
+
+	// room is how many entries maps hold, by name, where a test wants fewer
+	// than the programs ask for; nil otherwise.
+	room map[string]uint32
 }
 
 func (i *image) subject() subject {

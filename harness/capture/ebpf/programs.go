@@ -50,6 +50,11 @@ func (p *programs) load(spec *ebpf.CollectionSpec, s subject, optional ...string
 		}
 	}
 	spec.Maps["stacks"].ValueSize = stackDepth() * 8
+	for name, entries := range s.room {
+		if m, ok := spec.Maps[name]; ok {
+			m.MaxEntries = entries
+		}
+	}
 	coll, err := ebpf.NewCollection(spec)
 	if err != nil && !errors.Is(err, os.ErrPermission) && len(optional) > 0 {
 		for _, name := range optional {
