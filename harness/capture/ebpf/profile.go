@@ -29,7 +29,7 @@ type row struct {
 	kernel []uint64
 	user   []uint64
 	// exact is true when the first user address is an instruction that was
-	// being run; the others are return addresses, one past their call.
+	// being run; it is else one past the call, as return addresses are.
 	exact  bool
 	lost   string
 	labels []label
@@ -101,6 +101,7 @@ func (b *profileBuilder) build(ctx context.Context, window bundle.Window, img *i
 		img: img, kernel: kernel,
 		functions: map[target.Frame]*profile.Function{},
 		locations: map[locationKey]*profile.Location{},
+		returns:   map[uint64]bool{},
 	}
 	s.addMappings()
 	for _, r := range rows {
@@ -121,6 +122,7 @@ type assembly struct {
 	core      *profile.Mapping
 	functions map[target.Frame]*profile.Function
 	locations map[locationKey]*profile.Location
+	returns   map[uint64]bool // what image.returnsTo said
 }
 
 type locationKey struct {
@@ -148,7 +150,7 @@ func (s *assembly) addSample(r *row) {
 		sample.Location = append(sample.Location, s.location(locationKey{addr: addr, kernel: true}))
 	}
 	for n, addr := range r.user {
-		if n > 0 || !r.exact {
+		if n == 0 && !r.exact || n > 0 && s.returnsTo(addr) {
 			addr--
 		}
 		sample.Location = append(sample.Location, s.location(locationKey{addr: addr}))
@@ -170,6 +172,15 @@ func (s *assembly) addSample(r *row) {
 		sample.NumLabel[l.key], sample.NumUnit[l.key] = []int64{l.number}, []string{l.unit}
 	}
 	s.p.Sample = append(s.p.Sample, sample)
+}
+
+func (s *assembly) returnsTo(addr uint64) bool {
+	yes, ok := s.returns[addr]
+	if !ok {
+		yes = s.img.returnsTo(addr)
+		s.returns[addr] = yes
+	}
+	return yes
 }
 
 func (s *assembly) location(key locationKey) *profile.Location {

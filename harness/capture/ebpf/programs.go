@@ -243,7 +243,7 @@ func (r *stackReader) stack(id int32) (addrs []uint64, lost string) {
 // userRow is a row of a user stack and the word at its top.
 func (r *stackReader) userRow(id int32, word uint64, img *image) row {
 	addrs, lost := r.stack(id)
-	return row{user: img.withCaller(addrs, word), lost: lost}
+	return row{user: img.withCaller(addrs, word), exact: len(addrs) > 0 && !img.inSyscall(addrs[0]), lost: lost}
 }
 
 // thousands writes n for a person: "1,234,567".
