@@ -47,6 +47,47 @@ func FuzzParseMaps(f *testing.F) {
 	})
 }
 
+func FuzzParseKallsyms(f *testing.F) {
+	f.Add("ffffffff81000100 T do_work\nffffffffc0000000 t in_module\t[nfs]\n", uint64(0xffffffff81000101))
+	f.Add("0000000000000000 T _stext\n", uint64(0))
+	f.Add("ffffffff81000000\n T\n", uint64(1))
+	f.Fuzz(func(t *testing.T, text string, addr uint64) {
+		k, err := parseKallsyms(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		if !slices.IsSorted(k.addrs) {
+			t.Fatal("not by address")
+		}
+		if name := k.name(addr); !strings.HasSuffix(name, "[kernel]") {
+			t.Fatalf("%#x is %q", addr, name)
+		}
+	})
+}
+
+func FuzzParseCPUList(f *testing.F) {
+	f.Add("0-3,8")
+	f.Add("0-")
+	f.Fuzz(func(t *testing.T, text string) {
+		cpus, err := parseCPUList(text)
+		if err == nil && len(cpus) == 0 {
+			t.Fatal("no CPU, and no error")
+		}
+	})
+}
+
+// FuzzReturnsTo: whatever stands in the code, the look at it stays inside.
+func FuzzReturnsTo(f *testing.F) {
+	f.Add([]byte{0xe8, 1, 2, 3, 4}, uint64(5))
+	f.Add([]byte{0xff, 0x94}, uint64(2))
+	f.Fuzz(func(t *testing.T, code []byte, at uint64) {
+		img := testImage(memory(code))
+		img.returnsTo(0x11000 + at)
+		img.inSyscall(0x11000 + at)
+		img.withCaller([]uint64{0x11000 + at, 0x11200}, 0x11000+at)
+	})
+}
+
 func TestKernelSymbols(t *testing.T) {
 	k, err := parseKallsyms(strings.NewReader(`ffffffff81000100 T do_work
 ffffffff81000000 T _stext

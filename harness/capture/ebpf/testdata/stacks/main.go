@@ -34,7 +34,7 @@ func main() {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+			for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
 				work()
 			}
 		}()
