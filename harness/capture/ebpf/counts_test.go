@@ -164,12 +164,17 @@ func collided(p *profile.Profile, name string) int64 {
 	return sum(p, 0, frameCollided, map[string]string{"syscall": name})
 }
 
-// checkGoID asserts that what is said of the goroutine of a function is right.
+// checkGoID asserts that what is said of the goroutine of a function is right,
+// and gives how much that is said of. A thread that has just put the goroutine
+// aside runs none, and its stack still leads there, by way of runtime.mcall.
 func checkGoID(t *testing.T, p *profile.Profile, function string, goid int64) (said int64) {
 	t.Helper()
 	for _, s := range p.Sample {
-		if id, ok := s.NumLabel["goid"]; ok && slices.Contains(frames(s), function) {
-			assert.Equal(t, []int64{goid}, id, "goroutine of %s", function)
+		id, ok := s.NumLabel["goid"]
+		if through := frames(s); ok && slices.Contains(through, function) {
+			if !slices.Equal(id, []int64{0}) || !slices.Contains(through, "runtime.mcall") {
+				assert.Equal(t, []int64{goid}, id, "goroutine of %s in %v", function, through)
+			}
 			said += s.Value[0]
 		}
 	}
