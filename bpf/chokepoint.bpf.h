@@ -70,6 +70,7 @@ volatile __u64 window_end = 0;
 enum counter {
 	COUNTER_EVENTS = 0,	 // recorded
 	COUNTER_STACK_BUSY,	 // stacks not walked because another was, on the same CPU
+	COUNTER_STACK_FULL,	 // stacks that found no room
 	COUNTER_STACK_UNREADABLE, // user stacks that could not be walked
 	COUNTER_MAP_FULL,	 // entries that found no room
 	COUNTER_UNKNOWN,	 // events that have no slot, such as a syscall number beyond the table
@@ -118,12 +119,17 @@ struct {
 	__type(value, struct walk);
 } walks SEC(".maps");
 
-static __always_inline void count(enum counter which)
+static __always_inline void count_many(enum counter which, __u64 many)
 {
 	__u32 key = which;
 	__u64 *n = bpf_map_lookup_elem(&counters, &key);
 	if (n)
-		(*n)++;
+		*n += many;
+}
+
+static __always_inline void count(enum counter which)
+{
+	count_many(which, 1);
 }
 
 static __always_inline __u32 current_tgid(void)
@@ -201,7 +207,7 @@ static __always_inline __s32 walk_stack(void *ctx, struct walk *w, __u64 flags)
 	known = bpf_map_lookup_elem(&stacks, &hash); // another CPU may have been first
 	if (known)
 		return known->id;
-	count(COUNTER_MAP_FULL);
+	count(COUNTER_STACK_FULL);
 	return STACK_LOST;
 }
 

@@ -279,7 +279,7 @@ static __always_inline void add_calls(struct call_key *key, struct call_value *s
 		return;
 	}
 	if (bpf_map_update_elem(&calls, key, sum, BPF_NOEXIST))
-		count(COUNTER_MAP_FULL);
+		count_many(COUNTER_MAP_FULL, sum->calls);
 }
 
 static __always_inline void add_stack(__u64 *ctx, __u32 nr, __u32 op, long result, __u64 ns, __u64 now)

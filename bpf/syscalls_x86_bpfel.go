@@ -41,15 +41,16 @@ type SyscallsCounter uint32
 const (
 	SyscallsCounterCOUNTER_EVENTS           SyscallsCounter = 0
 	SyscallsCounterCOUNTER_STACK_BUSY       SyscallsCounter = 1
-	SyscallsCounterCOUNTER_STACK_UNREADABLE SyscallsCounter = 2
-	SyscallsCounterCOUNTER_MAP_FULL         SyscallsCounter = 3
-	SyscallsCounterCOUNTER_UNKNOWN          SyscallsCounter = 4
-	SyscallsCounterCOUNTER_UNREAD_ARGUMENT  SyscallsCounter = 5
-	SyscallsCounterCOUNTER_MISSED           SyscallsCounter = 6
-	SyscallsCounterCOUNTER_GOID_LOST        SyscallsCounter = 7
-	SyscallsCounterCOUNTER_RING_SENT        SyscallsCounter = 8
-	SyscallsCounterCOUNTER_RING_FULL        SyscallsCounter = 9
-	SyscallsCounterCOUNTERS                 SyscallsCounter = 10
+	SyscallsCounterCOUNTER_STACK_FULL       SyscallsCounter = 2
+	SyscallsCounterCOUNTER_STACK_UNREADABLE SyscallsCounter = 3
+	SyscallsCounterCOUNTER_MAP_FULL         SyscallsCounter = 4
+	SyscallsCounterCOUNTER_UNKNOWN          SyscallsCounter = 5
+	SyscallsCounterCOUNTER_UNREAD_ARGUMENT  SyscallsCounter = 6
+	SyscallsCounterCOUNTER_MISSED           SyscallsCounter = 7
+	SyscallsCounterCOUNTER_GOID_LOST        SyscallsCounter = 8
+	SyscallsCounterCOUNTER_RING_SENT        SyscallsCounter = 9
+	SyscallsCounterCOUNTER_RING_FULL        SyscallsCounter = 10
+	SyscallsCounterCOUNTERS                 SyscallsCounter = 11
 )
 
 type SyscallsEpollTotals struct {

@@ -20,26 +20,13 @@ import (
 
 	"chokepoint/harness/binary"
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/internal/testbuild"
 )
 
 // build compiles testdata/known and says where the executable is.
-func build(t testing.TB, cgo bool, flags ...string) string {
+func build(t testing.TB) string {
 	t.Helper()
-	out := filepath.Join(t.TempDir(), "known")
-	args := append([]string{"build", "-o", out}, flags...)
-	env := append(os.Environ(), "CGO_ENABLED=0")
-	if cgo {
-		if _, err := exec.LookPath("gcc"); err != nil {
-			t.Skip("no gcc: cannot build a program with C in it")
-		}
-		env = append(env, "CGO_ENABLED=1")
-		args = append(args, "-tags=withc")
-	}
-	cmd := exec.Command("go", append(args, "./testdata/known")...)
-	cmd.Env = env
-	text, err := cmd.CombinedOutput()
-	require.NoError(t, err, "go %s: %s", strings.Join(args, " "), text)
-	return out
+	return testbuild.Build(t, testbuild.Program{Dir: "testdata/known"}).Path
 }
 
 // program is testdata/known as it runs: it has said which calls it made and
@@ -93,60 +80,69 @@ func open(t testing.TB, path string) *binary.File {
 	return f
 }
 
-// The program says what the right answers are, however it was built.
+// The program says what the right answers are, however it was built, and by
+// whichever Go.
 func TestExecutables(t *testing.T) {
 	builds := []struct {
-		name  string
-		cgo   bool
-		flags []string
+		shape testbuild.Shape
+		flags []string // an extra case for the present toolchain alone
 		// what is to be known of it
 		source binary.Source
-		pie    bool
 		tls    int64 // 0: cannot be known
 	}{
-		{name: "static", source: binary.SourceDWARF, tls: -8},
-		{name: "pie", flags: []string{"-buildmode=pie"}, source: binary.SourceDWARF, pie: true, tls: -8},
-		{name: "uncompressed DWARF", flags: []string{"-ldflags=-compressdwarf=false"}, source: binary.SourceDWARF, tls: -8},
-		{name: "without inlining", flags: []string{"-gcflags=all=-l"}, source: binary.SourceDWARF, tls: -8},
-		{name: "without DWARF", flags: []string{"-ldflags=-w"}, source: binary.SourcePCLNTab, tls: -8},
-		{name: "stripped", flags: []string{"-ldflags=-s -w"}, source: binary.SourcePCLNTab, tls: -8},
-		{name: "stripped pie", flags: []string{"-buildmode=pie", "-ldflags=-s -w"}, source: binary.SourcePCLNTab, pie: true, tls: -8},
+		{shape: testbuild.Static, source: binary.SourceDWARF, tls: -8},
+		{shape: testbuild.PIE, source: binary.SourceDWARF, tls: -8},
+		{shape: testbuild.Static, flags: []string{"-ldflags=-compressdwarf=false"}, source: binary.SourceDWARF, tls: -8},
+		{shape: testbuild.Static, flags: []string{"-gcflags=all=-l"}, source: binary.SourceDWARF, tls: -8},
+		{shape: testbuild.Static, flags: []string{"-ldflags=-w"}, source: binary.SourcePCLNTab, tls: -8},
+		{shape: testbuild.Stripped, source: binary.SourcePCLNTab, tls: -8},
+		{shape: testbuild.StrippedPIE, source: binary.SourcePCLNTab, tls: -8},
 		// 40 counters of 4 bytes and g, in a segment aligned to 32 bytes or less.
-		{name: "cgo", cgo: true, source: binary.SourceDWARF, tls: -168},
-		{name: "cgo pie", cgo: true, flags: []string{"-buildmode=pie"}, source: binary.SourceDWARF, pie: true, tls: -168},
-		{name: "cgo without DWARF", cgo: true, flags: []string{"-ldflags=-w"}, source: binary.SourcePCLNTab, tls: -168},
-		{name: "cgo stripped", cgo: true, flags: []string{"-ldflags=-s -w"}, source: binary.SourcePCLNTab},
-		{name: "cgo stripped pie", cgo: true, flags: []string{"-buildmode=pie", "-ldflags=-s -w"}, source: binary.SourcePCLNTab, pie: true},
+		{shape: testbuild.CGO, source: binary.SourceDWARF, tls: -168},
+		{shape: testbuild.CGOPIE, source: binary.SourceDWARF, tls: -168},
+		{shape: testbuild.CGO, flags: []string{"-ldflags=-w"}, source: binary.SourcePCLNTab, tls: -168},
+		{shape: testbuild.StrippedCGO, source: binary.SourcePCLNTab},
+		{shape: testbuild.StrippedCGO, flags: []string{"-buildmode=pie"}, source: binary.SourcePCLNTab},
 	}
-	for _, b := range builds {
-		t.Run(b.name, func(t *testing.T) {
-			path := build(t, b.cgo, b.flags...)
-			f := open(t, path)
-			p := start(t, path)
-			dwarf := b.source == binary.SourceDWARF
-
-			got := f.Build()
-			assert.Regexp(t, `^go1\.\d+`, got.GoVersion)
-			assert.Equal(t, "chokepoint", got.MainModule)
-			assert.Equal(t, b.pie, got.PIE, "PIE")
-			assert.Equal(t, b.cgo, got.CGO, "CGO")
-			assert.Equal(t, !dwarf, got.Stripped, "stripped")
-			assert.Equal(t, sha256sum(t, path), got.SHA256)
-			assert.Equal(t, b.source, f.Symbols().Source, "%s", f.Symbols().Reason)
-			assert.Equal(t, dwarf, f.Symbols().Reason == "", "what is missing is said: %q", f.Symbols().Reason)
-
-			bias, err := f.LoadBias(p.pid)
-			require.NoError(t, err)
-			assert.Equal(t, b.pie, bias != 0, "load bias %#x", bias)
-
-			if dwarf {
-				checkInlinedFrames(t, f, p, bias)
-			} else {
-				checkPlainFrames(t, f, p, bias)
+	for _, toolchain := range testbuild.Toolchains() {
+		for _, b := range builds {
+			if toolchain != testbuild.Present && b.flags != nil {
+				continue
 			}
-			checkGoroutines(t, f, p, b.tls)
-			checkCallSites(t, f, dwarf)
-		})
+			p := testbuild.Program{Dir: "testdata/known", Toolchain: toolchain, Shape: b.shape, Flags: b.flags}
+			t.Run(strings.Join(append([]string{p.Name()}, b.flags...), " "), func(t *testing.T) {
+				built := testbuild.Build(t, p)
+				f, p := open(t, built.Path), start(t, built.Path)
+				dwarf := b.source == binary.SourceDWARF
+				pie := b.shape.PIE() || slices.Contains(b.flags, "-buildmode=pie")
+
+				got := f.Build()
+				if toolchain == testbuild.Present {
+					assert.Regexp(t, `^go1\.\d+`, got.GoVersion)
+				} else {
+					assert.Equal(t, toolchain, got.GoVersion)
+				}
+				assert.Equal(t, testbuild.Module, got.MainModule)
+				assert.Equal(t, pie, got.PIE, "PIE")
+				assert.Equal(t, b.shape.CGO(), got.CGO, "CGO")
+				assert.Equal(t, !dwarf, got.Stripped, "stripped")
+				assert.Equal(t, sha256sum(t, built.Path), got.SHA256)
+				assert.Equal(t, b.source, f.Symbols().Source, "%s", f.Symbols().Reason)
+				assert.Equal(t, dwarf, f.Symbols().Reason == "", "what is missing is said: %q", f.Symbols().Reason)
+
+				bias, err := f.LoadBias(p.pid)
+				require.NoError(t, err)
+				assert.Equal(t, pie, bias != 0, "load bias %#x", bias)
+
+				if dwarf {
+					checkInlinedFrames(t, f, p, bias)
+				} else {
+					checkPlainFrames(t, f, p, bias)
+				}
+				checkGoroutines(t, f, p, b.tls)
+				checkCallSites(t, f, built.Dir, dwarf)
+			})
+		}
 	}
 }
 
@@ -209,10 +205,9 @@ func checkGoroutines(t *testing.T, f *binary.File, p *program, tls int64) {
 }
 
 // checkCallSites compares with the comments of the program's source.
-func checkCallSites(t *testing.T, f *binary.File, dwarf bool) {
+func checkCallSites(t *testing.T, f *binary.File, dir string, dwarf bool) {
 	t.Helper()
-	source, err := filepath.Abs("testdata/known/main.go")
-	require.NoError(t, err)
+	source := filepath.Join(dir, "main.go")
 	text, err := os.ReadFile(source)
 	require.NoError(t, err)
 	want := map[string]bool{}
@@ -262,7 +257,7 @@ func checkCallSites(t *testing.T, f *binary.File, dwarf bool) {
 }
 
 func TestCallSitesOfFunctionsNobodyCalls(t *testing.T) {
-	f := open(t, build(t, false))
+	f := open(t, build(t))
 	sites, err := f.CallSites([]string{"main.nobody", "Pool"})
 	require.NoError(t, err)
 	assert.Equal(t, bundle.CallSites{Sites: []bundle.CallSite{}}, sites)
@@ -270,7 +265,7 @@ func TestCallSitesOfFunctionsNobodyCalls(t *testing.T) {
 
 // The comparison with the runtime would hold for a file without inlining too.
 func TestFramesGoThroughInlinedFunctions(t *testing.T) {
-	path := build(t, false)
+	path := build(t)
 	f, p := open(t, path), start(t, path)
 	chains := map[string]bool{}
 	for _, stack := range p.stacks {
@@ -287,14 +282,14 @@ func TestFramesGoThroughInlinedFunctions(t *testing.T) {
 }
 
 func TestFramesOfNoCode(t *testing.T) {
-	f := open(t, build(t, false))
+	f := open(t, build(t))
 	for _, pc := range []uint64{0, 1, 1 << 63, ^uint64(0)} {
 		assert.Empty(t, f.Frames(pc), "%#x", pc)
 	}
 }
 
 func TestFramesAfterClose(t *testing.T) {
-	path := build(t, false)
+	path := build(t)
 	f, err := binary.Open(path)
 	require.NoError(t, err)
 	p := start(t, path)
@@ -305,7 +300,7 @@ func TestFramesAfterClose(t *testing.T) {
 }
 
 func TestLoadBiasOfAnotherProgram(t *testing.T) {
-	f := open(t, build(t, false))
+	f := open(t, build(t))
 	_, err := f.LoadBias(os.Getpid())
 	require.Error(t, err)
 	assert.ErrorContains(t, err, "runs another file")
@@ -375,7 +370,7 @@ func sha256sum(t *testing.T, path string) string {
 }
 
 func BenchmarkOpen(b *testing.B) {
-	path := build(b, false)
+	path := build(b)
 	for b.Loop() {
 		f, err := binary.Open(path)
 		if err != nil {
@@ -390,7 +385,7 @@ func BenchmarkOpen(b *testing.B) {
 // BenchmarkFrames is the cost of an address never seen before, once the unit
 // of its package has been read, and of one seen before.
 func BenchmarkFrames(b *testing.B) {
-	f := open(b, build(b, false))
+	f := open(b, build(b))
 	sites, err := f.CallSites(binary.DiagnosticCallees()) // reads package main
 	require.NoError(b, err)
 	require.NotEmpty(b, sites.Sites)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -171,6 +172,33 @@ func FuzzOpen(f *testing.F) {
 		_, _ = file.CallSites(executable.DiagnosticCallees())
 		if file.Symbols().Source != executable.SourceDWARF && file.Symbols().Reason == "" {
 			t.Error("what is missing is not said")
+		}
+	})
+}
+
+func TestMapping(t *testing.T) {
+	start, offset, perms, path, ok := executable.MappingForTest("55d0c0a00000-55d0c0c00000 r-xp 00001000 fe:00 1234    /path with spaces (deleted)")
+	require.True(t, ok)
+	assert.Equal(t, uint64(0x55d0c0a00000), start)
+	assert.Equal(t, uint64(0x1000), offset)
+	assert.Equal(t, "r-xp", perms)
+	assert.Equal(t, "/path with spaces (deleted)", path)
+	for _, bad := range []string{"", "55d0c0a00000 r-xp 00001000 fe:00 1234 /x", "x-y r-xp 0 fe:00 1 /x", "0-1 r-xp z fe:00 1 /x", "0-1 r-xp 0 fe:00"} {
+		_, _, _, _, ok := executable.MappingForTest(bad)
+		assert.False(t, ok, "%q", bad)
+	}
+}
+
+func FuzzMapping(f *testing.F) {
+	f.Add("55d0c0a00000-55d0c0c00000 r-xp 00001000 fe:00 1234    /path with spaces")
+	f.Add("- r-xp  fe:00 ")
+	f.Fuzz(func(t *testing.T, line string) {
+		_, _, perms, path, ok := executable.MappingForTest(line)
+		if !ok {
+			return
+		}
+		if !strings.Contains(line, path) || !strings.Contains(line, perms) {
+			t.Fatalf("%q of %q", path, line)
 		}
 	})
 }

@@ -20,3 +20,9 @@ func ReadForTest(r io.ReaderAt, size int64) (*File, error) { return newFile("in 
 
 // KnownOffsets is the table for executables without DWARF.
 func KnownOffsets(version string) (GOffsets, bool) { return goroutineOffsets(version) }
+
+// MappingForTest is what a line of /proc/pid/maps says.
+func MappingForTest(line string) (start, offset uint64, perms, path string, ok bool) {
+	m, ok := parseMapping(line)
+	return m.start, m.offset, m.perms, m.path, ok
+}

@@ -108,6 +108,7 @@ type Config struct {
 // Recorder records the ebpf dimension of one target.
 type Recorder struct {
 	config Config
+	room   map[string]uint32 // see subject
 
 	mu     sync.Mutex // guards what Status may read meanwhile
 	image  *image
@@ -201,7 +202,9 @@ func (r *Recorder) Prepare(ctx context.Context, s capture.Subject) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("ebpf: load probe %s: %w", slot.probe.name(), err)
 		}
-		if err := slot.probe.load(img.subject()); err != nil {
+		subject := img.subject()
+		subject.room = r.room
+		if err := slot.probe.load(subject); err != nil {
 			r.lose(slot, explain(slot.probe.name(), err))
 			continue
 		}

@@ -53,6 +53,10 @@ type subject struct {
 	tgid             uint32
 	textFrom, textTo uint64
 	offsets          *target.GOffsets // nil: not known
+
+	// room is how many entries maps hold, by name, where a test wants fewer
+	// than the programs ask for; nil otherwise.
+	room map[string]uint32
 }
 
 func (i *image) subject() subject {
@@ -219,6 +223,76 @@ func (i *image) frames(pc uint64) []target.Frame {
 func (i *image) function(pc uint64) string {
 	f := i.frames(pc)
 	return f[len(f)-1].Function
+}
+
+// inSyscall reports whether a thread whose user code stands at pc is in a
+// system call: it will go on after the instruction that made the call. Else it
+// was interrupted, or has faulted, at the instruction at pc itself, which may
+// be the first of its function: the byte before it is then another function's.
+// Of code that cannot be read it is taken to be in one.
+func (i *image) inSyscall(pc uint64) bool {
+	var before [2]byte
+	if !i.codeBefore(pc, before[:]) {
+		return true
+	}
+	return before == [2]byte{0x0f, 0x05}
+}
+
+// returnsTo reports whether pc, which was found on a stack, is a return
+// address: a call ends right before it. It is none in what signals leave on a
+// stack, which is the instruction that was interrupted (above
+// runtime.asyncPreempt and runtime.sigpanic) or the entry of the code that
+// returns from the signal. Of code that cannot be read it is taken to be one.
+func (i *image) returnsTo(pc uint64) bool {
+	const longest = 7 // ff, a byte of mode, one of scale and index, a displacement of 32 bits
+	var b [longest]byte
+	if !i.codeBefore(pc, b[:]) {
+		return true
+	}
+	if b[longest-5] == 0xe8 {
+		return true
+	}
+	for size := 2; size <= longest; size++ {
+		at := longest - size
+		if b[at] == 0xff && b[at+1]>>3&7 == 2 && indirectSize(b[at+1:]) == size-1 {
+			return true
+		}
+	}
+	return false
+}
+
+// indirectSize is how many bytes say which memory or register an instruction is
+// about: those of mode, of scale and index, and of the displacement.
+func indirectSize(b []byte) int {
+	mode, rm := b[0]>>6, b[0]&7
+	size := 1
+	if mode == 3 {
+		return size
+	}
+	base := rm
+	if rm == 4 {
+		size++
+		if len(b) > 1 {
+			base = b[1] & 7
+		}
+	}
+	switch {
+	case mode == 1:
+		size++
+	case mode == 2, base == 5:
+		size += 4
+	}
+	return size
+}
+
+// codeBefore reads the machine code that ends at pc; false where it cannot be read.
+func (i *image) codeBefore(pc uint64, into []byte) bool {
+	m, ok := i.mappingOf(pc)
+	if !ok || !m.own || i.code == nil {
+		return false
+	}
+	_, err := i.code.ReadAt(into, int64(pc-i.bias-uint64(len(into))))
+	return err == nil
 }
 
 // withCaller puts the caller of a leaf without a frame into a stack that was

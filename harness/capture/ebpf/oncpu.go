@@ -131,7 +131,7 @@ func (p *onCPUProbe) write(ctx context.Context, w *bundle.Writer, window bundle.
 		// No kernel stack is the rule: the sample was taken in user code. Of one
 		// that collided the user stack still says where.
 		r.kernel, _ = stacks.stack(key.Kernel)
-		r.exact = len(r.kernel) == 0
+		r.exact = r.exact || len(r.kernel) == 0
 		r.values = []int64{int64(n), int64(n) * int64(samplePeriod)}
 		if img.noGoID == nil {
 			r.labels = []label{{key: "goid", number: int64(key.Goid), unit: "id"}}

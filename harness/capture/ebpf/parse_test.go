@@ -47,6 +47,47 @@ func FuzzParseMaps(f *testing.F) {
 	})
 }
 
+func FuzzParseKallsyms(f *testing.F) {
+	f.Add("ffffffff81000100 T do_work\nffffffffc0000000 t in_module\t[nfs]\n", uint64(0xffffffff81000101))
+	f.Add("0000000000000000 T _stext\n", uint64(0))
+	f.Add("ffffffff81000000\n T\n", uint64(1))
+	f.Fuzz(func(t *testing.T, text string, addr uint64) {
+		k, err := parseKallsyms(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		if !slices.IsSorted(k.addrs) {
+			t.Fatal("not by address")
+		}
+		if name := k.name(addr); !strings.HasSuffix(name, "[kernel]") {
+			t.Fatalf("%#x is %q", addr, name)
+		}
+	})
+}
+
+func FuzzParseCPUList(f *testing.F) {
+	f.Add("0-3,8")
+	f.Add("0-")
+	f.Fuzz(func(t *testing.T, text string) {
+		cpus, err := parseCPUList(text)
+		if err == nil && len(cpus) == 0 {
+			t.Fatal("no CPU, and no error")
+		}
+	})
+}
+
+// FuzzReturnsTo: whatever stands in the code, the look at it stays inside.
+func FuzzReturnsTo(f *testing.F) {
+	f.Add([]byte{0xe8, 1, 2, 3, 4}, uint64(5))
+	f.Add([]byte{0xff, 0x94}, uint64(2))
+	f.Fuzz(func(t *testing.T, code []byte, at uint64) {
+		img := testImage(memory(code))
+		img.returnsTo(0x11000 + at)
+		img.inSyscall(0x11000 + at)
+		img.withCaller([]uint64{0x11000 + at, 0x11200}, 0x11000+at)
+	})
+}
+
 func TestKernelSymbols(t *testing.T) {
 	k, err := parseKallsyms(strings.NewReader(`ffffffff81000100 T do_work
 ffffffff81000000 T _stext
@@ -171,6 +212,58 @@ func TestCallerOfALeafWithoutAFrame(t *testing.T) {
 			assert.Equal(t, test.want, testImage(code).withCaller(test.stack, test.word))
 		})
 	}
+}
+
+func TestWhatStandsBeforeAnAddress(t *testing.T) {
+	for _, test := range []struct {
+		name             string
+		before           []byte
+		syscall, returns bool
+	}{
+		{"call of a function", []byte{0xe8, 1, 2, 3, 4}, false, true},
+		{"call of a register", []byte{0xff, 0xd1}, false, true},
+		{"call of a high register", []byte{0x41, 0xff, 0xd4}, false, true},
+		{"call through a register", []byte{0xff, 0x12}, false, true},
+		{"call through a register and 8 bits", []byte{0xff, 0x50, 0x18}, false, true},
+		{"call through a register and 32 bits", []byte{0xff, 0x90, 0, 1, 0, 0}, false, true},
+		{"call through an index", []byte{0xff, 0x14, 0xc8}, false, true},
+		{"call through an index and 8 bits", []byte{0xff, 0x54, 0xc8, 8}, false, true},
+		{"call through an index and 32 bits", []byte{0xff, 0x94, 0xc8, 0, 1, 0, 0}, false, true},
+		{"call through an address", []byte{0xff, 0x15, 1, 2, 3, 4}, false, true},
+		{"system call", []byte{0x0f, 0x05}, true, false},
+		{"padding", []byte{0xcc, 0xcc}, false, false},
+		{"jump through a register", []byte{0xff, 0xe0}, false, false},
+		{"addition", []byte{0x48, 0x01, 0xd8}, false, false},
+		{"what only looks like a call", []byte{0xff, 0x90, 0, 1}, false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			code := make(memory, 0x400)
+			copy(code[0x200-len(test.before):], test.before)
+			img := testImage(code)
+			assert.Equal(t, test.syscall, img.inSyscall(0x11200))
+			assert.Equal(t, test.returns, img.returnsTo(0x11200))
+		})
+	}
+	for _, unreadable := range []uint64{0x20100, 0x99, 0x11001} {
+		img := testImage(make(memory, 0x400))
+		assert.True(t, img.inSyscall(unreadable))
+		assert.True(t, img.returnsTo(unreadable))
+	}
+}
+
+// A thread may be interrupted at the first instruction of a function: the byte
+// before it is another function's.
+func TestInterruptedAtTheEntryOfAFunction(t *testing.T) {
+	code := make(memory, 0x400) // nowhere a call
+	img := testImage(code)
+	stacks := &stackReader{stacks: map[int32][]uint64{1: {0x11100, 0x11200}}}
+	r := stacks.userRow(1, 0, img)
+	r.values = []int64{1}
+	b := newProfile(delay())
+	b.add(r)
+	p, err := b.build(t.Context(), bundle.Window{}, img, &kernelSymbols{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"caller", "main"}, frames(p.Sample[0]))
 }
 
 func TestProfileIsTheSameInAnyOrder(t *testing.T) {

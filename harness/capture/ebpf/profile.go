@@ -29,11 +29,23 @@ type row struct {
 	kernel []uint64
 	user   []uint64
 	// exact is true when the first user address is an instruction that was
-	// being run; the others are return addresses, one past their call.
+	// being run; it is else one past the call, as return addresses are.
 	exact  bool
 	lost   string
 	labels []label
 	values []int64
+}
+
+// sites is where the code of the user stack stood: of a return address, in the
+// call before it. returnsTo tells which addresses are that.
+func (r *row) sites(returnsTo func(uint64) bool) []uint64 {
+	out := slices.Clone(r.user)
+	for n, addr := range r.user {
+		if n == 0 && !r.exact || n > 0 && returnsTo(addr) {
+			out[n]--
+		}
+	}
+	return out
 }
 
 // profileBuilder collects rows and makes a profile of them. The same rows in
@@ -101,6 +113,7 @@ func (b *profileBuilder) build(ctx context.Context, window bundle.Window, img *i
 		img: img, kernel: kernel,
 		functions: map[target.Frame]*profile.Function{},
 		locations: map[locationKey]*profile.Location{},
+		returns:   map[uint64]bool{},
 	}
 	s.addMappings()
 	for _, r := range rows {
@@ -121,6 +134,7 @@ type assembly struct {
 	core      *profile.Mapping
 	functions map[target.Frame]*profile.Function
 	locations map[locationKey]*profile.Location
+	returns   map[uint64]bool // what image.returnsTo said
 }
 
 type locationKey struct {
@@ -147,10 +161,7 @@ func (s *assembly) addSample(r *row) {
 		}
 		sample.Location = append(sample.Location, s.location(locationKey{addr: addr, kernel: true}))
 	}
-	for n, addr := range r.user {
-		if n > 0 || !r.exact {
-			addr--
-		}
+	for _, addr := range r.sites(s.returnsTo) {
 		sample.Location = append(sample.Location, s.location(locationKey{addr: addr}))
 	}
 	if r.lost != "" {
@@ -170,6 +181,15 @@ func (s *assembly) addSample(r *row) {
 		sample.NumLabel[l.key], sample.NumUnit[l.key] = []int64{l.number}, []string{l.unit}
 	}
 	s.p.Sample = append(s.p.Sample, sample)
+}
+
+func (s *assembly) returnsTo(addr uint64) bool {
+	yes, ok := s.returns[addr]
+	if !ok {
+		yes = s.img.returnsTo(addr)
+		s.returns[addr] = yes
+	}
+	return yes
 }
 
 func (s *assembly) location(key locationKey) *profile.Location {

@@ -51,6 +51,11 @@ func (p *programs) load(spec *ebpf.CollectionSpec, s subject, optional ...string
 			return err
 		}
 	}
+	for name, entries := range s.room {
+		if m, ok := spec.Maps[name]; ok {
+			m.MaxEntries = entries
+		}
+	}
 	coll, err := ebpf.NewCollection(spec)
 	if err != nil && !errors.Is(err, os.ErrPermission) && len(optional) > 0 {
 		for _, name := range optional {
@@ -166,6 +171,7 @@ func (p *programs) lost() (map[string]int64, error) {
 	lost := map[string]int64{}
 	for kind, index := range map[string]bpf.SyscallsCounter{
 		"stacks_not_walked": bpf.SyscallsCounterCOUNTER_STACK_BUSY,
+		"stacks_full":       bpf.SyscallsCounterCOUNTER_STACK_FULL,
 		"stacks_unreadable": bpf.SyscallsCounterCOUNTER_STACK_UNREADABLE,
 		"map_full":          bpf.SyscallsCounterCOUNTER_MAP_FULL,
 		"events_unknown":    bpf.SyscallsCounterCOUNTER_UNKNOWN,
@@ -226,7 +232,7 @@ func (r *stackReader) stack(id int32) (addrs []uint64, lost string) {
 // userRow is a row of a user stack and the word at its top.
 func (r *stackReader) userRow(id int32, word uint64, img *image) row {
 	addrs, lost := r.stack(id)
-	return row{user: img.withCaller(addrs, word), lost: lost}
+	return row{user: img.withCaller(addrs, word), exact: len(addrs) > 0 && !img.inSyscall(addrs[0]), lost: lost}
 }
 
 // thousands writes n for a person: "1,234,567".

@@ -31,6 +31,13 @@ type refusal struct {
 }
 
 func TestMain(m *testing.M) {
+	if pid := os.Getenv(asHarness); pid != "" {
+		if err := holdTarget(pid); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if dir := os.Getenv(asNobody); dir != "" {
 		if err := reportRefusal(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)

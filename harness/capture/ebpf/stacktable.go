@@ -35,8 +35,8 @@ func (t *stackTable) index(id int32, caller uint64) int {
 	if r.lost == "" {
 		n = len(t.frames)
 		frames := []bundle.Frame{}
-		for _, pc := range r.user {
-			for _, f := range t.img.frames(pc - 1) { // return addresses, one past the call
+		for _, pc := range r.sites(t.img.returnsTo) {
+			for _, f := range t.img.frames(pc) {
 				frames = append(frames, bundle.Frame{Function: f.Function, File: f.File, Line: f.Line})
 			}
 		}

@@ -1,0 +1,324 @@
+package ebpf
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/pprof/profile"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/capture"
+	"chokepoint/harness/internal/testbuild"
+)
+
+// counted is what testdata/counts says that it did.
+type counted struct {
+	Calls []struct {
+		Syscall, Function string
+		GoID, Count       int64
+		Errors            map[syscall.Errno]int64
+	}
+	Sleeps struct {
+		Function                              string
+		GoID, Asked, Took, Interrupted, Calls int64
+	}
+	Burns []struct {
+		Function  string
+		GoID, CPU int64
+	}
+	GCs, Pool int64
+}
+
+// counts is a recording of testdata/counts.
+type counts struct {
+	recording
+	counted
+	seen map[string]int64 // events that each probe's programs counted as theirs
+}
+
+// recordCounts records the program with every probe, their maps holding no
+// more than room says.
+func recordCounts(t *testing.T, p testbuild.Program, room map[string]uint32) counts {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	p.Dir = "testdata/counts"
+	path := testbuild.Build(t, p).Path
+	c := startCrash(t, path, "")
+	r := New(Config{})
+	r.room = room
+	t.Cleanup(func() { assert.NoError(t, r.Close()) })
+	require.NoError(t, r.Prepare(ctx, capture.Subject{PID: c.pid(), Executable: path}))
+	require.NoError(t, r.Start(ctx))
+	c.tell(t)
+	var out counts
+	require.NoError(t, json.Unmarshal([]byte(c.line(t)), &out.counted))
+	require.NoError(t, r.Stop(ctx))
+	c.tell(t)
+	c.awaitEnd(t, "exit status 0")
+
+	out.dir = filepath.Join(t.TempDir(), "bundle")
+	w, err := bundle.Create(out.dir, bundle.Manifest{})
+	require.NoError(t, err)
+	out.dim, err = r.Write(ctx, w)
+	require.NoError(t, err)
+	out.seen = map[string]int64{}
+	for _, s := range r.probes {
+		if p, ok := s.probe.(interface{ events() uint64 }); ok {
+			out.seen[s.probe.name()] = int64(p.events())
+		}
+	}
+	for _, p := range out.dim.Probes {
+		require.True(t, p.Captured, "%s: %s", p.Name, p.Reason)
+		require.NotContains(t, p.Lost, "events_missed", p.Name)
+		t.Logf("%s: %d events, lost %v", p.Name, out.seen[p.Name], p.Lost)
+	}
+	return out
+}
+
+func (c counts) lost(t *testing.T, probe, kind string) int64 {
+	t.Helper()
+	i := slices.IndexFunc(c.dim.Probes, func(p bundle.Probe) bool { return p.Name == probe })
+	require.GreaterOrEqual(t, i, 0, probe)
+	return c.dim.Probes[i].Lost[kind]
+}
+
+// Each probe counts what the program counts, for each Go and build.
+func TestCountsAreTheProgramsOwn(t *testing.T) {
+	needBPF(t)
+	shapes := []testbuild.Shape{testbuild.Static, testbuild.PIE, testbuild.CGO, testbuild.Stripped}
+	for n, toolchain := range testbuild.Toolchains() {
+		for m, shape := range shapes {
+			if *crashCells != "all" && toolchain != testbuild.Present && (n+m)%2 != 0 {
+				continue // each shape by one of the older ones
+			}
+			p := testbuild.Program{Toolchain: toolchain, Shape: shape}
+			t.Run(p.Name(), func(t *testing.T) {
+				c := recordCounts(t, p, nil)
+				for _, p := range c.dim.Probes {
+					assert.NotContains(t, p.Lost, "map_full", p.Name)
+				}
+				t.Run("syscalls", c.checkCalls)
+				t.Run("sleeps", c.checkSleeps)
+				t.Run("goroutines", c.checkGoroutines)
+				t.Run("sums", c.checkSums)
+			})
+		}
+	}
+}
+
+// checkCalls compares calls and errors, and the stacks of those that have any.
+func (c counts) checkCalls(t *testing.T) {
+	var doc bundle.Syscalls
+	c.json(t, bundle.EBPFSyscalls, &doc)
+	seen := map[string]bundle.Syscall{}
+	for _, call := range doc.Calls {
+		seen[call.Name] = call
+	}
+	stacks := c.profile(t, bundle.EBPFSyscallsProfile)
+	placed := 0
+	require.NotEmpty(t, c.Calls)
+	for _, own := range c.Calls {
+		if own.Syscall == "" {
+			assert.Equal(t, own.Count, c.lost(t, Syscalls, "events_unknown"), "calls without a number")
+			continue
+		}
+		got := seen[own.Syscall]
+		assert.Equal(t, own.Count, got.Count, own.Syscall)
+		var slots int64
+		for _, n := range got.Log2NS {
+			slots += n
+		}
+		assert.Equal(t, own.Count, slots, "%s: its histogram", own.Syscall)
+		errors := map[string]int64{}
+		for errno, n := range own.Errors {
+			errors[unix.ErrnoName(errno)] = n
+		}
+		if len(errors) == 0 {
+			assert.Empty(t, got.Errors, own.Syscall)
+		} else {
+			assert.Equal(t, errors, got.Errors, own.Syscall)
+		}
+		if at := sum(stacks, 0, "", map[string]string{"syscall": own.Syscall}); at > 0 {
+			placed++
+			assert.Equal(t, own.Count, at, "%s: its stacks", own.Syscall)
+			assert.Equal(t, own.Count-stackless(stacks, own.Syscall), sum(stacks, 0, own.Function, map[string]string{"syscall": own.Syscall}), own.Function)
+			assert.Equal(t, got.TotalNS, sum(stacks, 1, "", map[string]string{"syscall": own.Syscall}), "%s: its time", own.Syscall)
+		}
+		checkGoID(t, stacks, own.Function, own.GoID)
+	}
+	assert.Equal(t, 3, placed, "calls with stacks")
+}
+
+// stackless is calls whose stack found no room.
+func stackless(p *profile.Profile, name string) int64 {
+	return sum(p, 0, frameLost, map[string]string{"syscall": name})
+}
+
+// checkGoID asserts that what is said of the goroutine of a function is right,
+// and gives how much that is said of. A thread that has just put the goroutine
+// aside runs none, and its stack still leads there, by way of runtime.mcall.
+func checkGoID(t *testing.T, p *profile.Profile, function string, goid int64) (said int64) {
+	t.Helper()
+	for _, s := range p.Sample {
+		id, ok := s.NumLabel["goid"]
+		if through := frames(s); ok && slices.Contains(through, function) {
+			if !slices.Equal(id, []int64{0}) || !slices.Contains(through, "runtime.mcall") {
+				assert.Equal(t, []int64{goid}, id, "goroutine of %s in %v", function, through)
+			}
+			said += s.Value[0]
+		}
+	}
+	return said
+}
+
+// checkSleeps: a sleep lasts as long as was asked for, and no longer than the
+// program waited for it.
+func (c counts) checkSleeps(t *testing.T) {
+	var doc bundle.Syscalls
+	c.json(t, bundle.EBPFSyscalls, &doc)
+	i := slices.IndexFunc(doc.Calls, func(s bundle.Syscall) bool { return s.Name == "clock_nanosleep" })
+	require.GreaterOrEqual(t, i, 0)
+	got := doc.Calls[i]
+	assert.Equal(t, c.Sleeps.Calls, got.Count)
+	// The program is told EINTR, of what the kernel calls a restart until then.
+	assert.Equal(t, c.Sleeps.Interrupted, got.Errors["ERESTART_RESTARTBLOCK"]+got.Errors["EINTR"])
+	assert.GreaterOrEqual(t, got.TotalNS, c.Sleeps.Asked)
+	assert.LessOrEqual(t, got.TotalNS, c.Sleeps.Took)
+
+	off := c.profile(t, bundle.EBPFOffCPUProfile)
+	slept := sum(off, len(off.SampleType)-1, c.Sleeps.Function, map[string]string{"state": "sleep"})
+	lost := sum(off, len(off.SampleType)-1, frameLost, nil)
+	assert.GreaterOrEqual(t, slept+lost, c.Sleeps.Asked-c.Sleeps.Interrupted*int64(time.Millisecond))
+	assert.LessOrEqual(t, slept, c.Sleeps.Took)
+	checkGoID(t, off, c.Sleeps.Function, c.Sleeps.GoID)
+}
+
+// checkGoroutines: every sample of a function is its goroutine's.
+func (c counts) checkGoroutines(t *testing.T) {
+	p := c.profile(t, bundle.EBPFOnCPUProfile)
+	for _, b := range c.Burns {
+		taken := sum(p, 1, b.Function, nil)
+		require.Positive(t, taken, b.Function)
+		said := checkGoID(t, p, b.Function, b.GoID)
+		if said == 0 { // by a program that does not tell where g is
+			i := slices.IndexFunc(c.dim.Probes, func(p bundle.Probe) bool { return p.Name == OnCPU })
+			assert.Contains(t, c.dim.Probes[i].Reason, "samples have no goroutine id")
+		} else {
+			assert.Equal(t, sum(p, 0, b.Function, nil), said, "samples of %s without a goroutine", b.Function)
+		}
+		t.Logf("%s took %v by its thread's clock, %v by samples", b.Function, time.Duration(b.CPU), time.Duration(taken))
+	}
+}
+
+// checkSums: what the programs saw is what stands in the artifacts and what is
+// told as lost, for each probe.
+func (c counts) checkSums(t *testing.T) {
+	var doc bundle.Syscalls
+	c.json(t, bundle.EBPFSyscalls, &doc)
+	var all, placeable int64
+	for _, call := range doc.Calls {
+		all += call.Count
+		if slices.ContainsFunc(stackCalls(), func(nr uint32) bool { return syscallName(nr) == call.Name }) {
+			placeable += call.Count
+		}
+	}
+	assert.Equal(t, c.seen[Syscalls], all, "system calls")
+	stacks := c.profile(t, bundle.EBPFSyscallsProfile)
+	assert.Equal(t, placeable, sum(stacks, 0, "", nil)+c.lost(t, Syscalls, "map_full"), "stacks of system calls")
+
+	var sched bundle.Sched
+	c.json(t, bundle.EBPFSched, &sched)
+	assert.Equal(t, c.seen[Sched], sched.Switches, "switches")
+
+	samples := c.profile(t, bundle.EBPFOnCPUProfile)
+	assert.Equal(t, c.seen[OnCPU], sum(samples, 0, "", nil)+c.lost(t, OnCPU, "map_full"), "samples")
+}
+
+// A map that is full loses events, and each of them is told.
+func TestFullMapsAreTold(t *testing.T) {
+	needBPF(t)
+	t.Run("calls and samples", func(t *testing.T) {
+		c := recordCounts(t, testbuild.Program{}, map[string]uint32{"calls": 4, "samples": 1})
+		assert.Positive(t, c.lost(t, Syscalls, "map_full"))
+		assert.Positive(t, c.lost(t, OnCPU, "map_full"))
+		c.checkSums(t)
+	})
+	t.Run("failures", func(t *testing.T) {
+		c := recordCounts(t, testbuild.Program{}, map[string]uint32{"failures": 2})
+		var doc bundle.Syscalls
+		c.json(t, bundle.EBPFSyscalls, &doc)
+		var failed, seen int64
+		for _, own := range c.Calls {
+			if own.Syscall == "" {
+				continue
+			}
+			for _, n := range own.Errors {
+				failed += n
+			}
+			for _, call := range doc.Calls {
+				if call.Name == own.Syscall {
+					assert.Equal(t, own.Count, call.Count, "calls themselves are not lost")
+					for _, n := range call.Errors {
+						seen += n
+					}
+				}
+			}
+		}
+		// The runtime's own calls fail too, and may have been lost as well.
+		assert.Less(t, seen, failed)
+		assert.GreaterOrEqual(t, seen+c.lost(t, Syscalls, "map_full"), failed)
+	})
+	t.Run("waits", func(t *testing.T) {
+		c := recordCounts(t, testbuild.Program{}, map[string]uint32{"waits": 1})
+		assert.Positive(t, c.lost(t, Sched, "map_full"))
+		var doc bundle.Sched
+		c.json(t, bundle.EBPFSched, &doc)
+		var off int64
+		for _, ns := range doc.OffCPUNS {
+			off += ns
+		}
+		assert.GreaterOrEqual(t, off, c.Sleeps.Asked, "the totals do not need the map")
+		p := c.profile(t, bundle.EBPFOffCPUProfile)
+		assert.Less(t, sum(p, len(p.SampleType)-1, "", nil), off)
+	})
+	t.Run("threads", func(t *testing.T) {
+		c := recordCounts(t, testbuild.Program{}, map[string]uint32{"threads": 1})
+		assert.Positive(t, c.lost(t, Sched, "map_full"))
+	})
+}
+
+// Stacks that find no room are told, and keep their events.
+func TestStacksWithoutRoomAreTold(t *testing.T) {
+	needBPF(t)
+	c := recordCounts(t, testbuild.Program{}, map[string]uint32{"stacks": 1})
+	c.checkSums(t)
+	p := c.profile(t, bundle.EBPFSyscallsProfile)
+	var each, all int64
+	for _, own := range c.Calls {
+		at := sum(p, 0, "", map[string]string{"syscall": own.Syscall})
+		if own.Syscall == "" || at == 0 {
+			continue
+		}
+		assert.Equal(t, own.Count, at, own.Syscall)
+		each += stackless(p, own.Syscall)
+	}
+	all = sum(p, 0, frameLost, nil)
+	lost := c.lost(t, Syscalls, "stacks_full")
+	assert.Positive(t, each)
+	assert.Positive(t, lost)
+	// One walk that finds no room stands for one call, or for several.
+	assert.LessOrEqual(t, lost, all)
+
+	samples := c.profile(t, bundle.EBPFOnCPUProfile)
+	assert.Positive(t, sum(samples, 0, frameLost, nil))
+	assert.GreaterOrEqual(t, c.lost(t, OnCPU, "stacks_full"), sum(samples, 0, frameLost, nil))
+}
