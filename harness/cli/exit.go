@@ -43,7 +43,7 @@ func exitCode(err error) int {
 		return ExitInterrupted
 	case errors.As(err, &told):
 		return told.code
-	case errors.Is(err, run.ErrCutShort),
+	case errors.Is(err, run.ErrCutShort), errors.Is(err, run.ErrNoLoad),
 		errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT),
 		errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE),
 		errors.Is(err, os.ErrDeadlineExceeded):

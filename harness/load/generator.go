@@ -255,7 +255,7 @@ func (g *Generator) sinceBegin() time.Duration {
 }
 
 // Stop hangs up and waits until no worker is left, or ctx ends; it may then be
-// called again to wait on. It ends a window that is still open. The error is also
+// called again to wait on, and Kill waits for nothing. It ends a window that is still open. The error is also
 // that of a worker that died without its account.
 func (g *Generator) Stop(ctx context.Context) error {
 	g.EndWindow(clock.MonoNS())
@@ -298,6 +298,28 @@ func (g *Generator) Stop(ctx context.Context) error {
 		return fmt.Errorf("load: %w", lost)
 	}
 	return nil
+}
+
+// Kill ends the workers that a Stop could not wait for. The error, a
+// worker.ErrStuck, names them; it is nil when there was none.
+func (g *Generator) Kill() error {
+	var stuck []error
+	for i, m := range g.members() {
+		if !ended(m.process) {
+			m.process.Kill()
+			stuck = append(stuck, fmt.Errorf("%w: load worker %d (pid %d) did not end when it was told to, and was killed; what it measured is lost",
+				worker.ErrStuck, i, m.process.PID()))
+		}
+	}
+	if len(stuck) == 0 {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.death == nil {
+		g.death = errors.Join(stuck...)
+	}
+	return fmt.Errorf("load: %w", errors.Join(stuck...))
 }
 
 func ended(p *worker.Process) bool {

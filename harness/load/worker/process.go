@@ -19,8 +19,13 @@ import (
 	"chokepoint/harness/load/attack"
 )
 
-// ErrDied means that a worker process ended though nobody had asked it to.
-var ErrDied = errors.New("the load generator died")
+// What a caller tells apart with errors.Is.
+var (
+	// ErrDied means that a worker process ended though nobody had asked it to.
+	ErrDied = errors.New("the load generator died")
+	// ErrStuck means that one did not end though it was asked to.
+	ErrStuck = errors.New("the load generator is stuck")
+)
 
 // Limits are those of a worker process.
 type Limits struct {
