@@ -134,11 +134,31 @@ func (g *Generator) startWorkers(ctx context.Context) ([]*member, error) {
 		})
 	}
 	all.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := first(errs); err != nil {
 		g.abandon(members)
 		return nil, err
 	}
 	return members, nil
+}
+
+// first is the first error. What keeps one worker from starting mostly keeps all,
+// and need not be said for each.
+func first(errs []error) error {
+	var told error
+	more := 0
+	for _, err := range errs {
+		switch {
+		case err == nil:
+		case told == nil:
+			told = err
+		default:
+			more++
+		}
+	}
+	if more > 0 {
+		return fmt.Errorf("%w (%d more of %d workers did not start either)", told, more, len(errs))
+	}
+	return told
 }
 
 // abandon ends the workers of a load that cannot begin.

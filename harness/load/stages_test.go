@@ -60,13 +60,13 @@ func TestStagesShareTheirConnections(t *testing.T) {
 	}
 	assert.Equal(t, 1000, last)
 	for i, level := range []int{10, 100, 1000} {
-		assert.InEpsilon(t, level, inFlightAtEnd(t, sum, i), 0.1, "stage %d", i)
+		assert.InEpsilon(t, level, inFlightIn(t, sum, i), 0.1, "stage %d", i)
 	}
 }
 
-// inFlightAtEnd is how many were in flight at the end of the last second that lies
+// inFlightIn is how many were in flight, on average, in the last second that lies
 // wholly in the stage.
-func inFlightAtEnd(t *testing.T, l bundle.Load, stage int) int {
+func inFlightIn(t *testing.T, l bundle.Load, stage int) int {
 	t.Helper()
 	s := l.Stages[stage]
 	last := -1
@@ -122,7 +122,7 @@ func TestSpike(t *testing.T) {
 	for i, level := range []int{20, 200, 40} {
 		assert.Equal(t, level, sum.Stages[i].InFlight)
 		assert.Positive(t, sum.Stages[i].Ended)
-		assert.InEpsilon(t, level, inFlightAtEnd(t, sum, i), 0.1, "stage %d", i)
+		assert.InEpsilon(t, level, inFlightIn(t, sum, i), 0.1, "stage %d", i)
 	}
 }
 

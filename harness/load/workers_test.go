@@ -136,7 +136,7 @@ func TestStartsOnlyWhole(t *testing.T) {
 	require.NoError(t, err)
 	err = g.Start(t.Context())
 	require.ErrorIs(t, err, worker.ErrDied)
-	for _, words := range []string{"load worker 0", "load worker 1", "exit status 3", "out of luck"} {
+	for _, words := range []string{"load worker 0", "exit status 3", "out of luck", "1 more of 2 workers"} {
 		assert.ErrorContains(t, err, words)
 	}
 	require.NoError(t, g.Stop(t.Context()), "there is nothing to stop")
