@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -100,7 +99,7 @@ func (s *soak) all(ctx context.Context, before left) ([]outcome, error) {
 		outcomes = append(outcomes, o)
 		fmt.Fprintf(s.out, "%-7d %4d  %5.1fs  %28d  %14d  %6d  %12d  %s\n", i+1, o.code, o.took.Seconds(),
 			o.load.Reached.InFlightAtCapture, o.load.Requests.Ended, o.load.Requests.Ended-o.load.Requests.OK, o.left.timeWait, o.left.beyond(before))
-		if why := cmp.Or(o.failed, o.notReached()); why != "" {
+		if why := o.notReached(); why != "" {
 			fmt.Fprintf(s.out, "        %s\n", strings.ReplaceAll(why, "\n", "\n        "))
 		}
 	}
@@ -164,11 +163,14 @@ func (s *soak) figures(runs string, to *bundle.Load) error {
 // notReached is why a run's load is not what was asked for; "" when it is. What
 // other programs do to its verdict is no matter here.
 func (o outcome) notReached() string {
+	g := o.load.Generator
 	switch {
 	case o.failed != "":
 		return o.failed
-	case !o.load.Generator.ReachedInFlight:
-		return o.load.Generator.Reason
+	case !g.ReachedInFlight && g.Reason != "":
+		return g.Reason
+	case !g.ReachedInFlight:
+		return "what was asked for was not reached"
 	case len(o.load.Requests.ByError) > 0:
 		return fmt.Sprintf("requests failed: %v", o.load.Requests.ByError)
 	}
