@@ -64,7 +64,7 @@ func TestSeveralWorkersAreOneLoad(t *testing.T) {
 	for i, at := range first {
 		assert.GreaterOrEqual(t, at, g.atNS, "worker %d began before the barrier", i)
 	}
-	assert.InDelta(t, inFlight, sum.Reached.InFlightMean, 3)
+	assert.InEpsilon(t, inFlight, sum.Reached.InFlightMean, 0.1)
 	assert.LessOrEqual(t, sum.Reached.InFlightMax, inFlight)
 	assert.Len(t, results, int(sum.Requests.Ended), "the results of all")
 	require.Len(t, sum.Generator.Workers, workers)
