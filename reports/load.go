@@ -20,7 +20,7 @@ func (r Report) loadFacts() []fact {
 	facts := []fact{{"asked", asked(l.Asked)}}
 	if !r.hasWindow() {
 		// Of a window that never was there are no figures, not even zeros.
-		return append(facts, fact{"requests", withoutWindow(l.Seconds)}, fact{"generator", r.generator()})
+		return append(facts, fact{"requests", withoutWindow(l.Stages)}, fact{"generator", r.generator()})
 	}
 	facts = append(facts, []fact{
 		{"in flight", fmt.Sprintf("%s to %s over the window, %s on average, %s when capture began",
@@ -57,10 +57,10 @@ func (r Report) loadFacts() []fact {
 }
 
 // withoutWindow says what became of the requests of a load that never stood: all
-// that is known of them is what each second counted.
-func withoutWindow(seconds []bundle.LoadSecond) string {
+// that is known of them is what was counted in its stages.
+func withoutWindow(stages []bundle.LoadStage) string {
 	var sent, ended, failed int64
-	for _, s := range seconds {
+	for _, s := range stages {
 		sent, ended, failed = sent+s.Sent, ended+s.Ended, failed+s.Errors
 	}
 	return fmt.Sprintf("%s sent, %s ended, %s of them not ok; there was no window to measure them in", count(sent), count(ended), count(failed))

@@ -63,7 +63,7 @@ func TestLoadFacts(t *testing.T) {
 func TestLoadThatNeverStood(t *testing.T) {
 	r := Report{Load: &bundle.Load{
 		Asked:     bundle.LoadAsked{InFlight: 50},
-		Seconds:   []bundle.LoadSecond{{Sent: 300, Ended: 290, Errors: 290}, {Sent: 100, Ended: 110, Errors: 109}},
+		Stages:    []bundle.LoadStage{{Sent: 300, Ended: 290, Errors: 290}, {Sent: 100, Ended: 110, Errors: 109}},
 		Generator: bundle.GeneratorHealth{Reason: "all requests fail"},
 	}}
 	assert.Equal(t, []fact{

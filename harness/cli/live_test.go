@@ -223,7 +223,7 @@ func TestLiveLoadThatCannotBeReached(t *testing.T) {
 func TestLiveWithoutPprof(t *testing.T) {
 	l := newLive(t)
 	j := l.job(t, fmt.Sprintf(`{command: [%s, -listen, "{listen}"]}`, l.server))
-	assert.Equal(t, cli.ExitPass, j.run(), "%s", &j.err)
+	j.passes(j.run())
 	m := j.bundle().Manifest()
 	for _, name := range []string{bundle.DimPprof, bundle.DimTrace} {
 		d, _ := m.Dimension(name)
@@ -246,7 +246,7 @@ func TestLiveUnprivileged(t *testing.T) {
 	}
 	j := l.job(t, l.target("", ""))
 	j.asNobody()
-	assert.Equal(t, cli.ExitPass, j.run(), "%s", &j.err)
+	j.passes(j.run())
 	m := j.bundle().Manifest()
 	for _, name := range []string{bundle.DimPprof, bundle.DimTrace, bundle.DimProc, bundle.DimLoad} {
 		d, _ := m.Dimension(name)
@@ -342,7 +342,7 @@ func TestLiveReports(t *testing.T) {
 			j.command("analyze", path, "--json")
 			j.asNobody()
 			j.out = tape{}
-			assert.Equal(t, cli.ExitPass, j.run(), "%s", &j.err)
+			j.passes(j.run())
 			assert.Equal(t, string(want), j.out.String(), "%s as another user", path)
 		}
 	}

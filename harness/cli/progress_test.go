@@ -31,7 +31,7 @@ func TestPainting(t *testing.T) {
 	now := time.Now()
 	assert.Equal(t, []string{
 		"lock-contention/held-over-sleep (flawed)  capturing  5 of 10 s  [##########----------]",
-		"  load   9998 of 10000 in flight, 3912/s, p50 2.51s, p99 12.3s, 3 errors",
+		"  load   9998 of 10000 in flight, 3912/s, p50 2.51s, p99 12.3s (corrected 12.4s), 3 errors",
 		"  seen   ebpf: 123,456 system calls, 45,678 switches, 900 samples  pprof: not captured",
 		"         trace: 1.2 MiB [31m",
 	}, painting(capturing(now), now, 90))
