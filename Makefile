@@ -4,7 +4,7 @@
 GO ?= go
 FUZZ_TIME ?= 10s
 
-.PHONY: build demo test quick check fuzz crash bench-load doctor fixtures clean
+.PHONY: build demo test quick check fuzz crash bench-load soak-load doctor fixtures clean
 
 build: ## the command, as bin/chokepoint
 	$(GO) build -o bin/chokepoint .
@@ -35,6 +35,9 @@ crash: ## every probe against programs that grow, fork, exec and die, for each G
 
 bench-load: ## what load generators cost at 10,000 connections; BENCH='-install -rounds 3' passes flags
 	$(GO) run ./scripts/bench-load $(BENCH)
+
+soak-load: ## fifty runs back to back at 10,000 in flight, and what they leave: about seven minutes; SOAK='-runs 5' passes flags
+	$(GO) run ./scripts/soak-load $(SOAK)
 
 doctor: build ## what this machine can capture, and what it lacks
 	bin/chokepoint doctor

@@ -90,7 +90,7 @@ func newView(r Report) view {
 			}
 		}
 	}
-	if l := r.Load; l != nil {
+	if l := r.Load; l != nil && r.hasWindow() {
 		failed := l.Requests.Ended - l.Requests.OK
 		share := 0.0
 		if l.Requests.Ended > 0 {

@@ -17,20 +17,27 @@ func (r Report) loadFacts() []fact {
 	if l == nil {
 		return []fact{{"load", "the client's side was not recorded"}}
 	}
-	facts := []fact{
-		{"asked", asked(l.Asked)},
+	facts := []fact{{"asked", asked(l.Asked)}}
+	if !r.hasWindow() {
+		// Of a window that never was there are no figures, not even zeros.
+		return append(facts, fact{"requests", withoutWindow(l.Stages)}, fact{"generator", r.generator()})
+	}
+	facts = append(facts, []fact{
 		{"in flight", fmt.Sprintf("%s to %s over the window, %s on average, %s when capture began",
 			count(int64(l.Reached.InFlightMin)), count(int64(l.Reached.InFlightMax)),
 			show(l.Reached.InFlightMean, signal.NoUnit), count(int64(l.Reached.InFlightAtCapture)))},
 		{"sockets", fmt.Sprintf("%s to %s open over the window, %s when capture began",
 			count(int64(l.Reached.OpenSocketsMin)), count(int64(l.Reached.OpenSocketsMax)), count(int64(l.Reached.SocketsAtCapture)))},
-		{"requests", fmt.Sprintf("%s ended, %s per second; %s ok, %s not",
-			count(l.Requests.Ended), show(l.Reached.RateHz, signal.NoUnit), count(l.Requests.OK), count(l.Requests.Ended-l.Requests.OK))},
-	}
+		{"requests", requests(l)},
+	}...)
 	if failed := failures(l.Requests); failed != "" {
 		facts = append(facts, fact{"failures", failed})
 	}
-	facts = append(facts, fact{"latency", percentiles(l.LatencySeconds) + ", from when a request was sent"})
+	if l.LatencySeconds.Count > 0 {
+		facts = append(facts, fact{"latency", percentiles(l.LatencySeconds) + ", from when a request was sent"})
+	} else {
+		facts = append(facts, fact{"latency", "none: no request ended with a response or by its timeout"})
+	}
 	if l.CorrectedSeconds.Count > 0 {
 		facts = append(facts, fact{"corrected", percentiles(l.CorrectedSeconds) + ", from when it was due"})
 	}
@@ -47,6 +54,25 @@ func (r Report) loadFacts() []fact {
 			count(l.Checks.Checked), count(l.Checks.Missing), count(l.Checks.Foreign))})
 	}
 	return append(facts, fact{"generator", r.generator()})
+}
+
+// withoutWindow says what became of the requests of a load that never stood: all
+// that is known of them is what was counted in its stages.
+func withoutWindow(stages []bundle.LoadStage) string {
+	var sent, ended, failed int64
+	for _, s := range stages {
+		sent, ended, failed = sent+s.Sent, ended+s.Ended, failed+s.Errors
+	}
+	return fmt.Sprintf("%s sent, %s ended, %s of them not ok; there was no window to measure them in", count(sent), count(ended), count(failed))
+}
+
+func requests(l *bundle.Load) string {
+	text := fmt.Sprintf("%s ended, %s per second; %s ok, %s not",
+		count(l.Requests.Ended), show(l.Reached.RateHz, signal.NoUnit), count(l.Requests.OK), count(l.Requests.Ended-l.Requests.OK))
+	if l.Asked.RateHz > 0 {
+		text += fmt.Sprintf("; %s sent per second", show(l.Reached.SentRateHz, signal.NoUnit))
+	}
+	return text
 }
 
 func asked(a bundle.LoadAsked) string {
@@ -133,12 +159,29 @@ func badClient(c bundle.LoadClient) string {
 // generator says what the load took, and whether it was as it should be.
 func (r Report) generator() string {
 	g := r.Load.Generator
-	text := show(g.CPUSeconds, signal.Second) + " of CPU"
+	text := "no window to measure it in"
+	if r.hasWindow() {
+		window := float64(r.Window.EndNS-r.Window.StartNS) / 1e9
+		text = show(g.CPUSeconds, signal.Second) + " of CPU"
+		if cpus := float64(r.Host.CPUs); cpus > 0 {
+			text += ", " + show(g.CPUSeconds/(window*cpus), signal.Share) + " of the machine's"
+		}
+	}
 	if n := len(g.Workers); n > 1 {
-		text += " in " + count(int64(n)) + " processes"
+		text += ", in " + count(int64(n)) + " processes"
+	}
+	var memory int64
+	for _, w := range g.Workers {
+		memory += w.PeakRSSBytes
+	}
+	if memory > 0 {
+		text += ", " + show(float64(memory), signal.Byte) + " of memory at most"
 	}
 	if engine := r.Load.Asked.Engine; engine != "" {
 		text += ", " + engine + " client"
+		if why := r.Load.Asked.EngineWhy; why != "" {
+			text += " (" + why + ")"
+		}
 	}
 	if g.SendLagP99 > 0 {
 		text += ", p99 of send lag " + show(g.SendLagP99, signal.Second)

@@ -122,13 +122,21 @@ func (r Report) emptiness() string {
 	return fmt.Sprintf("No bottleneck found by the %s that had the evidence they need; %s could not be decided.", plural(silent, "rule"), count(int64(unknown)))
 }
 
+// hasWindow reports whether anything was measured: a load that never stood leaves a
+// bundle without a window.
+func (r Report) hasWindow() bool { return r.Window.EndNS > r.Window.StartNS }
+
 // runFacts says what was recorded, and where.
 func (r Report) runFacts() []fact {
 	var facts []fact
 	if r.Bundle != "" {
 		facts = append(facts, fact{"bundle", r.Bundle})
 	}
-	facts = append(facts, fact{"window", show(float64(r.Window.EndNS-r.Window.StartNS), signal.Nanosecond)})
+	window := "none"
+	if r.hasWindow() {
+		window = show(float64(r.Window.EndNS-r.Window.StartNS), signal.Nanosecond)
+	}
+	facts = append(facts, fact{"window", window})
 
 	target := r.Target.GoVersion
 	if target == "" {

@@ -139,10 +139,10 @@ type LoadClient struct {
 
 // LoadSecond is one second of the attack.
 type LoadSecond struct {
-	StartNS     int64   `json:"start_ns"` // CLOCK_MONOTONIC
-	Stage       int     `json:"stage"`    // index of Stages, by the second's start
-	InFlight    int     `json:"in_flight"`
-	OpenSockets int     `json:"open_sockets"`
+	StartNS     int64   `json:"start_ns"`     // CLOCK_MONOTONIC
+	Stage       int     `json:"stage"`        // index of Stages, by the second's start
+	InFlight    int     `json:"in_flight"`    // on average over the second
+	OpenSockets int     `json:"open_sockets"` // at its end
 	Sent        int64   `json:"sent"`
 	Ended       int64   `json:"ended"`
 	Errors      int64   `json:"errors"`

@@ -20,6 +20,7 @@ func TestExitCode(t *testing.T) {
 		{errors.New("no such file"), ExitUsage},
 		{fmt.Errorf("write: %w", syscall.ENOSPC), ExitCouldNotTell},
 		{fmt.Errorf("%w: it died", run.ErrCutShort), ExitCouldNotTell},
+		{fmt.Errorf("%w: too few files", run.ErrNoLoad), ExitCouldNotTell},
 		{fmt.Errorf("%w: it hung", run.ErrUnclean), ExitUsage},
 		{errors.Join(fmt.Errorf("%w while ramping", errInterrupted), run.ErrUnclean), ExitInterrupted},
 		{exitError{ExitFail}, ExitFail},

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/cli"
+	"chokepoint/harness/load"
 	"chokepoint/reports"
 )
 
@@ -154,6 +156,56 @@ func TestLiveKilled(t *testing.T) {
 	j.incomplete("died before it could say why")
 }
 
+// TestLiveLoadWorkerDies: a generator that is killed is a failure with a name, and
+// takes nothing else with it.
+func TestLiveLoadWorkerDies(t *testing.T) {
+	l := newLive(t)
+	j := l.job(t, l.target("", ""))
+	j.start()
+	j.until("  capturing")
+	var workers []int
+	for _, pid := range j.processes() {
+		line, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+		if err == nil && strings.Contains(string(line), load.WorkerCommand) {
+			n, err := strconv.Atoi(pid)
+			require.NoError(t, err)
+			workers = append(workers, n)
+		}
+	}
+	require.Len(t, workers, 1)
+	require.NoError(t, syscall.Kill(workers[0], syscall.SIGKILL))
+	assert.Equal(t, cli.ExitCouldNotTell, j.wait(), "%s", &j.err)
+	said := j.err.String()
+	assert.Contains(t, said, fmt.Sprintf("the recording was cut short: the load generator died: load worker 0 (pid %d): signal: killed", workers[0]))
+	assert.Equal(t, 1, strings.Count(said, "the load generator died"), "%s", said)
+	assert.Empty(t, j.out.String())
+	j.noProcess()
+	j.incomplete("the load generator died")
+}
+
+// TestLiveLoadThatDoesNotStart: a limit of this machine is named, and is no
+// mistake in the scenario.
+func TestLiveLoadThatDoesNotStart(t *testing.T) {
+	l := newLive(t)
+	j := l.job(t, l.target("", ""))
+	text, err := os.ReadFile(filepath.Join(j.dir, "one.yaml"))
+	require.NoError(t, err)
+	many := strings.Replace(string(text), "in_flight: 20", "in_flight: 20, connections: 400000", 1)
+	require.NoError(t, os.WriteFile(filepath.Join(j.dir, "one.yaml"), []byte(many), 0o644))
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	if limit.Max > 400_000 {
+		t.Skipf("%d files may be open here, which is enough", limit.Max)
+	}
+	assert.Equal(t, cli.ExitCouldNotTell, j.run(), "%s", &j.err)
+	for _, words := range []string{"the load could not be started", "400000 connections need 400128 open files", "load.workers", "ulimit -n"} {
+		assert.Contains(t, j.err.String(), words)
+		assert.Equal(t, 1, strings.Count(j.err.String(), words), "said once: %s", words)
+	}
+	j.noProcess()
+	j.incomplete("400000 connections")
+}
+
 func TestLiveLoadThatCannotBeReached(t *testing.T) {
 	l := newLive(t)
 	j := l.job(t, fmt.Sprintf(`{command: [%s, -listen, "{listen}", -mode, refuses]}`, l.server))
@@ -171,7 +223,7 @@ func TestLiveLoadThatCannotBeReached(t *testing.T) {
 func TestLiveWithoutPprof(t *testing.T) {
 	l := newLive(t)
 	j := l.job(t, fmt.Sprintf(`{command: [%s, -listen, "{listen}"]}`, l.server))
-	assert.Equal(t, cli.ExitPass, j.run(), "%s", &j.err)
+	j.passes(j.run())
 	m := j.bundle().Manifest()
 	for _, name := range []string{bundle.DimPprof, bundle.DimTrace} {
 		d, _ := m.Dimension(name)
@@ -194,7 +246,7 @@ func TestLiveUnprivileged(t *testing.T) {
 	}
 	j := l.job(t, l.target("", ""))
 	j.asNobody()
-	assert.Equal(t, cli.ExitPass, j.run(), "%s", &j.err)
+	j.passes(j.run())
 	m := j.bundle().Manifest()
 	for _, name := range []string{bundle.DimPprof, bundle.DimTrace, bundle.DimProc, bundle.DimLoad} {
 		d, _ := m.Dimension(name)
@@ -290,7 +342,7 @@ func TestLiveReports(t *testing.T) {
 			j.command("analyze", path, "--json")
 			j.asNobody()
 			j.out = tape{}
-			assert.Equal(t, cli.ExitPass, j.run(), "%s", &j.err)
+			j.passes(j.run())
 			assert.Equal(t, string(want), j.out.String(), "%s as another user", path)
 		}
 	}

@@ -14,6 +14,10 @@ import (
 	"chokepoint/harness/load/worker"
 )
 
+// ErrLimit means that a load makes sense, and that a limit of this machine does not
+// allow it.
+var ErrLimit = errors.New("this machine does not allow it")
+
 // WorkerCommand is the argument by which this program becomes a load worker.
 const WorkerCommand = "load-worker"
 
@@ -96,8 +100,10 @@ func (c *Config) spread() error {
 	if err != nil {
 		return nil // told by the client's own check
 	}
-	c.Client.From, err = client.SourceAddrs(u.Hostname(), connections)
-	return err
+	if c.Client.From, err = client.SourceAddrs(u.Hostname(), connections); err != nil {
+		return fmt.Errorf("%w: %w", ErrLimit, err)
+	}
+	return nil
 }
 
 const (

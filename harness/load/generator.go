@@ -136,11 +136,31 @@ func (g *Generator) startWorkers(ctx context.Context) ([]*member, error) {
 		})
 	}
 	all.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := first(errs); err != nil {
 		g.abandon(members)
 		return nil, err
 	}
 	return members, nil
+}
+
+// first is the first error. What keeps one worker from starting mostly keeps all,
+// and need not be said for each.
+func first(errs []error) error {
+	var told error
+	more := 0
+	for _, err := range errs {
+		switch {
+		case err == nil:
+		case told == nil:
+			told = err
+		default:
+			more++
+		}
+	}
+	if more > 0 {
+		return fmt.Errorf("%w (%d more of %d workers did not start either)", told, more, len(errs))
+	}
+	return told
 }
 
 // abandon ends the workers of a load that cannot begin.
@@ -280,7 +300,7 @@ func (g *Generator) sinceBegin() time.Duration {
 }
 
 // Stop hangs up and waits until no worker is left, or ctx ends; it may then be
-// called again to wait on. It ends a window that is still open. The error is also
+// called again to wait on, and Kill waits for nothing. It ends a window that is still open. The error is also
 // that of a worker that died without its account.
 func (g *Generator) Stop(ctx context.Context) error {
 	g.EndWindow(clock.MonoNS())
@@ -323,6 +343,28 @@ func (g *Generator) Stop(ctx context.Context) error {
 		return fmt.Errorf("load: %w", lost)
 	}
 	return nil
+}
+
+// Kill ends the workers that a Stop could not wait for. The error, a
+// worker.ErrStuck, names them; it is nil when there was none.
+func (g *Generator) Kill() error {
+	var stuck []error
+	for i, m := range g.members() {
+		if !ended(m.process) {
+			m.process.Kill()
+			stuck = append(stuck, fmt.Errorf("%w: load worker %d (pid %d) did not end when it was told to, and was killed; what it measured is lost",
+				worker.ErrStuck, i, m.process.PID()))
+		}
+	}
+	if len(stuck) == 0 {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.death == nil {
+		g.death = errors.Join(stuck...)
+	}
+	return fmt.Errorf("load: %w", errors.Join(stuck...))
 }
 
 func ended(p *worker.Process) bool {

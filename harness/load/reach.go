@@ -278,7 +278,7 @@ func (g *Generator) likely(l live) string {
 	case !l.atLevel:
 		why = append(why, fmt.Sprintf("the ramp of the captured stage ends %s after the beginning", g.schedule.HoldFrom()))
 	case g.cfg.InFlight > 0 && l.InFlight >= g.goal() && l.Sockets < g.socketGoal():
-		why = append(why, "connections are missing: the target is slow to accept them, or closes them")
+		why = append(why, "connections are missing: the target is slow to accept them, may open no more files, or closes them")
 	case g.cfg.Open && g.cfg.InFlight > 0 && l.last.Ended > 0:
 		why = append(why, fmt.Sprintf("half of the responses take no longer than %s, and %g/s for that long makes about %.0f in flight; raise the rate",
 			p50, captured.Level, captured.Level*l.last.LatencyP50))

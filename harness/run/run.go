@@ -31,8 +31,10 @@ const (
 // What a caller tells apart with errors.Is.
 var (
 	// ErrCutShort means that the target, or a process of the load generator, ended
-	// before the recording did.
+	// before the recording did, or that such a process had to be killed after it.
 	ErrCutShort = errors.New("the recording was cut short")
+	// ErrNoLoad means that the load generator could not be started.
+	ErrNoLoad = errors.New("the load could not be started")
 	// ErrUnclean means that something a run had up could not be taken down in
 	// order, such as a target that had to be killed.
 	ErrUnclean = errors.New("not all could be taken down in order")
@@ -198,6 +200,9 @@ func (r *run) record(ctx context.Context, p *target.Process, w *bundle.Writer) e
 		return fmt.Errorf("prepare the load: %w", err)
 	}
 	generator, err := load.New(asked)
+	if errors.Is(err, load.ErrLimit) {
+		return fmt.Errorf("%w: %w", ErrNoLoad, err)
+	}
 	if err != nil {
 		return fmt.Errorf("prepare the load: %w", err)
 	}
@@ -264,7 +269,7 @@ func explain(dims []bundle.Dimension, why string) {
 func (r *run) attack(ctx context.Context, g *load.Generator, rec *capture.Recording) (bundle.Window, error) {
 	r.progress.enter(Ramping, time.Duration(r.plan.Load.Ramp))
 	if err := g.Start(ctx); err != nil {
-		return bundle.Window{}, fmt.Errorf("start the load: %w", err)
+		return bundle.Window{}, fmt.Errorf("%w: %w", ErrNoLoad, err)
 	}
 	go func() {
 		select {
@@ -280,8 +285,11 @@ func (r *run) attack(ctx context.Context, g *load.Generator, rec *capture.Record
 	clean, done := cleaning()
 	defer done()
 	if stopped := g.Stop(clean); stopped != nil {
-		r.takeDown(stopped)
-		err = errors.Join(err, stopped) // its account cannot be written while it goes on
+		if stuck := g.Kill(); stuck != nil {
+			stopped = stuck
+		}
+		// What was lost with a worker is a part of the load.
+		err = errors.Join(err, fmt.Errorf("%w: %w", ErrCutShort, stopped))
 	}
 	return window, err
 }

@@ -23,14 +23,17 @@ const (
 // The other kinds that have a name. Any other error is its own text with all
 // that differs between requests folded away.
 const (
-	kindTimeout   = "timeout" // where it struck, is not known
-	kindReset     = "connection reset"
-	kindPipe      = "connection closed while sending"
-	kindNoAnswer  = "connection closed before a response"
-	kindCut       = "response cut short"
-	kindHost      = "host not found"
-	kindMalformed = "malformed response"
-	kindOther     = "other"
+	kindTimeout  = "timeout" // where it struck, is not known
+	kindReset    = "connection reset"
+	kindPipe     = "connection closed while sending"
+	kindNoAnswer = "connection closed before a response"
+	kindCut      = "response cut short"
+	kindHost     = "host not found"
+	// kindNoSettings is of a peer that hangs up on HTTP/2's preface, as one that
+	// speaks HTTP/1.1 alone does.
+	kindNoSettings = "connection closed before HTTP/2 began"
+	kindMalformed  = "malformed response"
+	kindOther      = "other"
 )
 
 // maxKinds bounds the kinds counted; those that come later are kindOther.
@@ -111,6 +114,7 @@ var textKinds = []struct{ part, kind string }{
 	{"too large", kindMalformed},
 	{"exceeded", kindMalformed},
 	{"server closed idle connection", kindNoAnswer},
+	{"wait for HTTP/2 settings", kindNoSettings},
 }
 
 var (

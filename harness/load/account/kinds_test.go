@@ -50,6 +50,7 @@ func TestKindOf(t *testing.T) {
 		{lean(http1.PhaseConnect, op("dial", syscall.EHOSTUNREACH)), "connect: dial tcp ADDRESS: dial: no route to host"},
 		{errors.New(`net/http: HTTP/1.x transport connection broken: malformed HTTP response "x"`), "malformed response"},
 		{errors.New("http: server closed idle connection"), "connection closed before a response"},
+		{errors.New("connect: wait for HTTP/2 settings: connection closed"), "connection closed before HTTP/2 began"},
 		{errors.New("read tcp 127.0.0.1:40312->127.0.0.1:8080: odd"), "read tcp ADDRESS->ADDRESS: odd"},
 		{errors.New("read tcp [::1]:40312->[::1]:8080: odd"), "read tcp ADDRESS->ADDRESS: odd"},
 		{errors.New("stream error: stream ID 7; INTERNAL_ERROR; at 0xc0ffee"), "stream error: stream ID N; INTERNAL_ERROR; at N"},

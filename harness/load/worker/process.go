@@ -20,8 +20,13 @@ import (
 	"chokepoint/harness/load/attack"
 )
 
-// ErrDied means that a worker process ended though nobody had asked it to.
-var ErrDied = errors.New("the load generator died")
+// What a caller tells apart with errors.Is.
+var (
+	// ErrDied means that a worker process ended though nobody had asked it to.
+	ErrDied = errors.New("the load generator died")
+	// ErrStuck means that one did not end though it was asked to.
+	ErrStuck = errors.New("the load generator is stuck")
+)
 
 // Limits are those of a worker process.
 type Limits struct {
@@ -67,21 +72,35 @@ func Start(ctx context.Context, command []string, limits Limits, plan attack.Pla
 	if err := p.spawn(command, limits, results); err != nil {
 		return nil, Ready{}, fmt.Errorf("start load worker %d: %w", plan.Worker, err)
 	}
-	if err := p.out.send(kindPlan, plan); err != nil {
-		p.Kill()
-		return nil, Ready{}, p.because(fmt.Errorf("hand load worker %d its plan: %w", plan.Worker, err))
-	}
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTime, fmt.Errorf("it was not ready within %s", answerTime))
 	defer cancel()
+	// A plan with values is larger than a pipe: handing it over waits for a worker
+	// that reads. It may be late as little as the rest.
+	late := context.AfterFunc(ctx, p.kill)
+	unsent := p.out.send(kindPlan, plan)
+	if !late() {
+		return nil, Ready{}, p.lateStart(ctx)
+	}
+	if unsent != nil {
+		// Whoever does not read its plan may still say why.
+		err := p.because(fmt.Errorf("hand load worker %d its plan: %w", plan.Worker, unsent))
+		p.Kill()
+		return nil, Ready{}, err
+	}
 	select {
 	case r := <-p.ready:
 		return p, r, nil
 	case <-p.ended:
 		return nil, Ready{}, p.Err()
 	case <-ctx.Done():
-		p.Kill()
-		return nil, Ready{}, fmt.Errorf("start load worker %d: %w", plan.Worker, context.Cause(ctx))
+		return nil, Ready{}, p.lateStart(ctx)
 	}
+}
+
+// lateStart ends a worker that was not ready when ctx ended, and says so.
+func (p *Process) lateStart(ctx context.Context) error {
+	p.Kill()
+	return fmt.Errorf("start load worker %d (%s): %w%s", p.number, p.cmd.Path, context.Cause(ctx), p.said.lastWords())
 }
 
 func (p *Process) spawn(command []string, limits Limits, results io.Writer) error {
@@ -91,6 +110,9 @@ func (p *Process) spawn(command []string, limits Limits, results io.Writer) erro
 	// Ctrl-C in a terminal goes to the whole foreground group. The harness then
 	// ends the load in order.
 	p.cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	// A worker has no children. A program that is none may, and they may hold its
+	// standard error open.
+	p.cmd.WaitDelay = time.Second
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
 		return err
@@ -128,12 +150,19 @@ func (l Limits) environ(env []string) []string {
 // follow reads what the worker says until it ends.
 func (p *Process) follow(in *bufio.Reader, results io.Writer) {
 	err := p.read(in, results)
-	if err != nil && !errors.Is(err, io.EOF) {
-		p.fail(fmt.Errorf("load worker %d: %w", p.number, err))
+	said, own := errors.AsType[saidFailed](err)
+	switch {
+	case own:
+		p.fail(fmt.Errorf("load worker %d: %w", p.number, said))
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		// It is gone, perhaps in the middle of a frame. How it ended says why.
+	default:
+		p.fail(fmt.Errorf("load worker %d (%s) does not speak as one: %w%s", p.number, p.cmd.Path, err, p.said.lastWords()))
+		p.kill() // it need not end as one either
 	}
 	_ = p.stdin.Close() // whatever it still does, it ends now
 	go func() { _, _ = io.Copy(io.Discard, in) }()
-	timer := time.AfterFunc(answerTime, func() { _ = p.cmd.Process.Kill() })
+	timer := time.AfterFunc(answerTime, p.kill)
 	waited := p.cmd.Wait()
 	timer.Stop()
 	p.mu.Lock()
@@ -211,12 +240,17 @@ func (p *Process) read(in *bufio.Reader, results io.Writer) error {
 			if err != nil {
 				return err
 			}
-			return errors.New(f.Error)
+			return saidFailed(f.Error)
 		default:
 			return fmt.Errorf("it sent %s, which is for the harness to say", k)
 		}
 	}
 }
+
+// saidFailed is what a worker says of its own end.
+type saidFailed string
+
+func (f saidFailed) Error() string { return string(f) }
 
 func readHello(in *bufio.Reader) error {
 	k, body, err := readFrame(in)
@@ -357,8 +391,17 @@ func (p *Process) Kill() {
 	p.mu.Lock()
 	p.stopping = true
 	p.mu.Unlock()
-	_ = p.cmd.Process.Kill()
+	p.kill()
 	<-p.ended
+}
+
+// kill ends the process, and what it may have started: it leads a group of its own.
+func (p *Process) kill() {
+	select {
+	case <-p.ended: // its number may be another's by now
+	default:
+		_ = unix.Kill(-p.cmd.Process.Pid, unix.SIGKILL)
+	}
 }
 
 // PID of the process.
@@ -383,18 +426,26 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// lastLines is how many lines at the end of its standard error are told of a
+// worker that did not panic: the last alone is often "run with --help".
+const lastLines = 3
+
 // lastWords are the lines that say why, if there are any.
 func (t *tail) lastWords() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	lines := strings.Split(strings.TrimSpace(string(t.text)), "\n")
-	for _, line := range lines {
+	var lines []string
+	for line := range strings.Lines(string(t.text)) {
+		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") {
 			return "; it said: " + line
 		}
+		if line != "" {
+			lines = append(lines, line)
+		}
 	}
-	if last := lines[len(lines)-1]; last != "" {
-		return "; it said: " + last
+	if len(lines) == 0 {
+		return ""
 	}
-	return ""
+	return "; it said: " + strings.Join(lines[max(0, len(lines)-lastLines):], " / ")
 }
