@@ -374,9 +374,9 @@ func (f *File) inlinedInto() map[string]int {
 
 // WaitReasons is the texts of the runtime's reasons to park a goroutine ("chan
 // receive", "IO wait"), by number. They differ between Go versions and stand in the
-// executable, stripped or not; read is to read the memory of a process that
-// runs it, by addresses as the linker gave them.
-func (f *File) WaitReasons(read func(b []byte, addr uint64) error) ([]string, error) {
+// executable, stripped or not. memory is that of a process that runs it, by its
+// addresses, and bias its LoadBias.
+func (f *File) WaitReasons(memory io.ReaderAt, bias uint64) ([]string, error) {
 	const name = "runtime.waitReason.String"
 	fail := func(err error) ([]string, error) { return nil, fmt.Errorf("wait reasons of %s: %w", f.path, err) }
 	bodies, err := f.bodies(name)
@@ -392,7 +392,7 @@ func (f *File) WaitReasons(read func(b []byte, addr uint64) error) ([]string, er
 	}
 	const header, longest = 16, 128
 	heads := make([]byte, header*count)
-	if err := read(heads, table); err != nil {
+	if _, err := memory.ReadAt(heads, int64(table+bias)); err != nil {
 		return fail(err)
 	}
 	out := make([]string, count)
@@ -405,7 +405,8 @@ func (f *File) WaitReasons(read func(b []byte, addr uint64) error) ([]string, er
 		if length == 0 {
 			continue
 		}
-		if err := read(text, addr); err != nil {
+		// The loader has made it an address of the process.
+		if _, err := memory.ReadAt(text, int64(addr)); err != nil {
 			return fail(err)
 		}
 		if strings.ContainsFunc(string(text), func(r rune) bool { return r < ' ' || r > '~' }) {

@@ -10,6 +10,7 @@ import (
 	"chokepoint/harness/capture/pprof"
 	"chokepoint/harness/capture/proc"
 	"chokepoint/harness/capture/trace"
+	"chokepoint/harness/scenario"
 	"chokepoint/harness/target"
 )
 
@@ -22,7 +23,7 @@ func (r *run) recorders(procs *proc.Recorder) (on []capture.Recorder, off []bund
 		off = append(off, bundle.Dimension{Name: name, Reason: "the scenario switches it off"})
 	}
 	if len(plan.EBPF) > 0 {
-		on = append(on, ebpf.New(ebpf.Config{Probes: plan.EBPF}))
+		on = append(on, ebpf.New(ebpf.Config{Probes: plan.EBPF, Custom: customProbes(plan.Custom)}))
 	} else {
 		without(bundle.DimEBPF)
 	}
@@ -37,6 +38,20 @@ func (r *run) recorders(procs *proc.Recorder) (on []capture.Recorder, off []bund
 		without(bundle.DimTrace)
 	}
 	return append(on, procs), off
+}
+
+// customProbes is what the scenario declares, as the recorder takes it.
+func customProbes(declared []scenario.CustomProbe) []ebpf.CustomProbe {
+	var out []ebpf.CustomProbe
+	for _, p := range declared {
+		probe := ebpf.CustomProbe{Name: p.Name, Function: p.Function, Tracepoint: p.Tracepoint, Time: p.Time,
+			SlowerThan: time.Duration(p.SlowerThan), Stacks: p.Stacks, Everywhere: p.Everywhere}
+		if p.Argument != nil {
+			probe.Argument, probe.Keep = p.Argument.Name, ebpf.Comparison(p.Argument.Keep)
+		}
+		out = append(out, probe)
+	}
+	return out
 }
 
 func (r *run) targetConfig() (target.Config, error) {

@@ -116,6 +116,9 @@ func (p Capture) resolve(window Duration) Capture {
 	p.Window = or(window, or(p.Window, DefaultWindow))
 	if p.EBPF == nil {
 		p.EBPF = DefaultEBPFProbes()
+		if len(p.Custom) > 0 {
+			p.EBPF = append(p.EBPF, ProbeCustom)
+		}
 	}
 	if p.Pprof == nil {
 		p.Pprof = PprofProbes()

@@ -122,9 +122,13 @@ func (t Target) HasTwin() bool { return t.Package != "" || len(t.Command) > 0 &&
 type Capture struct {
 	// Window is how long is recorded. Default: 10s.
 	Window Duration `yaml:"window" json:"window,omitempty"`
-	// EBPF lists the probes of the ebpf dimension: syscalls, sched, oncpu.
-	// Default: all. An empty list switches the dimension off.
+	// EBPF lists the probes of the ebpf dimension: syscalls, sched, oncpu, goruntime,
+	// custom. Default: the first three, and custom where probes of one's own are
+	// declared. An empty list switches the dimension off.
 	EBPF []string `yaml:"ebpf" json:"ebpf"`
+	// Custom declares probes of one's own, without writing C: functions of the target
+	// and tracepoints of the kernel, counted or timed. At most 16.
+	Custom []CustomProbe `yaml:"custom" json:"custom,omitempty"`
 	// Pprof lists the probes of the pprof dimension: cpu, heap, allocs,
 	// goroutine, mutex, block. Default: all. An empty list switches the
 	// dimension off.
@@ -150,10 +154,15 @@ const (
 	ProbeSyscalls = "syscalls"
 	ProbeSched    = "sched"
 	ProbeOnCPU    = "oncpu"
+
+	ProbeGoRuntime = "goruntime"
+	ProbeCustom    = "custom" // what Capture.Custom declares
 )
 
 // EBPFProbes lists the probes of the ebpf dimension.
-func EBPFProbes() []string { return []string{ProbeSyscalls, ProbeSched, ProbeOnCPU} }
+func EBPFProbes() []string {
+	return []string{ProbeSyscalls, ProbeSched, ProbeOnCPU, ProbeGoRuntime, ProbeCustom}
+}
 
 // DefaultEBPFProbes lists those that are recorded unless a scenario says otherwise.
 func DefaultEBPFProbes() []string { return []string{ProbeSyscalls, ProbeSched, ProbeOnCPU} }

@@ -289,6 +289,7 @@ func (c *checker) path(field, p string) {
 func (c *checker) capture(p Capture) {
 	c.between("capture.window", p.Window, minWindow, maxWindow)
 	c.subset("capture.ebpf", "probe", p.EBPF, EBPFProbes())
+	c.custom(p)
 	c.subset("capture.pprof", "probe", p.Pprof, PprofProbes())
 	if t := p.Trace; t != nil && !t.off {
 		if window := or(p.Window, DefaultWindow); t.For > window {

@@ -48,6 +48,9 @@ const (
 	Syscalls = "syscalls"
 	Sched    = "sched"
 	OnCPU    = "oncpu"
+
+	GoRuntime = "goruntime"
+	Custom    = "custom"
 )
 
 // A Kind is a probe that can be asked for.
@@ -70,6 +73,10 @@ func Kinds() []Kind {
 			func(Config) probe { return &schedProbe{} }},
 		{OnCPU, "Which code of the target and of the kernel is on the CPUs, and for which goroutine?", true,
 			func(Config) probe { return &onCPUProbe{} }},
+		{GoRuntime, "Why do goroutines park, how long do they wait to run again, and how often does the runtime take its slow ways?", false,
+			func(Config) probe { return &goRuntimeProbe{} }},
+		{Custom, "How often are functions or tracepoints of your own choice passed, how long do they take, and with which numbers?", false,
+			func(c Config) probe { return &customProbe{declared: c.Custom} }},
 	}
 }
 
@@ -88,6 +95,8 @@ func Defaults() []string {
 type Config struct {
 	// Probes are the probes to record; Defaults when empty.
 	Probes []string
+	// Custom are the probes that the custom probe is made of.
+	Custom []CustomProbe
 }
 
 // Recorder records the ebpf dimension of one target.
