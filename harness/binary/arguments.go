@@ -73,7 +73,14 @@ func (f *File) Arguments(p Probe) (args []Argument, err error) {
 		return fail(err)
 	}
 	a := &assignment{d: f.dwarf}
-	for _, param := range params {
+	dictionary, err := dictionaryBefore(p.Function)
+	if err != nil {
+		return fail(err)
+	}
+	for n, param := range params {
+		if n == dictionary {
+			a.ints++ // DWARF does not have it
+		}
 		before := *a
 		first := len(a.args)
 		if !a.assign(param.name, param.typ, 0) {
@@ -83,6 +90,25 @@ func (f *File) Arguments(p Probe) (args []Argument, err error) {
 		}
 	}
 	return a.args, nil
+}
+
+// dictionaryBefore is before which parameter the code that instances of a generic
+// function share gets its dictionary, the types that it runs for: before all, or
+// behind a method's receiver. -1: it gets none.
+func dictionaryBefore(function string) (int, error) {
+	const shaped = "[go.shape."
+	open, end := strings.Index(function, shaped), strings.LastIndexByte(function, ']')
+	if open < 0 || end < open {
+		return -1, nil
+	}
+	switch rest := function[end+1:]; {
+	case rest == "":
+		return 0, nil // main.max[go.shape.int]
+	case strings.HasPrefix(rest, ").") && !strings.Contains(rest[2:], "."),
+		strings.HasPrefix(rest, ".") && !strings.Contains(rest[1:], ".") && !strings.HasPrefix(rest, ".func") && !strings.HasPrefix(rest, ".gowrap") && !strings.HasPrefix(rest, ".deferwrap"):
+		return 1, nil // main.(*cache[go.shape.int]).get, main.cache[go.shape.int].get
+	}
+	return 0, fmt.Errorf("%w: it is inside a generic function, and where its dictionary goes is not known", ErrUnknown)
 }
 
 // parameter is one that a call passes; results are left out.
