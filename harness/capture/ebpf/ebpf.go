@@ -5,7 +5,7 @@
 // space. The programs filter on the target's process first, so that what they
 // cost others is one comparison.
 //
-// Three probes exist. Each one that cannot be had says why and is lost alone.
+// Five probes exist. Each one that cannot be had says why and is lost alone.
 //
 //   - syscalls counts, times and places system calls. A call counts when it
 //     began and ended inside the window. User stacks are kept for the calls in
@@ -15,6 +15,12 @@
 //     after its end are counted for the whole of it.
 //   - oncpu samples user and kernel stacks with the goroutine's id, 99 times a
 //     second on every CPU.
+//   - goruntime watches functions of the Go runtime: parks, scheduling delay, slow
+//     ways. Goroutines parked since before attaching are not known until they run.
+//   - custom counts and times functions and tracepoints that the scenario names.
+//
+// The last two put breakpoints into the target, each on an instruction that was
+// compared with the file's first; see docs/ebpf-uprobes.md.
 //
 // Of quick reads and writes, of epoll calls, and of the runtime's idle parking,
 // one stack in eight is walked and stands for those of its kind that follow on

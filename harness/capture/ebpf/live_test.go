@@ -59,20 +59,20 @@ func startKnown(t *testing.T, flags ...string) *known {
 	return k
 }
 
-func (k *known) line(t *testing.T) string {
+func (k *known) line(t testing.TB) string {
 	t.Helper()
 	s, err := k.out.ReadString('\n')
 	require.NoError(t, err)
 	return strings.TrimSpace(s)
 }
 
-func (k *known) tell(t *testing.T) {
+func (k *known) tell(t testing.TB) {
 	t.Helper()
 	_, err := io.WriteString(k.in, "go\n")
 	require.NoError(t, err)
 }
 
-func (k *known) end(t *testing.T) {
+func (k *known) end(t testing.TB) {
 	t.Helper()
 	_ = k.in.Close() // it may have been closed before
 	_ = k.cmd.Wait()

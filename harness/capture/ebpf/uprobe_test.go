@@ -285,6 +285,14 @@ func kept(p *profile.Profile, function string) int64 {
 func startProgram(t *testing.T, bin string) *known {
 	t.Helper()
 	k := &known{cmd: exec.Command(bin)}
+	k.start(t)
+	t.Cleanup(func() { k.end(t) })
+	return k
+}
+
+// start starts the program and waits until it is ready.
+func (k *known) start(t testing.TB) {
+	t.Helper()
 	var err error
 	k.in, err = k.cmd.StdinPipe()
 	require.NoError(t, err)
@@ -292,9 +300,7 @@ func startProgram(t *testing.T, bin string) *known {
 	require.NoError(t, err)
 	k.out = bufio.NewReader(stdout)
 	require.NoError(t, k.cmd.Start())
-	t.Cleanup(func() { k.end(t) })
 	require.Equal(t, "ready", k.line(t))
-	return k
 }
 
 // What stands in the process is compared before a probe is put on it.
