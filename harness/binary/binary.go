@@ -87,6 +87,7 @@ type File struct {
 	cache map[uint64][]Frame
 
 	offsets func() (GOffsets, error)
+	copies  func() map[string]int // inlined calls of each function, by printed name
 }
 
 // function is a function of the executable as its symbol table has it.
@@ -131,6 +132,7 @@ func newFile(path string, r io.ReaderAt, size int64) (*File, error) {
 	}
 	f := &File{path: path, close: func() error { return nil }, elf: ef, cache: map[uint64][]Frame{}}
 	f.offsets = sync.OnceValues(f.readOffsets)
+	f.copies = sync.OnceValue(func() map[string]int { return f.dwarf.inlinedCopies(gofunc.Printed) })
 
 	sum := sha256.New()
 	if _, err := io.Copy(sum, io.NewSectionReader(r, 0, size)); err != nil {

@@ -406,6 +406,115 @@ type NetSockets struct {
 	SendQBytes int64          `json:"send_q_bytes"`
 }
 
+// GoRuntime is ebpf/goruntime.json: what the Go runtime did over the window. What the
+// executable has no function for is absent, not zero, and stands in Missing.
+type GoRuntime struct {
+	// Counts is how often things happened, by name: "goroutines_parked",
+	// "goroutines_ready", "goroutines_ready_network", "goroutines_run",
+	// "goroutines_run_unready", "threads_started", "collections_started",
+	// "finalizers_queued", "cleanups_queued", "pool_get_slow", "pool_pin_slow",
+	// "pool_misses", "mutex_lock_slow".
+	Counts map[string]int64 `json:"counts"`
+	// Parks has one entry for each reason, by parked time, largest first.
+	// Goroutines that parked before the probe was attached are not among them.
+	Parks []GoPark `json:"parks,omitempty"`
+	// Delay is from when a parked goroutine became ready to when it ran; null when
+	// that was not seen. Goroutines that are new or were preempted are not in it.
+	Delay *GoDelay `json:"delay,omitempty"`
+	// LockSlow is what waited in sync.(*Mutex).lockSlow; null when not seen.
+	LockSlow *GoLocks `json:"lock_slow,omitempty"`
+	// Missing says why, for each name of Counts that was not captured.
+	Missing map[string]string `json:"missing,omitempty"`
+}
+
+// GoPark sums up the parks of one reason.
+type GoPark struct {
+	Reason string `json:"reason"` // as the Go runtime names it: "chan receive"
+	// Parks is how many began inside the window.
+	Parks    int64   `json:"parks"`
+	ParkedNS int64   `json:"parked_ns"` // inside the window, those still parked at its end included
+	Delay    GoDelay `json:"delay"`
+}
+
+// GoDelay is a scheduling delay of goroutines.
+type GoDelay struct {
+	Count     int64 `json:"count"`
+	TotalNS   int64 `json:"total_ns"`
+	Over100US int64 `json:"over_100us"` // of these, longer than 100 microseconds
+	// Log2NS[i] counts delays of 2^i to 2^(i+1) ns; the first also holds shorter ones.
+	Log2NS []int64 `json:"log2_ns"`
+}
+
+// GoLocks sums up the time in sync.(*Mutex).lockSlow.
+type GoLocks struct {
+	Count   int64 `json:"count"`    // calls whose time is in TotalNS
+	TotalNS int64 `json:"total_ns"` // inside the window, those still waiting at its end included
+}
+
+// Custom is ebpf/custom.json: the probes that the scenario declares.
+type Custom struct {
+	Probes []CustomProbe `json:"probes"` // in the order of the scenario
+}
+
+// CustomProbe is one of them.
+type CustomProbe struct {
+	Name       string `json:"name"`
+	Function   string `json:"function,omitempty"`
+	Tracepoint string `json:"tracepoint,omitempty"`
+	// Missing says why it was not captured; everything below is absent then.
+	Missing string   `json:"missing,omitempty"`
+	Notes   []string `json:"notes,omitempty"` // what it did not see although it was captured
+	// Counts is what happened over the window; null when it was not captured.
+	Counts *CustomCounts `json:"counts,omitempty"`
+	// Number is the argument or field that was read.
+	Number *CustomNumber `json:"number,omitempty"`
+	// Timed is how long calls took.
+	Timed *CustomTimed `json:"timed,omitempty"`
+	// Goroutines are those with most calls kept, or most time where timed: at most 20.
+	Goroutines []CustomGoroutine `json:"goroutines,omitempty"`
+	Profile    string            `json:"profile,omitempty"` // the artifact with its stacks
+}
+
+// CustomCounts counts passes of a probe: every one is in exactly one of the three.
+type CustomCounts struct {
+	Calls   int64 `json:"calls"`    // that its number let pass
+	LeftOut int64 `json:"left_out"` // by its number
+	Unread  int64 `json:"unread"`   // whose number could not be read
+}
+
+// CustomNumber describes the number that calls came with.
+type CustomNumber struct {
+	Name string `json:"name"` // "len(p)"
+	Type string `json:"type"` // "int"
+	Keep string `json:"keep,omitempty"`
+	Sum  int64  `json:"sum"` // wraps around beyond 2^63
+	// Negative counts numbers below 0; the others are in Log2[i], from 2^i to
+	// 2^(i+1), the first of which also holds 0.
+	Negative int64   `json:"negative"`
+	Log2     []int64 `json:"log2"`
+}
+
+// CustomTimed is how long calls took. Calls = Ended + Unended + Unwound + Untimed.
+type CustomTimed struct {
+	Ended   int64   `json:"ended"` // began and ended inside the window
+	TotalNS int64   `json:"total_ns"`
+	Log2NS  []int64 `json:"log2_ns"` // of all that ended, as GoDelay's
+	Unended int64   `json:"unended"` // had not returned at the end of the window
+	Unwound int64   `json:"unwound"` // never returned: a panic passed through
+	Untimed int64   `json:"untimed"` // for which there was no room
+	// SlowerThanNS: of those that ended only slower ones are in Goroutines and the
+	// profile; Quick is how many are not.
+	SlowerThanNS int64 `json:"slower_than_ns,omitempty"`
+	Quick        int64 `json:"quick,omitempty"`
+}
+
+// CustomGoroutine is what one goroutine did.
+type CustomGoroutine struct {
+	ID      int64 `json:"id"` // 0: outside any goroutine, or not known
+	Calls   int64 `json:"calls"`
+	TotalNS int64 `json:"total_ns,omitempty"`
+}
+
 // ProcSample is one reading of /proc for the target.
 type ProcSample struct {
 	MonoNS        int64 `json:"mono_ns"`

@@ -41,6 +41,12 @@ const (
 
 	EBPFNet = "ebpf/net.json" // Net
 
+	EBPFGoRuntime       = "ebpf/goruntime.json"  // GoRuntime
+	EBPFGoParkProfile   = "ebpf/gopark.pb.gz"    // parks, scheduling delay and parked time by user stack; labels reason, goid
+	EBPFLockSlowProfile = "ebpf/lockslow.pb.gz"  // sync.Mutex slow locks and their time by user stack; label goid
+	EBPFCustom          = "ebpf/custom.json"     // Custom
+	EBPFCustomProfile   = "ebpf/custom-%s.pb.gz" // calls and time by user stack, for each custom probe that asks; label goid
+
 	ProcSamples = "proc/samples.jsonl" // ProcSample, one a line
 	ProcMetrics = "proc/metrics.jsonl" // MetricsSample, one a line
 

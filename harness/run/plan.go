@@ -9,6 +9,7 @@ import (
 	"chokepoint/harness/capture/pprof"
 	"chokepoint/harness/capture/proc"
 	"chokepoint/harness/capture/trace"
+	"chokepoint/harness/scenario"
 )
 
 // recorders are those the scenario asks for, and what the manifest says of the
@@ -20,7 +21,7 @@ func (r *run) recorders(procs *proc.Recorder) (on []capture.Recorder, off []bund
 		off = append(off, bundle.Dimension{Name: name, Reason: "the scenario switches it off"})
 	}
 	if len(plan.EBPF) > 0 {
-		on = append(on, ebpf.New(ebpf.Config{Probes: plan.EBPF, Slow: time.Duration(plan.Slow)}))
+		on = append(on, ebpf.New(ebpf.Config{Probes: plan.EBPF, Slow: time.Duration(plan.Slow), Custom: customProbes(plan.Custom)}))
 	} else {
 		without(bundle.DimEBPF)
 	}
@@ -35,4 +36,18 @@ func (r *run) recorders(procs *proc.Recorder) (on []capture.Recorder, off []bund
 		without(bundle.DimTrace)
 	}
 	return append(on, procs), off
+}
+
+// customProbes is what the scenario declares, as the recorder takes it.
+func customProbes(declared []scenario.CustomProbe) []ebpf.CustomProbe {
+	var out []ebpf.CustomProbe
+	for _, p := range declared {
+		probe := ebpf.CustomProbe{Name: p.Name, Function: p.Function, Tracepoint: p.Tracepoint, Time: p.Time,
+			SlowerThan: time.Duration(p.SlowerThan), Stacks: p.Stacks, Everywhere: p.Everywhere}
+		if p.Argument != nil {
+			probe.Argument, probe.Keep = p.Argument.Name, ebpf.Comparison(p.Argument.Keep)
+		}
+		out = append(out, probe)
+	}
+	return out
 }

@@ -37,7 +37,7 @@ func TestGuideExamples(t *testing.T) {
 			require.NoError(t, err, block[2])
 		}
 	}
-	assert.Equal(t, 8, examples)
+	assert.Equal(t, 9, examples)
 }
 
 // inFolder is s as if its file stood in a folder with the files.

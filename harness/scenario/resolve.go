@@ -117,6 +117,9 @@ func (p Capture) resolve(window Duration) Capture {
 	p.Window = or(window, or(p.Window, DefaultWindow))
 	if p.EBPF == nil {
 		p.EBPF = DefaultEBPFProbes()
+		if len(p.Custom) > 0 {
+			p.EBPF = append(p.EBPF, ProbeCustom)
+		}
 	}
 	p.Slow = or(p.Slow, DefaultSlow)
 	if p.Pprof == nil {

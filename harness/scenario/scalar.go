@@ -12,12 +12,13 @@ import (
 
 // How the scalars are written; the schema shows the same patterns to editors.
 var (
-	durationPattern = regexp.MustCompile(`^(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))+$`)
-	ratePattern     = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)/(s|m)$`)
-	sizePattern     = regexp.MustCompile(`^([0-9]+)(B|kB|KiB|MB|MiB|GB|GiB)$`)
-	byteRatePattern = regexp.MustCompile(`^([0-9]+)(B|kB|KiB|MB|MiB|GB|GiB)/s$`)
-	sharePattern    = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)%$`)
-	cpuSetPattern   = regexp.MustCompile(`^[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*$`)
+	durationPattern   = regexp.MustCompile(`^(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))+$`)
+	ratePattern       = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)/(s|m)$`)
+	sizePattern       = regexp.MustCompile(`^([0-9]+)(B|kB|KiB|MB|MiB|GB|GiB)$`)
+	byteRatePattern   = regexp.MustCompile(`^([0-9]+)(B|kB|KiB|MB|MiB|GB|GiB)/s$`)
+	sharePattern      = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)%$`)
+	comparisonPattern = regexp.MustCompile(`^(==|!=|<=|>=|<|>) *(-?[0-9]+)$`)
+	cpuSetPattern     = regexp.MustCompile(`^[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*$`)
 )
 
 // Duration is a time span, written with its unit: 500ms, 10s, 2m.
@@ -212,4 +213,33 @@ func parseCPUs(text string) ([]int, error) {
 	}
 	slices.Sort(list)
 	return slices.Compact(list), nil
+}
+
+// Comparison compares a number with a constant, written as in Go: > 100.
+type Comparison struct {
+	Op    string // "==", "!=", "<", "<=", ">" or ">="; empty: everything passes
+	Value int64
+}
+
+// String is "> 100"; empty when everything passes.
+func (c Comparison) String() string {
+	if c.Op == "" {
+		return ""
+	}
+	return c.Op + " " + strconv.FormatInt(c.Value, 10)
+}
+
+// MarshalText is String.
+func (c Comparison) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText reads "> 100".
+func (c *Comparison) UnmarshalText(text []byte) error {
+	m := comparisonPattern.FindStringSubmatch(string(text))
+	if m != nil {
+		if n, err := strconv.ParseInt(m[2], 10, 64); err == nil {
+			*c = Comparison{Op: m[1], Value: n}
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is not a comparison; write ==, !=, <, <=, > or >= and a whole number, such as \"> 100\"", text)
 }

@@ -122,8 +122,9 @@ func (t Target) HasTwin() bool { return t.Package != "" || len(t.Command) > 0 &&
 type Capture struct {
 	// Window is how long is recorded. Default: 10s.
 	Window Duration `yaml:"window" json:"window,omitempty"`
-	// EBPF lists the probes of the ebpf dimension: syscalls, sched, oncpu, net.
-	// Default: all. An empty list switches the dimension off.
+	// EBPF lists the probes of the ebpf dimension: syscalls, sched, oncpu, net,
+	// goruntime, custom. Default: the first four, and custom where probes of one's own
+	// are declared. An empty list switches the dimension off.
 	EBPF []string `yaml:"ebpf" json:"ebpf"`
 	// Slow is from where on the syscalls probe keeps a system call by itself, with
 	// its goroutine and stack. Calls in which idle threads wait are left out.
@@ -133,6 +134,9 @@ type Capture struct {
 	// its probes together, such as 5%. A report says when they cost more; a verdict does
 	// not change. Default: none.
 	Budget Share `yaml:"budget" json:"budget,omitempty"`
+	// Custom declares probes of one's own, without writing C: functions of the target
+	// and tracepoints of the kernel, counted or timed. At most 16.
+	Custom []CustomProbe `yaml:"custom" json:"custom,omitempty"`
 	// Pprof lists the probes of the pprof dimension: cpu, heap, allocs,
 	// goroutine, mutex, block. Default: all. An empty list switches the
 	// dimension off.
@@ -159,10 +163,15 @@ const (
 	ProbeSched    = "sched"
 	ProbeOnCPU    = "oncpu"
 	ProbeNet      = "net"
+
+	ProbeGoRuntime = "goruntime"
+	ProbeCustom    = "custom" // what Capture.Custom declares
 )
 
 // EBPFProbes lists the probes of the ebpf dimension.
-func EBPFProbes() []string { return []string{ProbeSyscalls, ProbeSched, ProbeOnCPU, ProbeNet} }
+func EBPFProbes() []string {
+	return []string{ProbeSyscalls, ProbeSched, ProbeOnCPU, ProbeNet, ProbeGoRuntime, ProbeCustom}
+}
 
 // DefaultEBPFProbes lists those that are recorded unless a scenario says otherwise.
 func DefaultEBPFProbes() []string { return []string{ProbeSyscalls, ProbeSched, ProbeOnCPU, ProbeNet} }

@@ -282,6 +282,19 @@ func TestParseBad(t *testing.T) {
 		"budget":            {map[string]string{"capture": "capture: {budget: 0.05}"}, []string{`f.yaml:4:19: capture.budget: "0.05" is not a share; write a number above 0 and up to 100 with a percent sign, such as 2% or 0.5%`}},
 		"budget of nothing": {map[string]string{"capture": "capture: {ebpf: [], budget: 5%}"}, []string{"f.yaml:4:29: capture.budget: is what eBPF probes may cost, and capture.ebpf switches all of them off; remove one of them"}},
 		"no list":           {map[string]string{"capture": "capture: {ebpf: none}"}, []string{`f.yaml:4:17: capture.ebpf: must be a list, is "none"`}},
+		"custom unlisted":   {map[string]string{"capture": "capture: {ebpf: [sched], custom: [{name: a, function: main.f}]}"}, []string{"f.yaml:4:34: capture.custom: is given, and capture.ebpf does not list custom; add it there"}},
+		"custom of nothing": {map[string]string{"capture": "capture: {ebpf: [custom]}"}, []string{"f.yaml:4:10: capture.custom: is missing; capture.ebpf lists custom, so say which functions or tracepoints it is made of"}},
+		"custom without":    {map[string]string{"capture": "capture: {custom: [{name: a}]}"}, []string{"f.yaml:4:20: capture.custom[0]: names nothing to probe; give function, such as main.(*store).get, or tracepoint, such as tcp/tcp_retransmit_skb"}},
+		"custom with both":  {map[string]string{"capture": "capture: {custom: [{name: a, function: main.f, tracepoint: a/b}]}"}, []string{"f.yaml:4:20: capture.custom[0]: names a function and a tracepoint; give one of them"}},
+		"custom name":       {map[string]string{"capture": "capture: {custom: [{name: A b, function: main.f}]}"}, []string{`f.yaml:4:27: capture.custom[0].name: "A b" is not a name; use lower-case words joined by "-"`}},
+		"custom twice":      {map[string]string{"capture": "capture: {custom: [{name: a, function: main.f}, {name: a, function: main.g}]}"}, []string{"f.yaml:4:56: capture.custom[1].name: a is the name of a probe above it"}},
+		"custom function":   {map[string]string{"capture": "capture: {custom: [{name: a, function: serve}]}"}, []string{`f.yaml:4:40: capture.custom[0].function: "serve" is not a function with its package, such as main.serve or main.(*store).get`}},
+		"custom tracepoint": {map[string]string{"capture": "capture: {custom: [{name: a, tracepoint: a, time: true}]}"}, []string{`f.yaml:4:42: capture.custom[0].tracepoint: "a" is not a tracepoint; write group/name, such as tcp/tcp_retransmit_skb`}},
+		"custom point time": {map[string]string{"capture": "capture: {custom: [{name: a, tracepoint: a/b, time: true}]}"}, []string{"f.yaml:4:53: capture.custom[0].time: has no meaning for a tracepoint, which happens at once; only a function has it"}},
+		"custom slower":     {map[string]string{"capture": "capture: {custom: [{name: a, function: main.f, slower_than: 1ms}]}"}, []string{"f.yaml:4:61: capture.custom[0].slower_than: needs time: true, or nothing is known to be slow"}},
+		"custom everywhere": {map[string]string{"capture": "capture: {custom: [{name: a, function: main.f, everywhere: true}]}"}, []string{"f.yaml:4:60: capture.custom[0].everywhere: has no meaning for a function, which is the target's; only a tracepoint has it"}},
+		"custom keep":       {map[string]string{"capture": "capture: {custom: [{name: a, function: main.f, argument: {name: n, keep: 100}}]}"}, []string{`f.yaml:4:74: capture.custom[0].argument.keep: "100" is not a comparison; write ==, !=, <, <=, > or >= and a whole number, such as "> 100"`}},
+		"custom argument":   {map[string]string{"capture": "capture: {custom: [{name: a, function: main.f, argument: {keep: \"> 1\"}}]}"}, []string{`f.yaml:4:58: capture.custom[0].argument.name: "" is not the name of a number; write the parameter's, such as n, len(p) or opts.Limit`}},
 		"trace as a list":   {map[string]string{"capture": "capture: {trace: []}"}, []string{"f.yaml:4:18: capture.trace: must be a mapping such as {for: 5s, at_most: 64MiB}, or the word none to switch the trace off"}},
 		"trace field":       {map[string]string{"capture": "capture: {trace: {fro: 5s}}"}, []string{`f.yaml:4:19: capture.trace.fro: unknown field; did you mean "for"?`}},
 		"long trace":        {map[string]string{"capture": "capture: {window: 5s, trace: {for: 6s}}"}, []string{"f.yaml:4:36: capture.trace.for: is 6s; the trace lies inside the capture window of 5s"}},
@@ -468,4 +481,20 @@ func FuzzReadResolved(f *testing.F) {
 			t.Fatal("a truth is missing")
 		}
 	})
+}
+
+// Declared probes bring their own entry in the list of probes.
+func TestResolveCustomProbes(t *testing.T) {
+	s, err := Parse("f.yaml", []byte("scenario: a/b\ntarget: {pid: 1, address: \"127.0.0.1:1\"}\nload: {in_flight: 1}\ncapture:\n  custom:\n"+
+		"    - {name: gets, function: main.get, time: true, slower_than: 1ms, argument: {name: len(p), keep: \"> 100\"}}\n"))
+	require.NoError(t, err)
+	r, err := s.Resolve(Overrides{})
+	require.NoError(t, err)
+	assert.Equal(t, append(DefaultEBPFProbes(), ProbeCustom), r.Scenario.Capture.EBPF)
+	data, err := json.Marshal(r)
+	require.NoError(t, err)
+	again, err := ReadResolved(data)
+	require.NoError(t, err)
+	assert.Equal(t, []CustomProbe{{Name: "gets", Function: "main.get", Time: true, SlowerThan: Duration(time.Millisecond),
+		Argument: &CustomArgument{Name: "len(p)", Keep: Comparison{Op: ">", Value: 100}}}}, again.Scenario.Capture.Custom)
 }

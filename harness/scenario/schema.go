@@ -67,6 +67,7 @@ func Schema() ([]byte, error) {
 	of("Request", "method").Enum = values("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 	enumList(of("Capture", "ebpf"), EBPFProbes())
 	enumList(of("Capture", "pprof"), PprofProbes())
+	customSchema(root)
 	enumList(of("ExpectedFinding", "dimensions"), []string{bundle.DimEBPF, bundle.DimPprof, bundle.DimTrace})
 	of("ExpectedFinding", "cause").Enum = values(cause.IDs()...)
 	if name, ok := root.Properties.Get("scenario"); ok {
@@ -118,6 +119,15 @@ func planSchema(root *jsonschema.Schema) {
 	of("LoadPlan", "values").PropertyNames = &jsonschema.Schema{Pattern: valuesPattern.String()}
 }
 
+// customSchema adds to root what the tags of custom probes cannot say.
+func customSchema(root *jsonschema.Schema) {
+	of := func(definition, property string) *jsonschema.Schema { return propertyOf(root, definition, property) }
+	of("Capture", "custom").MaxItems = count(maxCustomProbes)
+	root.Definitions["CustomProbe"].OneOf = []*jsonschema.Schema{{Required: []string{"function"}}, {Required: []string{"tracepoint"}}}
+	of("CustomProbe", "name").Pattern = customNamePattern.String()
+	of("CustomProbe", "tracepoint").Pattern = tracepointPattern.String()
+}
+
 func count(n uint64) *uint64 { return &n }
 
 // scalarSchema describes the types that are written as a number with a unit.
@@ -133,6 +143,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string", Pattern: byteRatePattern.String(), Examples: []any{"1KiB/s"}}
 	case reflect.TypeFor[Share]():
 		return &jsonschema.Schema{Type: "string", Pattern: `^[0-9]+(\.[0-9]+)?%$`, Examples: []any{"2%"}}
+	case reflect.TypeFor[Comparison]():
+		return &jsonschema.Schema{Type: "string", Pattern: comparisonPattern.String(), Examples: []any{"> 100"}}
 	case reflect.TypeFor[CPUSet](): // one CPU needs no quotes
 		return &jsonschema.Schema{
 			AnyOf:    []*jsonschema.Schema{{Type: "string", Pattern: cpuSetPattern.String()}, {Type: "integer", Minimum: "0", Maximum: "1023"}},

@@ -36,7 +36,7 @@ func golden(t *testing.T, path string, got []byte) {
 func TestDescriptions(t *testing.T) {
 	comments := map[string]string{}
 	text := func(group *ast.CommentGroup) string { return strings.Join(strings.Fields(group.Text()), " ") }
-	for _, file := range []string{"scenario.go", "plan.go"} {
+	for _, file := range []string{"scenario.go", "plan.go", "custom.go"} {
 		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 		require.NoError(t, err)
 		for _, d := range f.Decls {

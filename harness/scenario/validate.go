@@ -295,6 +295,7 @@ func (c *checker) capture(p Capture) {
 	if p.Budget != 0 && p.EBPF != nil && len(p.EBPF) == 0 {
 		c.add("capture.budget", "is what eBPF probes may cost, and capture.ebpf switches all of them off; remove one of them")
 	}
+	c.custom(p)
 	c.subset("capture.pprof", "probe", p.Pprof, PprofProbes())
 	if t := p.Trace; t != nil && !t.off {
 		if window := or(p.Window, DefaultWindow); t.For > window {

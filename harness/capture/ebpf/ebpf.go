@@ -6,7 +6,7 @@
 // had a thread and the thread no CPU. The programs filter on the target's process first, so that what they
 // cost others is one comparison.
 //
-// Four probes exist. Each one that cannot be had says why and is lost alone.
+// Six probes exist. Each one that cannot be had says why and is lost alone.
 //
 //   - syscalls counts, times and places system calls. A call counts when it
 //     began and ended inside the window. User stacks are kept for the calls in
@@ -19,6 +19,12 @@
 //   - net counts what TCP did with the target's connections: accepts, sends,
 //     resets, drops, segments sent again, connections opened and closed, and the
 //     queues of its listening sockets.
+//   - goruntime watches functions of the Go runtime: parks, scheduling delay, slow
+//     ways. Goroutines parked since before attaching are not known until they run.
+//   - custom counts and times functions and tracepoints that the scenario names.
+//
+// The last two put breakpoints into the target, each on an instruction that was
+// compared with the file's first; see docs/ebpf.md.
 //
 // Of quick system calls and of the runtime's idle parking, the first 256 stacks of
 // each kind and CPU are walked, and then about 125 a second: sums stay exact, the
@@ -54,6 +60,9 @@ const (
 	Sched    = "sched"
 	OnCPU    = "oncpu"
 	Net      = "net"
+
+	GoRuntime = "goruntime"
+	Custom    = "custom"
 )
 
 // A Kind is a probe that can be asked for.
@@ -78,6 +87,10 @@ func Kinds() []Kind {
 			func(Config) probe { return &onCPUProbe{} }},
 		{Net, "Does the network stack refuse, drop, resend or hold back what the target's clients send and read?", true,
 			func(Config) probe { return &netProbe{} }},
+		{GoRuntime, "Why do goroutines park, how long do they wait to run again, and how often does the runtime take its slow ways?", false,
+			func(Config) probe { return &goRuntimeProbe{} }},
+		{Custom, "How often are functions or tracepoints of your own choice passed, how long do they take, and with which numbers?", false,
+			func(c Config) probe { return &customProbe{declared: c.Custom} }},
 	}
 }
 
@@ -103,6 +116,8 @@ type Config struct {
 	Hooks HookCosts
 	// Unmetered leaves out what the probes cost, and so the kernel's statistics.
 	Unmetered bool
+	// Custom are the probes that the custom probe is made of.
+	Custom []CustomProbe
 }
 
 // Recorder records the ebpf dimension of one target.

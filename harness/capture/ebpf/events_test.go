@@ -29,7 +29,7 @@ type slowAnswer struct {
 // the one clock, and no other; and so is every time that a goroutine lost its CPU.
 func TestSingleEvents(t *testing.T) {
 	needBPF(t)
-	k := startProgram(t, "./testdata/slow")
+	k := startSource(t, "./testdata/slow")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r := New(Config{Probes: []string{Syscalls, Sched}, Slow: 5 * time.Millisecond})

@@ -37,9 +37,10 @@ type image struct {
 	tgid     uint32
 	path     string // of the executable
 	symbols  symbolizer
-	code     io.ReaderAt // the executable's machine code by link-time address; nil: not readable
-	bias     uint64      // address in the process minus address in the file
-	textFrom uint64      // the executable's code in the process
+	file     *target.File // nil: could not be read
+	code     io.ReaderAt  // the executable's machine code by link-time address; nil: not readable
+	bias     uint64       // address in the process minus address in the file
+	textFrom uint64       // the executable's code in the process
 	textTo   uint64
 	offsets  target.GOffsets
 	noGoID   error  // why offsets are not known
@@ -53,6 +54,7 @@ type subject struct {
 	tgid             uint32
 	textFrom, textTo uint64
 	offsets          *target.GOffsets // nil: not known
+	img              *image           // nil: there is no process
 
 	// room is how many entries maps hold, by name, where a test wants fewer
 	// than the programs ask for; nil otherwise.
@@ -60,7 +62,7 @@ type subject struct {
 }
 
 func (i *image) subject() subject {
-	s := subject{tgid: i.tgid, textFrom: i.textFrom, textTo: i.textTo}
+	s := subject{tgid: i.tgid, textFrom: i.textFrom, textTo: i.textTo, img: i}
 	if i.noGoID == nil {
 		s.offsets = &i.offsets
 	}
@@ -101,7 +103,7 @@ func openImage(pid int, executable string) (*image, error) {
 		i.problem = fmt.Sprintf("functions have no names: %v", err)
 		return i, nil
 	}
-	i.symbols, i.bias = file, bias
+	i.symbols, i.file, i.bias = file, file, bias
 	i.problem = file.Symbols().Reason
 	i.offsets, i.noGoID = file.Goroutines()
 	if code, err := openCode(running); err == nil {

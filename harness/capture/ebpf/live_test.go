@@ -41,42 +41,33 @@ type known struct {
 }
 
 func startKnown(t *testing.T, flags ...string) *known {
-	return startProgram(t, "./testdata/known", flags...)
+	return startSource(t, "./testdata/known", flags...)
 }
 
-func startProgram(t *testing.T, source string, flags ...string) *known {
+// startSource builds a program and starts it.
+func startSource(t *testing.T, source string, flags ...string) *known {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "program")
 	build := exec.Command("go", append(append([]string{"build", "-o", bin}, flags...), source)...)
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-
-	k := &known{cmd: exec.Command(bin)}
-	k.in, err = k.cmd.StdinPipe()
-	require.NoError(t, err)
-	stdout, err := k.cmd.StdoutPipe()
-	require.NoError(t, err)
-	k.out = bufio.NewReader(stdout)
-	require.NoError(t, k.cmd.Start())
-	t.Cleanup(func() { k.end(t) })
-	require.Equal(t, "ready", k.line(t))
-	return k
+	return startProgram(t, bin)
 }
 
-func (k *known) line(t *testing.T) string {
+func (k *known) line(t testing.TB) string {
 	t.Helper()
 	s, err := k.out.ReadString('\n')
 	require.NoError(t, err)
 	return strings.TrimSpace(s)
 }
 
-func (k *known) tell(t *testing.T) {
+func (k *known) tell(t testing.TB) {
 	t.Helper()
 	_, err := io.WriteString(k.in, "go\n")
 	require.NoError(t, err)
 }
 
-func (k *known) end(t *testing.T) {
+func (k *known) end(t testing.TB) {
 	t.Helper()
 	_ = k.in.Close() // it may have been closed before
 	_ = k.cmd.Wait()

@@ -151,7 +151,7 @@ func peerListens(t *testing.T) (fd, port int) {
 }
 
 // slots is how many times a histogram holds.
-func slots(h bundle.NetTimes) (n int64) {
+func inSlots(h bundle.NetTimes) (n int64) {
 	for _, s := range h.Log2NS {
 		n += s
 	}
@@ -309,7 +309,7 @@ func TestNetKnownAnswers(t *testing.T) {
 	assert.EqualValues(t, 1, c.LivesUnknown, "the connection from before")
 	assert.EqualValues(t, polite+slammed+slamming+outgoing, c.Life.Count)
 	for _, h := range []bundle.NetTimes{*doc.Accepts.Wait, c.IncomingRoundTrip, c.ConnectTime, c.Life, doc.Sends.BlockedTime} {
-		assert.Equal(t, h.Count, slots(h), "the histogram must hold every one")
+		assert.Equal(t, h.Count, inSlots(h), "the histogram must hold every one")
 	}
 
 	assert.EqualValues(t, filled[0]+filledOld[0]+1+1, doc.Sends.Count)

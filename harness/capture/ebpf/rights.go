@@ -55,6 +55,9 @@ func Needs(probe string) []Need {
 				Without: "sockets from before the recording are counted as elsewhere, and listening sockets are not told"},
 		)
 	}
+	if probe == GoRuntime || probe == Custom {
+		return append(needs, Need{Capability: capPtrace, Foreign: true, For: "reading the executable and the code of a target of another user"})
+	}
 	needs = append(needs, Need{Capability: capPtrace, Foreign: true, For: "reading the executable of a target of another user",
 		Without: "functions have no names and samples no goroutine id"})
 	if probe == OnCPU {

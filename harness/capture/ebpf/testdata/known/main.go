@@ -26,7 +26,7 @@ func main() {
 	countParents(1000)
 	openNothing(200)
 	polls()
-	contend(200)
+	contend(1600)
 	rest(300 * time.Millisecond)
 	ids := make(chan string)
 	go burn(1500*time.Millisecond, ids)
