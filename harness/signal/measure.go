@@ -14,13 +14,15 @@ type definition struct {
 	Definition
 	number func(*evidence) (float64, error)
 	place  func(*evidence) (stack.Frame, error)
+	// of may go with number, and says what the number is of.
+	of func(*evidence) (string, error)
 }
 
 // definitions is the one list of signals. A new signal is a function in the
 // file of its dimension and an entry in that file's list.
 func definitions() []definition {
 	var all []definition
-	for _, list := range [][]definition{traceSignals(), pprofSignals(), ebpfSignals(), procSignals(), loadSignals()} {
+	for _, list := range [][]definition{traceSignals(), pathSignals(), pprofSignals(), ebpfSignals(), procSignals(), loadSignals()} {
 		all = append(all, list...)
 	}
 	return all
@@ -50,6 +52,9 @@ func Measure(b bundle.Evidence) Set {
 		var err error
 		if d.number != nil {
 			s.Value, err = d.number(e)
+			if err == nil && d.of != nil {
+				s.Of, err = d.of(e)
+			}
 		} else {
 			var f stack.Frame
 			f, err = d.place(e)
@@ -69,6 +74,12 @@ func Measure(b bundle.Evidence) Set {
 
 func number(name, dimension string, unit Unit, measure func(*evidence) (float64, error), meaning string) definition {
 	return definition{Definition: Definition{Name: name, Dimension: dimension, Kind: Number, Unit: unit, Meaning: meaning}, number: measure}
+}
+
+// naming adds what says what the number is of.
+func (d definition) naming(of func(*evidence) (string, error)) definition {
+	d.of = of
+	return d
 }
 
 func place(name, dimension string, measure func(*evidence) (stack.Frame, error), meaning string) definition {
