@@ -111,15 +111,15 @@ func explain(spells []Spell, all []Series, startNS, endNS int64) []Spell {
 	}
 	for i := range out {
 		for _, list := range [][]Cause{out[i].Causes, out[i].Tried} {
-			slices.SortStableFunc(list, func(a, b Cause) int {
-				if a.Chance != b.Chance {
-					return cmp.Compare(a.Chance, b.Chance)
-				}
-				return cmp.Compare(contrast(b), contrast(a))
-			})
+			slices.SortStableFunc(list, surest)
 		}
 	}
 	return out
+}
+
+// surest orders causes.
+func surest(a, b Cause) int {
+	return cmp.Or(cmp.Compare(a.Chance, b.Chance), cmp.Compare(contrast(b), contrast(a)))
 }
 
 // contrast is how many times more of it there is, or less.

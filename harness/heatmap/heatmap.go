@@ -25,6 +25,12 @@
 // also stand out from how far apart the other columns are, by the modified z-score
 // of Iglewicz and Hoaglin (How to Detect and Handle Outliers, 1993).
 //
+// # Trend
+//
+// Where latency rises or falls throughout, no column stands out and yet none is
+// like the first; see trend.go. Where requests end in bursts, silence is the rule;
+// see bursts.go.
+//
 // # Causes
 //
 // What was recorded beside the requests is looked through for each spell. A series
@@ -66,7 +72,9 @@ type Map struct {
 	SchemaVersion int    `json:"schema_version"`
 	Source        string `json:"source"`
 	StartNS       int64  `json:"start_ns"`
-	// ColumnNS is the width of a column. A column holds the requests that ended in it.
+	EndNS         int64  `json:"end_ns"`
+	// ColumnNS is the width of a column. A column holds the requests that ended in
+	// it; the last may reach beyond EndNS.
 	ColumnNS int64 `json:"column_ns"`
 	// EdgesNS are the bounds of the rows, lowest first, one more than there are rows.
 	EdgesNS []int64 `json:"edges_ns"`
@@ -79,6 +87,10 @@ type Map struct {
 	P99NS    []int64 `json:"p99_ns"`
 	Bands    []Band  `json:"bands"`
 	Spells   []Spell `json:"spells"`
+	// SpellsUnknown says why no spells could be looked for; empty where they were.
+	SpellsUnknown string `json:"spells_unknown,omitempty"`
+	Trend    *Trend  `json:"trend"`  // null: none
+	Bursts   *Bursts `json:"bursts"` // null: requests end evenly
 	// Tracks are the series that were looked through for causes.
 	Tracks []Track `json:"tracks"`
 	// Notes is what a reader must know.
@@ -139,7 +151,7 @@ const (
 // New makes the map. It is empty, with a note, where there are no points.
 func New(in Input) Map {
 	m := Map{
-		SchemaVersion: schemaVersion, Source: in.Source, StartNS: in.StartNS,
+		SchemaVersion: schemaVersion, Source: in.Source, StartNS: in.StartNS, EndNS: in.EndNS,
 		EdgesNS: []int64{}, Counts: [][]int64{}, MedianNS: []int64{}, P99NS: []int64{},
 		Bands: []Band{}, Spells: []Spell{}, Tracks: []Track{}, Notes: slices.Clone(in.Notes),
 	}
@@ -161,13 +173,16 @@ func New(in Input) Map {
 		m.P99NS = append(m.P99NS, g.quantile(c, c+1, 0.99))
 	}
 	m.Bands = append(m.Bands, g.bands()...)
-	spells, note := g.spells(in.EndNS)
-	if note != "" {
-		m.Notes = append(m.Notes, note)
-	}
+	var spells []Spell
+	spells, m.SpellsUnknown = g.spells(in.EndNS)
+	m.Trend = g.trend()
 	series := slices.Clone(in.Series)
-	if failures, ok := g.failures(points); ok {
+	known := slices.ContainsFunc(series, func(s Series) bool { return s.Kind == "errors" })
+	if failures, ok := g.failures(points); ok && !known {
 		series = append(series, failures)
+	}
+	if m.Bursts = g.bursts(in.EndNS); m.Bursts != nil {
+		m.Bursts.explain(series, in.StartNS, in.EndNS)
 	}
 	m.Spells = append(m.Spells, explain(spells, series, in.StartNS, in.EndNS)...)
 	for _, s := range series {

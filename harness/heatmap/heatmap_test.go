@@ -94,6 +94,26 @@ func TestNothingIsFoundInNoise(t *testing.T) {
 		m := heatmap.New(input(noise(r, rate), pulses("collection", anywhere(r, 4)...), wander(r)))
 		assert.Empty(t, m.Spells, "seed %d", seed)
 		assert.Len(t, m.Bands, 1, "seed %d", seed)
+		assert.Nil(t, m.Trend, "seed %d", seed)
+	}
+}
+
+func TestATrendIsSaid(t *testing.T) {
+	for _, factor := range []float64{1.15, 2, 0.4} {
+		r := rand.New(rand.NewPCG(1, 10))
+		points := noise(r, 300)
+		for i := range points {
+			points[i].LatencyNS = int64(float64(points[i].LatencyNS) * math.Pow(factor, float64(points[i].EndNS-start)/float64(length)))
+		}
+		m := heatmap.New(input(points))
+		if factor == 1.15 {
+			assert.Nil(t, m.Trend, "too little to be worth a word")
+			continue
+		}
+		require.NotNil(t, m.Trend)
+		assert.InEpsilon(t, 20e6, m.Trend.FromNS, 0.1)
+		assert.InEpsilon(t, 20e6*factor, m.Trend.ToNS, 0.1)
+		assert.Equal(t, factor > 1, m.Trend.Tau > 0)
 	}
 }
 
@@ -238,14 +258,40 @@ func TestASlowHalfSecondIsASpell(t *testing.T) {
 	assert.Positive(t, m.Failed)
 }
 
+// All requests wait for a lock that is let go of once a second.
+func TestBurstsAreSaidAndExplained(t *testing.T) {
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 11))
+		points := noise(r, 400)
+		held := pulses("lock-convoy")
+		for i := range points {
+			late := (points[i].EndNS-start)/second*second + start + 800*ms + r.Int64N(200*ms) - points[i].EndNS
+			points[i].EndNS += late
+			points[i].LatencyNS += max(0, late)
+		}
+		for i := range held.Values {
+			if (int64(i)*held.SlotNS)%second < 800*ms {
+				held.Values[i] = 400
+			}
+		}
+		m := heatmap.New(input(points, held, wander(r)))
+		require.NotNil(t, m.Bursts, "seed %d", seed)
+		assert.Equal(t, 10, m.Bursts.Count)
+		assert.Equal(t, second, m.Bursts.EveryNS)
+		assert.InDelta(t, 0.2, m.Bursts.BusyShare, 0.05)
+		require.Len(t, m.Bursts.Causes, 1, "seed %d", seed)
+		assert.Equal(t, "lock-convoy", m.Bursts.Causes[0].Kind)
+		assert.Nil(t, heatmap.New(input(noise(r, 400), held)).Bursts)
+	}
+}
+
 func TestFewOrNoRequests(t *testing.T) {
 	m := heatmap.New(input(nil))
 	assert.Zero(t, m.Requests)
 	assert.Equal(t, []string{"no request ended in the time that was recorded"}, m.Notes)
 	m = heatmap.New(input([]heatmap.Point{{EndNS: start, LatencyNS: 0, Count: 1}}))
 	assert.EqualValues(t, 1, m.Requests)
-	assert.Len(t, m.Notes, 1)
-	assert.Contains(t, m.Notes[0], "too few requests")
+	assert.Contains(t, m.SpellsUnknown, "too few requests")
 }
 
 // Whatever the points, each that is in the window is in one cell, the rows hold

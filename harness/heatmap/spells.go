@@ -25,7 +25,7 @@ const (
 	tested, compared = 8, 6
 )
 
-// spells finds them, by time. A note says why none could be looked for.
+// spells finds them, by time. The text says why none could be looked for.
 func (g *grid) spells(endNS int64) ([]Spell, string) {
 	whole := g.columns
 	if g.startNS+int64(whole)*g.columnNS > endNS {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/signal/gotrace"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -45,7 +46,21 @@ var errNone = errors.New("nothing of the kind in the recording")
 // Measure takes every signal from a bundle's evidence. A damaged or missing
 // artifact costs the signals that rest on it, and Missing says so.
 func Measure(b bundle.Evidence) Set {
+	set, _ := MeasureTrace(b)
+	return set
+}
+
+// MeasureTrace is Measure. The function it returns gives the reduced trace that was
+// read on the way, which takes longest of all to read.
+func MeasureTrace(b bundle.Evidence) (Set, func() (*gotrace.Summary, error)) {
 	e := newEvidence(b)
+	return e.measure(), e.trace
+}
+
+// Trace is a bundle's execution trace, reduced.
+func Trace(b bundle.Evidence) (*gotrace.Summary, error) { return newEvidence(b).trace() }
+
+func (e *evidence) measure() Set {
 	set := Set{Signals: map[string]Signal{}, Missing: map[string]string{}}
 	for _, d := range definitions() {
 		s := Signal{Definition: d.Definition}
