@@ -35,7 +35,15 @@ func HTML(w io.Writer, r Report) error {
 	// Rendered whole before the first byte is written, so that a failure
 	// leaves no half a page.
 	var b bytes.Buffer
-	if err := t.Execute(&b, newView(r)); err != nil {
+	v := newView(r)
+	if r.Heatmap != nil && r.Heatmap.Requests > 0 {
+		var picture bytes.Buffer
+		if err := HeatmapSVG(&picture, *r.Heatmap); err != nil {
+			return err
+		}
+		v.Heat = template.HTML(picture.String()) // rendered by html/template itself
+	}
+	if err := t.Execute(&b, v); err != nil {
 		return fmt.Errorf("render report as HTML: %w", err)
 	}
 	if _, err := w.Write(b.Bytes()); err != nil {
@@ -53,6 +61,7 @@ type view struct {
 	Captured                      []capturedView
 	Artifacts                     []artifactView
 	Chart                         *chart
+	Heat                          template.HTML // an SVG image; empty for none
 }
 
 type capturedView struct {

@@ -10,6 +10,7 @@ import (
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/health"
+	"chokepoint/harness/heatmap"
 	"chokepoint/harness/rule"
 	"chokepoint/harness/signal"
 	"chokepoint/harness/verdict"
@@ -29,6 +30,7 @@ type Report struct {
 	FellShort  string             // why nothing can be concluded from the recording; empty where something can
 	Dimensions []bundle.Dimension // what was captured, and what not
 	Notes      []string           // anything else the reader must know
+	Heatmap    *heatmap.Map       // requests by time and latency; nil where there are none
 }
 
 // Scenario is the header of a report.

@@ -88,9 +88,9 @@ type Map struct {
 	Bands    []Band  `json:"bands"`
 	Spells   []Spell `json:"spells"`
 	// SpellsUnknown says why no spells could be looked for; empty where they were.
-	SpellsUnknown string `json:"spells_unknown,omitempty"`
-	Trend    *Trend  `json:"trend"`  // null: none
-	Bursts   *Bursts `json:"bursts"` // null: requests end evenly
+	SpellsUnknown string  `json:"spells_unknown,omitempty"`
+	Trend         *Trend  `json:"trend"`  // null: none
+	Bursts        *Bursts `json:"bursts"` // null: requests end evenly
 	// Tracks are the series that were looked through for causes.
 	Tracks []Track `json:"tracks"`
 	// Notes is what a reader must know.
