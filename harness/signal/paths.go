@@ -14,7 +14,7 @@ func pathSignals() []definition {
 		number("trace.path_top_share", dim, Share, func(e *evidence) (float64, error) {
 			p, err := e.topPath()
 			return share(p.self, p.whole), err
-		}, "Share of request time that goroutines spend in the marked region that takes most, without regions inside it; of all the program's goroutine time in a program without net/http.").naming(func(e *evidence) (string, error) {
+		}, "Share of request time, of goroutines since their first mark in the trace, spent in the marked region that takes most, without regions inside it; of all their time in a program without net/http.").naming(func(e *evidence) (string, error) {
 			p, err := e.topPath()
 			return p.Name, err
 		}),
@@ -34,7 +34,7 @@ func pathSignals() []definition {
 			if err != nil {
 				return 0, err
 			}
-			account, requests, err := base(s)
+			whole, requests, err := markedBase(s)
 			if err != nil {
 				return 0, err
 			}
@@ -49,8 +49,20 @@ func pathSignals() []definition {
 			if none {
 				return 0, errNone
 			}
-			return min(1, share(marked, account.TotalNS)), nil
-		}, "Share of request time inside any region that the program marked; of all the program's goroutine time in a program without net/http."),
+			return min(1, share(marked, whole)), nil
+		}, "Share of request time, of goroutines since their first mark in the trace, inside any region that the program marked; of all their time in a program without net/http."),
+		number("trace.path_known_share", dim, Share, func(e *evidence) (float64, error) {
+			s, err := e.trace()
+			if err != nil {
+				return 0, err
+			}
+			account, _, err := base(s)
+			if err != nil {
+				return 0, err
+			}
+			whole, _, err := markedBase(s)
+			return min(1, share(whole, account.TotalNS)), err
+		}, "Share of request time for which marks are known: that of goroutines since their first mark in the trace. Marks made before it are not."),
 	}
 }
 
@@ -67,11 +79,11 @@ func (e *evidence) topPath() (topPath, error) {
 		if err != nil {
 			return topPath{}, err
 		}
-		account, requests, err := base(s)
+		whole, requests, err := markedBase(s)
 		if err != nil {
 			return topPath{}, err
 		}
-		top := topPath{whole: account.TotalNS}
+		top := topPath{whole: whole}
 		for _, p := range s.Paths {
 			if self := selfNS(p, requests); p.Kind == gotrace.RegionPath && self > top.self {
 				top.Path, top.self = p, self
@@ -82,6 +94,20 @@ func (e *evidence) topPath() (topPath, error) {
 		}
 		return top, nil
 	})
+}
+
+// markedBase is the time that shares of marks refer to.
+func markedBase(s *gotrace.Summary) (ns int64, requests bool, err error) {
+	_, requests, err = base(s)
+	switch {
+	case err != nil:
+		return 0, false, err
+	case requests && s.MarkedRequestNS > 0:
+		return s.MarkedRequestNS, true, nil
+	case !requests && s.MarkedNS > 0:
+		return s.MarkedNS, false, nil
+	}
+	return 0, false, errNone
 }
 
 func selfNS(p gotrace.Path, requests bool) int64 {

@@ -46,6 +46,10 @@ type Summary struct {
 	// PathsLost counts marks under more names than are kept.
 	Paths     []Path
 	PathsLost int64
+	// MarkedRequestNS and MarkedNS are the time in requests, and all of it, of
+	// goroutines since they first marked something inside the trace. What they were
+	// in before is not known: a mark made while no trace runs leaves nothing.
+	MarkedRequestNS, MarkedNS int64
 	// Tasks are the program's tasks that began and ended inside the trace, by end.
 	Tasks []TaskSpan
 	// Moments is when things happened that hold up requests.
@@ -255,6 +259,7 @@ type goroutine struct {
 	ours      bool
 	finalizer bool
 	diag      bool
+	marks     bool       // it marked something inside the trace
 	blamed    stack.Wait // what the current wait is for
 
 	runningNS int64
@@ -522,7 +527,9 @@ func (s *scan) charge(id trace.GoID, g *goroutine, now int64) {
 	if g.ours || g.request {
 		s.all.add(g, ns)
 	}
-	s.paths.charge(id, g.doing(ns), g.request)
+	if g.marks {
+		s.paths.charge(id, g, ns)
+	}
 	s.moments.charge(g, now-ns, now)
 	if h := g.acquired; h != nil {
 		h.add(g.doing(ns))
@@ -658,6 +665,7 @@ func (s *scan) finish() *Summary {
 	for name := range s.ranges {
 		s.endSpan(name, s.last)
 	}
+	s.sum.MarkedRequestNS, s.sum.MarkedNS = s.paths.requestNS, s.paths.allNS
 	s.sum.Paths, s.sum.PathsLost, s.sum.Tasks = s.paths.finish(s.last), s.paths.lost, s.paths.spans
 	s.sum.Moments = s.moments.finish(s.sum.EndNS)
 	s.sum.Requests = s.requests.account()

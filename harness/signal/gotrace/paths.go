@@ -77,6 +77,8 @@ type paths struct {
 	regions map[trace.GoID][]*openRegion // innermost last
 	tasks   map[trace.TaskID]*openTask
 	spans   []TaskSpan
+
+	requestNS, allNS int64 // Summary.MarkedRequestNS and MarkedNS
 }
 
 type pathKey struct{ kind, name string }
@@ -161,11 +163,19 @@ func (p *paths) endRegion(id trace.GoID, name string) {
 func (p *paths) goroutineEnded(id trace.GoID) { delete(p.regions, id) }
 
 // charge adds time of a goroutine to the regions that it is in.
-func (p *paths) charge(id trace.GoID, d Doing, request bool) {
-	if len(p.regions) == 0 {
-		return // most traces; it is called at every change of a goroutine's state
+func (p *paths) charge(id trace.GoID, g *goroutine, ns int64) {
+	request := g.request
+	if g.ours || request {
+		p.allNS += ns
+	}
+	if request {
+		p.requestNS += ns
 	}
 	open := p.regions[id]
+	if len(open) == 0 {
+		return
+	}
+	d := g.doing(ns)
 	for i, r := range open {
 		if r.path == nil {
 			continue
@@ -371,6 +381,7 @@ func (s *scan) marked(ev *trace.Event, now int64) {
 		s.charge(id, g, now)
 		// The stack says whose goroutine it is as any other does.
 		s.settle(g, at)
+		g.marks = true
 	}
 	switch ev.Kind() {
 	case trace.EventRegionBegin:
