@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/harness/heatmap"
+	"chokepoint/harness/signal"
 	"chokepoint/reports"
 )
 
@@ -107,4 +108,32 @@ func TestHTMLHoldsTheHeatmap(t *testing.T) {
 	require.NoError(t, reports.HTML(&page, r))
 	assert.Contains(t, page.String(), `<svg xmlns="http://www.w3.org/2000/svg" class="hm"`)
 	assert.Contains(t, page.String(), "the collector marked")
+}
+
+func TestReportsSayWhatTheProgramMarked(t *testing.T) {
+	r := flawed()
+	r.Marked = []signal.Marked{
+		{Kind: "region", Name: "wait for <connection>", Share: 0.491, Count: 1204, MeanNS: 4_710_000_000, Doing: "db conn", Where: signal.Location{Function: "main.(*store).get", File: "/src/store.go", Line: 47}},
+		{Kind: "task", Name: "checkout", Count: 1200, MeanNS: 9_000_000_000, Attrs: []string{"route=/checkout"}},
+		{Kind: "event", Name: "refused\x1b[31m", Count: 1},
+	}
+	for name, want := range map[string][]string{
+		"text": {"Marked by the program", "49.1% of request time, 1,204 regions, mostly in db conn, 4.71 s each", "1,200 tasks, 9 s each; route=/checkout", "1 event"},
+		"html": {"wait for &lt;connection&gt;", "49.1%", "route=/checkout", "store.go:47"},
+		"json": {`"mean_ns": 4710000000`},
+	} {
+		var out bytes.Buffer
+		switch name {
+		case "text":
+			require.NoError(t, reports.Text(&out, r, reports.TextOptions{Width: 200}))
+			assert.NotContains(t, out.String(), "\x1b", "a name from the target does not steer the terminal")
+		case "html":
+			require.NoError(t, reports.HTML(&out, r))
+		case "json":
+			require.NoError(t, reports.JSON(&out, r))
+		}
+		for _, w := range want {
+			assert.Contains(t, out.String(), w, name)
+		}
+	}
 }

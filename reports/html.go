@@ -27,6 +27,7 @@ func HTML(w io.Writer, r Report) error {
 		"percent":  func(v float64) string { return show(v, signal.Share) },
 		"join":     func(list []string) string { return strings.Join(list, ", ") },
 		"slug":     slug,
+		"ns":       func(v int64) string { return show(float64(v), signal.Nanosecond) },
 		"mul100":   func(v float64) float64 { return v * 100 },
 	}).Parse(page)
 	if err != nil {

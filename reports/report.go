@@ -30,6 +30,7 @@ type Report struct {
 	FellShort  string             // why nothing can be concluded from the recording; empty where something can
 	Dimensions []bundle.Dimension // what was captured, and what not
 	Notes      []string           // anything else the reader must know
+	Marked     []signal.Marked    // what the program itself marked
 	Heatmap    *heatmap.Map       // requests by time and latency; nil where there are none
 }
 

@@ -67,6 +67,9 @@ func diagnose(path string) (*diagnosis, error) {
 		Host:   m.Host, Target: m.Target, Window: m.Window, Dimensions: m.Dimensions,
 		Result: rules.Evaluate(signals, captured),
 	}
+	if s, err := trace(); err == nil {
+		r.Marked = signal.MarkedOf(s)
+	}
 	if in, err := heatmap.Read(evidence, heatmap.FromLoad, trace); err == nil {
 		m := heatmap.New(in)
 		r.Heatmap = &m

@@ -1,6 +1,9 @@
 package signal
 
 import (
+	"cmp"
+	"slices"
+
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/signal/gotrace"
 	"chokepoint/harness/signal/stack"
@@ -133,4 +136,55 @@ func pathDoing(what ...string) func(*evidence) (float64, error) {
 		}
 		return share(ns, p.SelfNS), nil
 	}
+}
+
+// Marked is what a program marked under one name, for people.
+type Marked struct {
+	Kind string `json:"kind"` // "region", "task" or "event"
+	Name string `json:"name"`
+	// Share is, of a region, that of request time without regions inside it, as
+	// trace.path_top_share has it; 0 for tasks and events.
+	Share float64 `json:"share,omitempty"`
+	Count int64   `json:"count"`
+	// MeanNS is the time from begin to end of those that ended; 0 for events.
+	MeanNS int64    `json:"mean_ns,omitempty"`
+	Doing  string   `json:"doing,omitempty"` // what most of a region's own time went into
+	Where  Location `json:"where,omitzero"`
+	// Attrs are those with most time, at most three, as "key=value".
+	Attrs []string `json:"attributes,omitempty"`
+}
+
+// MarkedOf lists what the program marked: regions by request time, then tasks and
+// events. It is empty where it marks nothing.
+func MarkedOf(s *gotrace.Summary) []Marked {
+	whole, requests, err := markedBase(s)
+	if err != nil {
+		return nil
+	}
+	var out []Marked
+	for _, p := range s.Paths {
+		m := Marked{Kind: p.Kind, Name: p.Name, Count: p.Count}
+		if p.Kind == gotrace.RegionPath {
+			m.Share = min(1, share(selfNS(p, requests), whole))
+			if len(p.Doing) > 0 {
+				m.Doing = p.Doing[0].What
+			}
+		}
+		if ended := p.Count - p.Open; ended > 0 && p.Kind != gotrace.EventPath {
+			m.MeanNS = p.EndedNS / ended
+		}
+		if len(p.Sites) > 0 {
+			at := baseFrame(p.Sites[0].Where)
+			m.Where = Location{Function: at.Function, File: at.File, Line: at.Line}
+		}
+		for _, a := range p.Attrs[:min(3, len(p.Attrs))] {
+			m.Attrs = append(m.Attrs, a.Key+"="+a.Value)
+		}
+		out = append(out, m)
+	}
+	rank := map[string]int{gotrace.RegionPath: 0, gotrace.TaskPath: 1, gotrace.EventPath: 2}
+	slices.SortStableFunc(out, func(a, b Marked) int {
+		return cmp.Or(cmp.Compare(rank[a.Kind], rank[b.Kind]), cmp.Compare(b.Share, a.Share))
+	})
+	return out
 }

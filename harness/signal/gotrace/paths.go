@@ -37,6 +37,8 @@ type Path struct {
 	SelfNS int64
 	// RequestNS and RequestSelfNS are the parts of NS and SelfNS in requests.
 	RequestNS, RequestSelfNS int64
+	// EndedNS is the time from begin to end of those that ended, in sum.
+	EndedNS int64
 	// Doing is what the goroutines did in SelfNS, by time, largest first.
 	Doing []Doing
 	// Sites are the program's lines that mark, by time for regions and tasks.
@@ -93,6 +95,7 @@ type path struct {
 type openRegion struct {
 	path  *path
 	site  stack.Frame
+	since int64
 	attrs []*PathAttr
 	// What it has had so far, which is its attributes' too once they are told.
 	ns, requestNS int64
@@ -132,8 +135,8 @@ func (p *paths) of(kind, name string) *path {
 }
 
 // beginRegion must be called after the goroutine's time up to now was charged.
-func (p *paths) beginRegion(id trace.GoID, name string, site stack.Frame) {
-	r := &openRegion{path: p.of(RegionPath, name), site: site}
+func (p *paths) beginRegion(id trace.GoID, name string, site stack.Frame, now int64) {
+	r := &openRegion{path: p.of(RegionPath, name), site: site, since: now}
 	if r.path != nil {
 		r.path.Count++
 		r.path.sites[site] += 0
@@ -144,13 +147,17 @@ func (p *paths) beginRegion(id trace.GoID, name string, site stack.Frame) {
 // endRegion must be called after the goroutine's time up to now was charged. A
 // region that began before the trace is not on the stack. The reader has seen to
 // it that regions end the innermost first.
-func (p *paths) endRegion(id trace.GoID, name string) {
+func (p *paths) endRegion(id trace.GoID, name string, now int64) {
 	open := p.regions[id]
 	if len(open) == 0 {
 		return
 	}
-	if last := open[len(open)-1]; last.path != nil && last.path.Name != name {
-		return
+	last := open[len(open)-1]
+	if last.path != nil {
+		if last.path.Name != name {
+			return
+		}
+		last.path.EndedNS += now - last.since
 	}
 	if len(open) == 1 {
 		delete(p.regions, id)
@@ -226,6 +233,7 @@ func (p *paths) endTask(id trace.TaskID, now int64) {
 	}
 	delete(p.tasks, id)
 	t.charge(now)
+	t.path.EndedNS += now - t.since
 	if len(p.spans) < keptTaskSpans {
 		p.spans = append(p.spans, TaskSpan{Name: t.path.Name, StartNS: t.since, EndNS: now})
 	}
@@ -385,9 +393,9 @@ func (s *scan) marked(ev *trace.Event, now int64) {
 	}
 	switch ev.Kind() {
 	case trace.EventRegionBegin:
-		s.paths.beginRegion(id, ev.Region().Type, s.marker(at))
+		s.paths.beginRegion(id, ev.Region().Type, s.marker(at), now)
 	case trace.EventRegionEnd:
-		s.paths.endRegion(id, ev.Region().Type)
+		s.paths.endRegion(id, ev.Region().Type, now)
 	case trace.EventTaskBegin:
 		s.paths.beginTask(ev.Task().ID, ev.Task().Type, s.marker(at), now)
 	case trace.EventTaskEnd:
