@@ -88,7 +88,13 @@ func heatRest(m heatmap.Map) []string {
 			out = append(out, "In the silences "+causeText(c))
 		}
 		if len(b.Causes) == 0 {
-			out = append(out, "Nothing that was recorded explains the silences"+closest(b.Tried)+".")
+			text := "Nothing that was recorded explains the silences"
+			if near := closest(b.Tried); near != "" {
+				text += near
+			} else {
+				text += " beyond chance"
+			}
+			out = append(out, text+".")
 		}
 	} else if m.SpellsUnknown != "" {
 		out = append(out, upper(m.SpellsUnknown)+".")

@@ -175,7 +175,7 @@ func New(in Input) Map {
 	m.Bands = append(m.Bands, g.bands()...)
 	var spells []Spell
 	spells, m.SpellsUnknown = g.spells(in.EndNS)
-	m.Trend = g.trend()
+	m.Trend = g.trend(in, points)
 	series := slices.Clone(in.Series)
 	known := slices.ContainsFunc(series, func(s Series) bool { return s.Kind == "errors" })
 	if failures, ok := g.failures(points); ok && !known {

@@ -31,10 +31,10 @@ func service() kit.Service {
 		About: "A checkout that verifies tokens and reads carts from a database.",
 		Knobs: map[string]string{
 			"mode":  "pool|key",
-			"delay": "2500ms", // what a request waits for the bank
-			"hold":  "60ms",   // what it waits for taxes, over all lines of a cart
-			"conns": "6",      // database connections in the pool
-			"keys":  "48",     // keys in the ring that signatures are checked with
+			"delay": "5s",   // what a request waits for the bank
+			"hold":  "60ms", // what it waits for taxes, over all lines of a cart
+			"conns": "4",    // database connections in the pool
+			"keys":  "48",   // keys in the ring that signatures are checked with
 		},
 		Build: build,
 	}
