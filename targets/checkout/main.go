@@ -34,7 +34,7 @@ func service() kit.Service {
 			"delay": "5s",   // what a request waits for the bank
 			"hold":  "60ms", // what it waits for taxes, over all lines of a cart
 			"conns": "4",    // database connections in the pool
-			"keys":  "48",   // keys in the ring that signatures are checked with
+			"keys":  "400",  // keys in the ring that signatures are checked with
 		},
 		Build: build,
 	}

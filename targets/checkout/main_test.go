@@ -145,7 +145,7 @@ func TestStoreKeepsTheConnectionOrNot(t *testing.T) {
 }
 
 func BenchmarkVerify(b *testing.B) {
-	sessions, v, err := newTokens(b.Context(), 48)
+	sessions, v, err := newTokens(b.Context(), 400)
 	require.NoError(b, err)
 	for name, check := range map[string]func(context.Context, string) (string, error){"check": v.check, "verify": v.verify} {
 		b.Run(name, func(b *testing.B) {
