@@ -119,25 +119,36 @@ func TestVerifierRefuses(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-// While the tax is asked for, the flawed store keeps its one connection.
+// While the tax is asked for, for an hour, the flawed store keeps its one
+// connection and nobody else reads a cart.
 func TestStoreKeepsTheConnectionOrNot(t *testing.T) {
 	carts, err := openCarts(t.Context(), 1)
 	require.NoError(t, err)
 	for name, tt := range map[string]struct {
 		price func(context.Context, int, *kit.Dependency) (int64, error)
-		inUse int
-	}{"price": {carts.price, 1}, "quote": {carts.quote, 0}} {
+		keeps bool
+	}{"price": {carts.price, true}, "quote": {carts.quote, false}} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
-			done := make(chan error)
+			defer cancel()
+			done := make(chan error, 1)
 			go func() {
 				_, err := tt.price(ctx, 1, kit.NewDependency(t.Context(), time.Hour))
 				done <- err
 			}()
-			// It asks for tax, for an hour, once it has read a line; until then it
-			// uses a connection in either case.
-			time.Sleep(200 * time.Millisecond)
-			assert.Equal(t, tt.inUse, carts.db.Stats().InUse)
+			patience := 30 * time.Second
+			if tt.keeps {
+				require.Eventually(t, func() bool { return carts.db.Stats().InUse == 1 }, patience, time.Millisecond)
+				patience = 50 * time.Millisecond
+			}
+			other, stop := context.WithTimeout(t.Context(), patience)
+			defer stop()
+			_, err := carts.lines(other, 2)
+			if tt.keeps {
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
+			} else {
+				assert.NoError(t, err)
+			}
 			cancel()
 			assert.ErrorIs(t, <-done, context.Canceled)
 		})
