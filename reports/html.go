@@ -27,6 +27,7 @@ func HTML(w io.Writer, r Report) error {
 		"percent":  func(v float64) string { return show(v, signal.Share) },
 		"join":     func(list []string) string { return strings.Join(list, ", ") },
 		"slug":     slug,
+		"ns":       func(v int64) string { return show(float64(v), signal.Nanosecond) },
 		"mul100":   func(v float64) float64 { return v * 100 },
 	}).Parse(page)
 	if err != nil {
@@ -35,7 +36,15 @@ func HTML(w io.Writer, r Report) error {
 	// Rendered whole before the first byte is written, so that a failure
 	// leaves no half a page.
 	var b bytes.Buffer
-	if err := t.Execute(&b, newView(r)); err != nil {
+	v := newView(r)
+	if r.Heatmap != nil && r.Heatmap.Requests > 0 {
+		var picture bytes.Buffer
+		if err := HeatmapSVG(&picture, *r.Heatmap); err != nil {
+			return err
+		}
+		v.Heat = template.HTML(picture.String()) // rendered by html/template itself
+	}
+	if err := t.Execute(&b, v); err != nil {
 		return fmt.Errorf("render report as HTML: %w", err)
 	}
 	if _, err := w.Write(b.Bytes()); err != nil {
@@ -53,6 +62,7 @@ type view struct {
 	Captured                      []capturedView
 	Artifacts                     []artifactView
 	Chart                         *chart
+	Heat                          template.HTML // an SVG image; empty for none
 }
 
 type capturedView struct {

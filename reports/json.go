@@ -10,6 +10,7 @@ import (
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/health"
 	"chokepoint/harness/rule"
+	"chokepoint/harness/signal"
 	"chokepoint/harness/verdict"
 )
 
@@ -35,6 +36,7 @@ type Document struct {
 	Target        bundle.Target      `json:"target"`
 	Host          bundle.Host        `json:"host"`
 	Notes         []string           `json:"notes"`
+	Marked        []signal.Marked    `json:"marked,omitempty"`
 }
 
 // NewDocument is the document that JSON writes, for callers that put several
@@ -56,6 +58,7 @@ func NewDocument(r Report) Document {
 		Target:        r.Target,
 		Host:          r.Host,
 		Notes:         r.Notes,
+		Marked:        r.Marked,
 	}
 	if r.Scenario != (Scenario{}) {
 		d.Scenario = &r.Scenario

@@ -10,6 +10,7 @@ import (
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/health"
+	"chokepoint/harness/heatmap"
 	"chokepoint/harness/rule"
 	"chokepoint/harness/signal"
 	"chokepoint/harness/verdict"
@@ -30,6 +31,8 @@ type Report struct {
 	Dimensions []bundle.Dimension // what was captured, and what not
 	Price      *Price             // what the eBPF probes cost the target; nil where no recording says
 	Notes      []string           // anything else the reader must know
+	Marked     []signal.Marked    // what the program itself marked
+	Heatmap    *heatmap.Map       // requests by time and latency; nil where there are none
 }
 
 // Scenario is the header of a report.

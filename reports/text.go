@@ -11,6 +11,7 @@ import (
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/rule"
 	"chokepoint/harness/signal"
+	"chokepoint/harness/signal/gotrace"
 	"chokepoint/harness/verdict"
 )
 
@@ -44,6 +45,7 @@ func Text(w io.Writer, r Report, o TextOptions) error {
 		p.title("Looked for and not found")
 		p.wrapped("  ", "  ", strings.Join(r.Result.Silent, ", "))
 	}
+	p.marked(r.Marked)
 	p.captured(r)
 	p.facts("Load", r.loadFacts())
 	p.facts("Run", r.runFacts())
@@ -185,6 +187,43 @@ func (p *printer) unknown(unknown []rule.Unknown) {
 			p.wrapped("    ", "      ", missing)
 		}
 	}
+}
+
+// mostMarked is how many names are told; the rest is counted.
+const mostMarked = 10
+
+func (p *printer) marked(all []signal.Marked) {
+	if len(all) == 0 {
+		return
+	}
+	p.title("Marked by the program")
+	for _, m := range all[:min(mostMarked, len(all))] {
+		p.column("  ", faint, inline(m.Name), 24, markedText(m))
+	}
+	if more := len(all) - mostMarked; more > 0 {
+		p.line("  and " + count(int64(more)) + " more")
+	}
+}
+
+// markedText says in a line what is known of one name.
+func markedText(m signal.Marked) string {
+	text := plural(int(m.Count), m.Kind)
+	if m.Kind == gotrace.RegionPath {
+		text = show(m.Share, signal.Share) + " of request time, " + text
+		if m.Doing != "" {
+			text += ", mostly in " + m.Doing
+		}
+	}
+	if m.MeanNS > 0 {
+		text += ", " + show(float64(m.MeanNS), signal.Nanosecond) + " each"
+	}
+	if len(m.Attrs) > 0 {
+		text += "; " + strings.Join(m.Attrs, ", ")
+	}
+	if !m.Where.IsZero() {
+		text += "; " + place(m.Where)
+	}
+	return text
 }
 
 func (p *printer) captured(r Report) {

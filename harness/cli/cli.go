@@ -81,7 +81,11 @@ Of several runs the gravest decides: 130 before 2, 1, 3 and 0.`,
 		Version:       version(),
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(a.runCommand(), a.analyzeCommand(), a.listCommand(), a.packCommand(), a.validateCommand(), a.signalsCommand(), a.probeCommand(), a.kernelCommand(), a.schemaCommand(), a.doctorCommand(), a.overheadCommand(), a.workerCommand())
+	root.AddCommand(
+		a.runCommand(), a.analyzeCommand(), a.kernelCommand(), a.heatmapCommand(), a.signalsCommand(), a.packCommand(),
+		a.probeCommand(), a.overheadCommand(), a.doctorCommand(),
+		a.listCommand(), a.validateCommand(), a.schemaCommand(), a.workerCommand(),
+	)
 	return root
 }
 

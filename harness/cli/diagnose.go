@@ -9,6 +9,7 @@ import (
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/health"
+	"chokepoint/harness/heatmap"
 	"chokepoint/harness/rule"
 	"chokepoint/harness/rule/builtin"
 	"chokepoint/harness/scenario"
@@ -60,10 +61,20 @@ func diagnose(path string) (*diagnosis, error) {
 		}
 		return d.Captured, d.Reason
 	}
+	signals, trace := signal.MeasureTrace(evidence)
 	r := reports.Report{
 		Bundle: path,
 		Host:   m.Host, Target: m.Target, Window: m.Window, Dimensions: m.Dimensions,
-		Result: rules.Evaluate(signal.Measure(evidence), captured),
+		Result: rules.Evaluate(signals, captured),
+	}
+	if s, err := trace(); err == nil {
+		r.Marked = signal.MarkedOf(s)
+	}
+	if in, err := heatmap.Read(evidence, heatmap.FromLoad, trace); err == nil {
+		m := heatmap.New(in)
+		r.Heatmap = &m
+	} else if !errors.Is(err, bundle.ErrNoArtifact) {
+		r.Notes = append(r.Notes, err.Error())
 	}
 	var l bundle.Load
 	if err := evidence.ReadJSON(bundle.LoadSummary, &l); err == nil {

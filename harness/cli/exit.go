@@ -7,6 +7,7 @@ import (
 	"slices"
 	"syscall"
 
+	"chokepoint/harness/heatmap"
 	"chokepoint/harness/overhead"
 	"chokepoint/harness/run"
 )
@@ -44,7 +45,7 @@ func exitCode(err error) int {
 		return ExitInterrupted
 	case errors.As(err, &told):
 		return told.code
-	case errors.Is(err, run.ErrCutShort), errors.Is(err, run.ErrNoLoad), errors.Is(err, overhead.ErrFellShort),
+	case errors.Is(err, run.ErrCutShort), errors.Is(err, run.ErrNoLoad), errors.Is(err, overhead.ErrFellShort), errors.Is(err, heatmap.ErrNoRequests),
 		errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT),
 		errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE),
 		errors.Is(err, os.ErrDeadlineExceeded):

@@ -7,8 +7,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
@@ -22,6 +24,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 //
 //	exits CODE chokepoint ARG...    runs it and demands just this exit code
 //	bundle DIR [incomplete]         makes a small bundle
+//	latencies DIR                   makes one with 20 s of latencies, slow in the 13th
 func TestScripts(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)
@@ -36,7 +39,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":  exits,
-			"bundle": makeBundle,
+			"bundle": makeBundle, "latencies": makeLatencies,
 		},
 	})
 }
@@ -84,4 +87,30 @@ func makeBundle(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(w.Finish())
 	_, err = os.Stat(filepath.Join(ts.MkAbs(args[0]), bundle.ManifestFile))
 	ts.Check(err)
+}
+
+// makeLatencies makes a bundle with histograms of each second.
+func makeLatencies(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: latencies DIR")
+	}
+	w, err := bundle.Create(ts.MkAbs(args[0]), bundle.Manifest{Host: bundle.Host{OS: "linux", Arch: "amd64", CPUs: 2}})
+	ts.Check(err)
+	var log strings.Builder
+	log.WriteString("#StartTime is the wall clock when the load began; CLOCK_MONOTONIC was 50000000000 ns.\n")
+	for second := range 20 {
+		h := hdrhistogram.New(1, 1<<40, 3)
+		for i := range int64(150) {
+			us := 20_000 + 100*i
+			if second == 12 {
+				us += 1_000_000
+			}
+			ts.Check(h.RecordValue(us))
+		}
+		text, err := h.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+		ts.Check(err)
+		fmt.Fprintf(&log, "Tag=service,%d.000,1.000,%.3f,%s\n", second, float64(h.Max())/1000, text)
+	}
+	ts.Check(w.WriteFile(bundle.LoadLatency, []byte(log.String())))
+	ts.Check(w.Finish())
 }

@@ -67,5 +67,9 @@ func value(set signal.Set, d signal.Definition) string {
 	case d.Kind == signal.Place:
 		return fmt.Sprintf("%s %s:%d", s.Where.Function, s.Where.File, s.Where.Line)
 	}
-	return rule.Figure{Signal: d.Name, Value: s.Value, Unit: d.Unit}.String()
+	text := rule.Figure{Signal: d.Name, Value: s.Value, Unit: d.Unit}.String()
+	if s.Of != "" {
+		text += fmt.Sprintf(" (%q)", s.Of)
+	}
+	return text
 }

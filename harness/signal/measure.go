@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/signal/gotrace"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -14,13 +15,15 @@ type definition struct {
 	Definition
 	number func(*evidence) (float64, error)
 	place  func(*evidence) (stack.Frame, error)
+	// of may go with number, and says what the number is of.
+	of func(*evidence) (string, error)
 }
 
 // definitions is the one list of signals. A new signal is a function in the
 // file of its dimension and an entry in that file's list.
 func definitions() []definition {
 	var all []definition
-	for _, list := range [][]definition{traceSignals(), pprofSignals(), ebpfSignals(), procSignals(), loadSignals()} {
+	for _, list := range [][]definition{traceSignals(), pathSignals(), pprofSignals(), ebpfSignals(), procSignals(), loadSignals()} {
 		all = append(all, list...)
 	}
 	return all
@@ -43,13 +46,30 @@ var errNone = errors.New("nothing of the kind in the recording")
 // Measure takes every signal from a bundle's evidence. A damaged or missing
 // artifact costs the signals that rest on it, and Missing says so.
 func Measure(b bundle.Evidence) Set {
+	set, _ := MeasureTrace(b)
+	return set
+}
+
+// MeasureTrace is Measure. The function it returns gives the reduced trace that was
+// read on the way, which takes longest of all to read.
+func MeasureTrace(b bundle.Evidence) (Set, func() (*gotrace.Summary, error)) {
 	e := newEvidence(b)
+	return e.measure(), e.trace
+}
+
+// Trace is a bundle's execution trace, reduced.
+func Trace(b bundle.Evidence) (*gotrace.Summary, error) { return newEvidence(b).trace() }
+
+func (e *evidence) measure() Set {
 	set := Set{Signals: map[string]Signal{}, Missing: map[string]string{}}
 	for _, d := range definitions() {
 		s := Signal{Definition: d.Definition}
 		var err error
 		if d.number != nil {
 			s.Value, err = d.number(e)
+			if err == nil && d.of != nil {
+				s.Of, err = d.of(e)
+			}
 		} else {
 			var f stack.Frame
 			f, err = d.place(e)
@@ -69,6 +89,12 @@ func Measure(b bundle.Evidence) Set {
 
 func number(name, dimension string, unit Unit, measure func(*evidence) (float64, error), meaning string) definition {
 	return definition{Definition: Definition{Name: name, Dimension: dimension, Kind: Number, Unit: unit, Meaning: meaning}, number: measure}
+}
+
+// naming adds what says what the number is of.
+func (d definition) naming(of func(*evidence) (string, error)) definition {
+	d.of = of
+	return d
 }
 
 func place(name, dimension string, measure func(*evidence) (stack.Frame, error), meaning string) definition {

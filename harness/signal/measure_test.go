@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime/trace"
@@ -18,6 +20,7 @@ import (
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/signal"
+	"chokepoint/mark"
 )
 
 const second = int64(time.Second)
@@ -480,6 +483,37 @@ func TestTraceSignals(t *testing.T) {
 			assert.True(t, s.Value >= 0 && s.Value <= 1, "%s is %v", name, s.Value)
 		}
 	}
+}
+
+// What the program marks is measured by name and place, and its marks do not make
+// its requests the recording's own.
+func TestPathSignals(t *testing.T) {
+	r := tenSeconds(map[string]any{bundle.TraceOut: traceOf(t, func() {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mark.Do(r.Context(), "ask the bank", func() { time.Sleep(20 * time.Millisecond) }, mark.String("bank", "north"))
+			time.Sleep(2 * time.Millisecond)
+		}))
+		defer server.Close()
+		for range 3 {
+			resp, err := server.Client().Get(server.URL)
+			if assert.NoError(t, err) {
+				resp.Body.Close()
+			}
+		}
+	})})
+	r.manifest.Target.MainModule = "chokepoint"
+	set := measure(t, r.write(t))
+	top := set.Signals["trace.path_top_share"]
+	assert.Equal(t, "ask the bank", top.Of, set.Missing[top.Name])
+	assert.Greater(t, top.Value, 0.5)
+	assert.Equal(t, top.Value, set.Signals["trace.path_share"].Value, "it is the only region")
+	assert.Equal(t, "chokepoint/harness/signal_test.TestPathSignals", set.Signals["trace.path_top_site"].Where.Function, set.Missing)
+	assert.Less(t, set.Signals["trace.path_top_running_share"].Value, 0.9)
+	assert.Zero(t, set.Signals["trace.path_top_conn_wait_share"].Value)
+
+	r = tenSeconds(map[string]any{bundle.TraceOut: traceOf(t, contended)})
+	r.manifest.Target.MainModule = "chokepoint"
+	assert.Contains(t, measure(t, r.write(t)).Missing["trace.path_top_share"], "nothing of the kind")
 }
 
 // full is a recording with an artifact of every kind.

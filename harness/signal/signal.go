@@ -60,6 +60,7 @@ func (l Location) IsZero() bool { return l == Location{} }
 type Signal struct {
 	Definition
 	Value float64  `json:"value"`          // of a Number
+	Of    string   `json:"of,omitempty"`   // what a Number is of, in the program's own words
 	Where Location `json:"where,omitzero"` // of a Place
 }
 

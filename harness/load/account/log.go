@@ -2,19 +2,18 @@ package account
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
 	"time"
+
+	"chokepoint/harness/bundle/latency"
 )
 
 // The tags of a log's lines.
 const (
-	TagService   = "service"
-	TagCorrected = "corrected"
+	TagService   = latency.TagService
+	TagCorrected = latency.TagCorrected
 )
 
 // Interval is one line of a log: a histogram of the requests that ended in it.
@@ -77,92 +76,36 @@ func (i Interval) write(w io.Writer, e *encoder) error {
 	return err
 }
 
-const (
-	startPrefix = "#[StartTime: "
-	tagPrefix   = "Tag="
-	// longestLine holds the largest histogram and its figures.
-	longestLine = longestHDR + 1024
-	// mostIntervals bounds what is read: both latencies of each second of a day.
-	mostIntervals = 2 * 24 * 60 * 60
-	// mostSeconds bounds times within a log, and mostUnix that of its start.
-	mostSeconds = 1 << 32
-	mostUnix    = 1 << 33
-)
-
-// ReadLog reads what WriteLog writes. An error names the line.
+// ReadLog reads what WriteLog writes. An error names the line. The text is read
+// by package latency, as whoever analyzes a bundle reads it; histograms must be of
+// this package's geometry.
 func ReadLog(r io.Reader) (Log, error) {
-	var log Log
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, longestLine)
-	for n := 1; lines.Scan(); n++ {
-		line := string(bytes.TrimRight(lines.Bytes(), "\r"))
-		if rest, ok := strings.CutPrefix(line, startPrefix); ok {
-			text, _, _ := strings.Cut(rest, " ")
-			unix, err := parseSeconds(text, mostUnix)
-			if err != nil {
-				return Log{}, fmt.Errorf("account: latency log: line %d: start time: %w", n, err)
-			}
-			log.WallNS = unix.Nanoseconds()
-		}
-		if line == "" || line[0] == '#' || line[0] == '"' {
-			continue
-		}
-		if len(log.Intervals) == mostIntervals {
-			return Log{}, fmt.Errorf("account: latency log: line %d: more than %d intervals", n, mostIntervals)
-		}
-		i, err := parseInterval(line)
+	text, err := latency.ReadLog(r)
+	if err != nil {
+		return Log{}, fmt.Errorf("account: %w", err)
+	}
+	log := Log{WallNS: text.WallNS}
+	for _, t := range text.Intervals {
+		i, err := interval(t)
 		if err != nil {
-			return Log{}, fmt.Errorf("account: latency log: line %d: %w", n, err)
+			return Log{}, fmt.Errorf("account: latency log: line %d: %w", t.Line, err)
 		}
 		log.Intervals = append(log.Intervals, i)
-	}
-	if err := lines.Err(); err != nil {
-		return Log{}, fmt.Errorf("account: latency log: %w", err)
 	}
 	return log, nil
 }
 
-func parseInterval(line string) (Interval, error) {
-	var i Interval
-	if rest, ok := strings.CutPrefix(line, tagPrefix); ok {
-		i.Tag, line, _ = strings.Cut(rest, ",")
-	}
-	fields := strings.Split(line, ",")
-	if len(fields) != 4 {
-		return Interval{}, fmt.Errorf("%d fields beside the tag; want start, length, maximum and histogram", len(fields))
-	}
-	var most time.Duration
-	for _, f := range []struct {
-		name string
-		text string
-		to   *time.Duration
-	}{{"start", fields[0], &i.Start}, {"length", fields[1], &i.Length}, {"maximum", fields[2], &most}} {
-		var err error
-		if *f.to, err = parseSeconds(f.text, mostSeconds); err != nil {
-			return Interval{}, fmt.Errorf("%s: %w", f.name, err)
-		}
-	}
-	h, err := decode(fields[3])
+func interval(t latency.Interval) (Interval, error) {
+	h, err := decode(t.HDR)
 	if err != nil {
 		return Interval{}, err
 	}
-	us := most.Milliseconds() // "seconds" of the maximum are milliseconds
 	switch {
-	case h.Count == 0 && us != 0:
+	case h.Count == 0 && t.MaxUS != 0:
 		return Interval{}, errors.New("maximum: the histogram is empty")
-	case h.Count > 0 && (us > highest || bucketOf(us) != bucketOf(h.Max)):
-		return Interval{}, fmt.Errorf("maximum: %s ms is not in the histogram's last bucket", fields[2])
+	case h.Count > 0 && (t.MaxUS > highest || bucketOf(t.MaxUS) != bucketOf(h.Max)):
+		return Interval{}, fmt.Errorf("maximum: %d.%03d ms is not in the histogram's last bucket", t.MaxUS/1000, t.MaxUS%1000)
 	}
-	h.Max = us
-	i.Latency = h
-	return i, nil
-}
-
-// parseSeconds reads a decimal number from 0 to most, to the thousandth.
-func parseSeconds(text string, most float64) (time.Duration, error) {
-	v, err := strconv.ParseFloat(text, 64)
-	if err != nil || !(v >= 0 && v <= most) {
-		return 0, fmt.Errorf("%q is not a number from 0 to %.0f", text, most)
-	}
-	return time.Duration(v*1000+0.5) * time.Millisecond, nil
+	h.Max = t.MaxUS
+	return Interval{Tag: t.Tag, Start: t.Start, Length: t.Length, Latency: h}, nil
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"chokepoint/harness/bundle/latency"
 )
 
 func someAccount() Account {
@@ -82,7 +84,7 @@ func TestDamagedLogs(t *testing.T) {
 		{"0,1,9.000," + hdr, "maximum: 9.000 ms is not in the histogram's last bucket"},
 		{"0,1,5.000,HISTF", "line 1: histogram: "},
 		{"#[StartTime: long ago]", "start time"},
-		{strings.Repeat("x", longestLine+1), "too long"},
+		{strings.Repeat("x", latency.LongestLine+1), "too long"},
 	} {
 		_, err := ReadLog(strings.NewReader(tc.text))
 		require.ErrorContains(t, err, tc.want)

@@ -42,6 +42,18 @@ type Summary struct {
 	// Syscalls sums up the goroutines' system calls by the program's line.
 	Syscalls []SiteCount
 	GC       Collector
+	// Paths are what the program itself marked, by request time, then all time.
+	// PathsLost counts marks under more names than are kept.
+	Paths     []Path
+	PathsLost int64
+	// MarkedRequestNS and MarkedNS are the time in requests, and all of it, of
+	// goroutines since they first marked something inside the trace. What they were
+	// in before is not known: a mark made while no trace runs leaves nothing.
+	MarkedRequestNS, MarkedNS int64
+	// Tasks are the program's tasks that began and ended inside the trace, by end.
+	Tasks []TaskSpan
+	// Moments is when things happened that hold up requests.
+	Moments Moments
 }
 
 // DurationNS is the length of the trace.
@@ -247,6 +259,7 @@ type goroutine struct {
 	ours      bool
 	finalizer bool
 	diag      bool
+	marks     bool       // it marked something inside the trace
 	blamed    stack.Wait // what the current wait is for
 
 	runningNS int64
@@ -341,6 +354,8 @@ type scan struct {
 	other         *place // stands for stacks beyond keptStacks; it has no frames
 	syscalls      map[stack.Frame]*SiteCount
 	ranges        map[string]int64 // open global ranges, by name, since
+	paths         *paths
+	moments       *moments
 }
 
 type finalizing struct {
@@ -361,6 +376,8 @@ func newScan(p stack.Program) *scan {
 		other:      &place{},
 		syscalls:   map[stack.Frame]*SiteCount{},
 		ranges:     map[string]int64{},
+		paths:      newPaths(),
+		moments:    newMoments(),
 	}
 }
 
@@ -369,6 +386,7 @@ func (s *scan) event(ev *trace.Event) {
 	if !s.started {
 		s.started = true
 		s.sum.StartNS = now
+		s.moments.begin(now)
 	}
 	if ev.Kind() != trace.EventSync {
 		// The reader makes up sync events, also for a trace that holds nothing.
@@ -389,6 +407,8 @@ func (s *scan) event(ev *trace.Event) {
 		s.sample(ev)
 	case trace.EventRangeBegin, trace.EventRangeActive, trace.EventRangeEnd:
 		s.span(ev, now)
+	case trace.EventRegionBegin, trace.EventRegionEnd, trace.EventTaskBegin, trace.EventTaskEnd, trace.EventLog:
+		s.marked(ev, now)
 	}
 }
 
@@ -455,6 +475,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	case to == trace.GoNotExist:
 		g.state = gone
 		delete(s.gs, id)
+		s.paths.goroutineEnded(id)
 		s.keepRunning(id, g)
 		return
 	}
@@ -506,6 +527,10 @@ func (s *scan) charge(id trace.GoID, g *goroutine, now int64) {
 	if g.ours || g.request {
 		s.all.add(g, ns)
 	}
+	if g.marks {
+		s.paths.charge(id, g, ns)
+	}
+	s.moments.charge(g, now-ns, now)
 	if h := g.acquired; h != nil {
 		h.add(g.doing(ns))
 	}
@@ -613,6 +638,7 @@ func (s *scan) endSpan(name string, now int64) {
 		return
 	}
 	delete(s.ranges, name)
+	s.moments.span(name, since, now)
 	if strings.HasPrefix(name, "stop-the-world") {
 		s.sum.GC.StopNS += now - since
 		return
@@ -639,6 +665,9 @@ func (s *scan) finish() *Summary {
 	for name := range s.ranges {
 		s.endSpan(name, s.last)
 	}
+	s.sum.MarkedRequestNS, s.sum.MarkedNS = s.paths.requestNS, s.paths.allNS
+	s.sum.Paths, s.sum.PathsLost, s.sum.Tasks = s.paths.finish(s.last), s.paths.lost, s.paths.spans
+	s.sum.Moments = s.moments.finish(s.sum.EndNS)
 	s.sum.Requests = s.requests.account()
 	s.sum.Program = s.all.account()
 	s.sum.Locks = s.locks.list()

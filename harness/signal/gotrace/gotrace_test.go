@@ -80,7 +80,12 @@ func consistent(t testing.TB, s *Summary) {
 // line is the number of the line of this file that ends in the marker.
 func line(t testing.TB, marker string) int {
 	t.Helper()
-	data, err := os.ReadFile("gotrace_test.go")
+	return lineIn(t, "gotrace_test.go", marker)
+}
+
+func lineIn(t testing.TB, file, marker string) int {
+	t.Helper()
+	data, err := os.ReadFile(file)
 	require.NoError(t, err)
 	for i, l := range strings.Split(string(data), "\n") {
 		if strings.HasSuffix(l, "// at: "+marker) {

@@ -270,17 +270,30 @@ func ServingOf(frames []Frame) Serving {
 
 // Diagnostic reports whether the stack belongs to the debug endpoints that the
 // recording itself uses; their work is no evidence of anything. A program that
-// labels or annotates its own work (pprof.Do, trace.WithRegion) does that work
-// inside those packages' functions, and stays the program's.
+// labels or annotates its own work (pprof.Do, trace.WithRegion, trace.Log) does
+// so inside those packages' functions, and stays the program's.
 func Diagnostic(frames []Frame) bool {
 	for _, f := range frames {
-		if f.Function == "runtime/pprof.Do" || f.Function == "runtime/trace.WithRegion" {
+		if annotates(f.Function) {
 			continue
 		}
 		if strings.HasPrefix(f.Function, "net/http/pprof.") || strings.HasPrefix(f.Function, "runtime/pprof.") ||
 			strings.HasPrefix(f.Function, "runtime/trace.") {
 			return true
 		}
+	}
+	return false
+}
+
+// annotates reports whether a function is one that a program calls to label or
+// annotate its own work. What it calls in turn is the runtime's.
+func annotates(function string) bool {
+	switch function {
+	case "runtime/pprof.Do", "runtime/pprof.SetGoroutineLabels", "runtime/pprof.WithLabels",
+		"runtime/trace.WithRegion", "runtime/trace.StartRegion", "runtime/trace.(*Region).End",
+		"runtime/trace.NewTask", "runtime/trace.(*Task).End", "runtime/trace.Log", "runtime/trace.Logf",
+		"runtime/trace.userRegion", "runtime/trace.userLog", "runtime/trace.userTaskCreate", "runtime/trace.userTaskEnd":
+		return true
 	}
 	return false
 }

@@ -203,6 +203,8 @@ func TestDiagnostic(t *testing.T) {
 		"runtime/pprof.writeHeap < net/http/pprof.handler.ServeHTTP < net/http.(*conn).serve": true,
 		"runtime/pprof.profileWriter": true,
 		"runtime/trace.Start.func1":   true,
+		"runtime/trace.userLog < runtime/trace.Log < main.f < net/http.HandlerFunc.ServeHTTP":    false,
+		"runtime/trace.userRegion < runtime/trace.(*Region).End < main.f":                        false,
 		"time.Sleep < main.f.func1 < runtime/pprof.Do < main.f < net/http.HandlerFunc.ServeHTTP": false,
 		"time.Sleep < main.f.func1 < runtime/trace.WithRegion < main.f":                          false,
 		"runtime.selectgo < net/http/pprof.sleep < runtime/pprof.Do < main.instrument":           true,

@@ -1,0 +1,56 @@
+package latency
+
+import (
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"chokepoint/harness/bundle"
+)
+
+// Request is one request as the client saw it, in CLOCK_MONOTONIC nanoseconds.
+type Request struct {
+	StartNS, EndNS int64
+	Failed         bool // no response, or a status below 200 or above 399
+}
+
+// mostResults bounds what is read.
+const mostResults = 1 << 25
+
+// ReadResults reads results in vegeta's encoding. Their times are of the wall
+// clock, and clock says what that was against CLOCK_MONOTONIC. A stream that ends
+// early gives what was read, and an error.
+func ReadResults(r io.Reader, clock bundle.Clock) ([]Request, error) {
+	// These fields of vegeta's Result are enough; gob finds them by name.
+	type result struct {
+		Code      uint16
+		Timestamp time.Time
+		Latency   time.Duration
+		Error     string
+	}
+	var out []Request
+	decode := gob.NewDecoder(r)
+	for {
+		var x result
+		err := decode.Decode(&x)
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return out, fmt.Errorf("results: after %d: %w", len(out), err)
+		}
+		if len(out) == mostResults {
+			return out, fmt.Errorf("results: more than %d", mostResults)
+		}
+		start := x.Timestamp.Sub(clock.Wall).Nanoseconds() + clock.MonoNS
+		if x.Latency < 0 || start < 0 || start+int64(x.Latency) < start {
+			return out, fmt.Errorf("results: after %d: a request began at %s and took %s", len(out), x.Timestamp, x.Latency)
+		}
+		out = append(out, Request{
+			StartNS: start, EndNS: start + int64(x.Latency),
+			Failed: x.Error != "" || x.Code < 200 || x.Code > 399,
+		})
+	}
+}
