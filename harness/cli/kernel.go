@@ -83,6 +83,8 @@ func (a *app) probeCommand() *cobra.Command {
 		length time.Duration
 		slow   time.Duration
 		out    string
+
+		functions, tracepoints []string
 	)
 	cmd := &cobra.Command{
 		Use:   "probe PID",
@@ -94,7 +96,9 @@ of a bundle. It sends no load and diagnoses nothing. With --out the recording st
 It exits with 3 when a probe that was asked for could not be had.`,
 		Example: `  chokepoint probe 4711                                       # top five system calls, run queue, stacks
   chokepoint probe 4711 --probes syscalls --slow 1ms --syscall write
-  chokepoint probe 4711 --probes oncpu,sched --goroutine 42 --for 30s`,
+  chokepoint probe 4711 --probes oncpu,sched --goroutine 42 --for 30s
+  chokepoint probe 4711 --probes goruntime                    # scheduling delay, parks by reason
+  chokepoint probe 4711 --function 'main.(*store).get'        # how often, how long, from where`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			pid, err := strconv.Atoi(args[0])
@@ -113,6 +117,12 @@ It exits with 3 when a probe that was asked for could not be had.`,
 			if _, err := os.Stat(filepath.Join("/proc", args[0])); err != nil {
 				return fmt.Errorf("there is no process %d", pid)
 			}
+			custom := declared(functions, tracepoints)
+			if len(custom) > 0 && !cmd.Flags().Changed("probes") {
+				probes = []string{ebpf.Custom}
+			} else if len(custom) > 0 && !slices.Contains(probes, ebpf.Custom) {
+				probes = append(probes, ebpf.Custom)
+			}
 			dir := out
 			if dir == "" {
 				temporary, err := os.MkdirTemp("", "chokepoint-probe-")
@@ -123,7 +133,7 @@ It exits with 3 when a probe that was asked for could not be had.`,
 				dir = filepath.Join(temporary, "bundle")
 			}
 			err = run.Probe(cmd.Context(), run.Probing{
-				PID: pid, For: length, Probes: ebpf.Config{Probes: probes, Slow: slow}, Dir: dir,
+				PID: pid, For: length, Probes: ebpf.Config{Probes: probes, Slow: slow, Custom: custom}, Dir: dir,
 				Version: version(), Status: a.lineStatus(),
 			})
 			a.clearLine()
@@ -139,10 +149,24 @@ It exits with 3 when a probe that was asked for could not be had.`,
 	k.add(cmd)
 	f := cmd.Flags()
 	f.StringSliceVar(&probes, "probes", scenario.DefaultEBPFProbes(), "which probes, with commas between")
+	f.StringArrayVar(&functions, "function", nil, "count and time this function of the program, as the Go runtime names it; may be repeated")
+	f.StringArrayVar(&tracepoints, "tracepoint", nil, "count this tracepoint of the kernel, such as tcp/tcp_retransmit_skb; may be repeated")
 	f.DurationVar(&length, "for", 5*time.Second, "how long")
 	f.DurationVar(&slow, "slow", time.Duration(scenario.DefaultSlow), "from where on a system call is shown by itself")
 	f.StringVar(&out, "out", "", "keep the recording in this directory, which must not exist or be empty")
 	return cmd
+}
+
+// declared are custom probes for functions and tracepoints, numbered in their order.
+func declared(functions, tracepoints []string) []ebpf.CustomProbe {
+	var out []ebpf.CustomProbe
+	for n, function := range functions {
+		out = append(out, ebpf.CustomProbe{Name: fmt.Sprintf("function-%d", n+1), Function: function, Time: true, Stacks: true})
+	}
+	for n, tracepoint := range tracepoints {
+		out = append(out, ebpf.CustomProbe{Name: fmt.Sprintf("tracepoint-%d", n+1), Tracepoint: tracepoint, Stacks: true})
+	}
+	return out
 }
 
 // knownProbes is an error for a name that no probe has.

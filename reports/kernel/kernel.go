@@ -43,6 +43,8 @@ type View struct {
 	Goroutines []Goroutine          `json:"goroutines,omitempty"`
 	Threads    []bundle.ThreadTimes `json:"threads,omitempty"` // by CPU time
 	Net        *bundle.Net          `json:"net,omitempty"`
+	GoRuntime  *bundle.GoRuntime    `json:"go_runtime,omitempty"`
+	Custom     []bundle.CustomProbe `json:"custom,omitempty"`
 }
 
 // Syscall sums up one system call.
@@ -142,6 +144,14 @@ func New(e bundle.Evidence, o Options) *View {
 	if r.document("net", bundle.EBPFNet, &net) {
 		r.view.Net = &net
 	}
+	var inGo bundle.GoRuntime
+	if r.document("go_runtime", bundle.EBPFGoRuntime, &inGo) {
+		r.view.GoRuntime = &inGo
+	}
+	var custom bundle.Custom
+	if r.document("custom", bundle.EBPFCustom, &custom) {
+		r.view.Custom = custom.Probes
+	}
 	return r.view
 }
 
@@ -152,24 +162,30 @@ type reader struct {
 	view    *View
 }
 
-// has is false, and the reason told, when the artifact is not there.
+// has is false when the artifact is not there. The reason is told, unless nobody
+// asked for the probe.
 func (r *reader) has(part, artifact string) bool {
 	if r.Has(artifact) {
 		return true
 	}
-	m := r.Manifest()
-	why := "the recording does not have it"
-	if d, ok := m.Dimension(bundle.DimEBPF); ok {
-		if d.Reason != "" {
-			why = d.Reason
+	d, ok := r.Manifest().Dimension(bundle.DimEBPF)
+	if !ok {
+		r.view.Missing[part] = "the recording has no ebpf dimension"
+		return false
+	}
+	if len(d.Probes) == 0 {
+		r.view.Missing[part] = d.Reason
+		return false
+	}
+	for _, p := range d.Probes {
+		if p.Name != probeOf(artifact) {
+			continue
 		}
-		for _, p := range d.Probes {
-			if !p.Captured && p.Name == probeOf(artifact) {
-				why = p.Reason
-			}
+		r.view.Missing[part] = "the recording does not have it"
+		if !p.Captured {
+			r.view.Missing[part] = p.Reason
 		}
 	}
-	r.view.Missing[part] = why
 	return false
 }
 
@@ -182,6 +198,10 @@ func probeOf(artifact string) string {
 		return "sched"
 	case bundle.EBPFNet:
 		return "net"
+	case bundle.EBPFGoRuntime:
+		return "goruntime"
+	case bundle.EBPFCustom:
+		return "custom"
 	}
 	return "oncpu"
 }

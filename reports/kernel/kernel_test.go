@@ -52,6 +52,20 @@ func synthetic(t *testing.T, without ...string) bundle.Evidence {
 			ResetsSent: &bundle.NetReasons{NetCount: bundle.NetCount{Target: 7}, Reasons: map[string]int64{"TCP_ABORT_ON_CLOSE": 7}},
 			Listeners:  []bundle.NetListener{{Address: "127.0.0.1:8080", Port: 8080, QueueAtEnd: 2, Limit: 4096}},
 		},
+		bundle.EBPFGoRuntime: bundle.GoRuntime{
+			Counts: map[string]int64{"goroutines_parked": 900, "pool_misses": 0, "threads_started": 3},
+			Parks: []bundle.GoPark{{Reason: "chan receive", Parks: 900, ParkedNS: 5_000_000_000,
+				Delay: bundle.GoDelay{Count: 890, TotalNS: 8_900_000, Over100US: 4, Log2NS: []int64{12: 880, 17: 10}}}},
+			Delay:    &bundle.GoDelay{Count: 890, TotalNS: 8_900_000, Over100US: 4, Log2NS: []int64{12: 880, 17: 10}},
+			LockSlow: &bundle.GoLocks{Count: 12, TotalNS: 120_000},
+			Missing:  map[string]string{"cleanups_queued": "the executable has no runtime.(*cleanupQueue).enqueue"},
+		},
+		bundle.EBPFCustom: bundle.Custom{Probes: []bundle.CustomProbe{
+			{Name: "get", Function: "main.(*store).get", Counts: &bundle.CustomCounts{Calls: 40, LeftOut: 2},
+				Timed:  &bundle.CustomTimed{Ended: 40, TotalNS: 40_000_000, Log2NS: []int64{19: 39, 22: 1}},
+				Number: &bundle.CustomNumber{Name: "len(key)", Type: "int", Log2: []int64{3: 40}}, Notes: []string{"2 copies are inlined; calls there are not seen"}},
+			{Name: "gone", Function: "main.gone", Missing: "the executable has no such function"},
+		}},
 		bundle.EBPFSched: bundle.Sched{
 			CPUs: 2, TargetOnCPUNS: 1_200_000_000, IdleNS: 1_000_000_000, RunQueueNS: 50_000_000, Switches: 90,
 			RunQueueLog2NS: []int64{12: 10, 13: 40, 14: 1},
@@ -150,7 +164,7 @@ func TestText(t *testing.T) {
 		{"whole", Options{}, nil},
 		{"one call", Options{Syscall: "write", Top: 1}, nil},
 		{"one goroutine", Options{GoID: 8}, nil},
-		{"little captured", Options{}, []string{bundle.EBPFSched, bundle.EBPFSlow, bundle.EBPFOffCPUProfile, bundle.EBPFRunQueueProfile}},
+		{"little captured", Options{}, []string{bundle.EBPFSched, bundle.EBPFSlow, bundle.EBPFOffCPUProfile, bundle.EBPFRunQueueProfile, bundle.EBPFCustom}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out bytes.Buffer

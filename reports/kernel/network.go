@@ -13,7 +13,7 @@ import (
 // network writes what TCP did, leaving out what did not happen: a person looks for
 // what went wrong.
 func (p *printer) network(v *View) {
-	if p.missing("Network", v.Missing["net"]) {
+	if p.missing("Network", v.Net != nil, v.Missing["net"]) {
 		return
 	}
 	n := v.Net

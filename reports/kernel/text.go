@@ -27,6 +27,8 @@ func (v *View) Text(w io.Writer) error {
 	p.goroutines(v)
 	p.threads(v)
 	p.network(v)
+	p.goRuntime(v)
+	p.custom(v)
 	p.lost(v)
 	_, err := io.WriteString(w, strings.TrimPrefix(p.b.String(), "\n"))
 	return err
@@ -38,12 +40,13 @@ func (p *printer) title(name, about string) {
 	fmt.Fprintf(&p.b, "\n%s: %s\n", name, about)
 }
 
-// missing says why a part is not there; false when it is.
-func (p *printer) missing(name, why string) bool {
+// missing reports whether a part is not there, and says why if there is a reason
+// beyond that nobody asked for it.
+func (p *printer) missing(name string, there bool, why string) bool {
 	if why != "" {
 		fmt.Fprintf(&p.b, "\n%s: not captured: %s\n", name, why)
 	}
-	return why != ""
+	return why != "" || !there
 }
 
 // table writes rows; all columns but those in left are numbers.
@@ -70,7 +73,7 @@ func (p *printer) table(header table.Row, left []int, rows []table.Row) {
 }
 
 func (p *printer) syscalls(v *View) {
-	if p.missing("System calls", v.Missing["syscalls"]) {
+	if p.missing("System calls", v.Syscalls != nil, v.Missing["syscalls"]) {
 		return
 	}
 	p.title("System calls", "the most frequent, over "+duration(v.WindowNS))
@@ -89,7 +92,7 @@ func (p *printer) syscalls(v *View) {
 }
 
 func (p *printer) slow(v *View) {
-	if p.missing("Slow system calls", v.Missing["slow"]) {
+	if p.missing("Slow system calls", v.Slow != nil, v.Missing["slow"]) {
 		return
 	}
 	p.title("Slow system calls", fmt.Sprintf("%d took %s or longer, by stack", v.Slow.Calls, duration(v.Slow.ThresholdNS)))
@@ -120,7 +123,7 @@ func goroutine(id int64) string {
 }
 
 func (p *printer) runQueue(v *View) {
-	if p.missing("Run queue", v.Missing["run_queue"]) {
+	if p.missing("Run queue", v.RunQueue != nil, v.Missing["run_queue"]) {
 		return
 	}
 	q := v.RunQueue
@@ -151,7 +154,7 @@ func (p *printer) histogram(log2 []int64) {
 }
 
 func (p *printer) places(name, about string, places []Place, why string) {
-	if p.missing(name, why) {
+	if p.missing(name, places != nil, why) {
 		return
 	}
 	p.title(name, about)
@@ -171,7 +174,7 @@ const (
 
 func (p *printer) goroutines(v *View) {
 	if len(v.Goroutines) == 0 {
-		p.missing("Goroutines", v.Missing["goroutines"])
+		p.missing("Goroutines", false, v.Missing["goroutines"])
 		return
 	}
 	p.title("Goroutines", "on a CPU, waiting for one, and asleep in a system call; where they were seen on the CPU")
