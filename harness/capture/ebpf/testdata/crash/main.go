@@ -102,8 +102,8 @@ func grow(n uint64, pad [16]uint64) uint64 {
 }
 
 const (
-	growers     = 24
-	growRounds  = 6
+	growers     = 8
+	growRounds  = 3
 	growDepth   = 5_000
 	childDepth  = 3_000
 	lockers     = 150
