@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/exp/trace"
 
+	"chokepoint/harness/signal/requests"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -42,6 +43,11 @@ type Summary struct {
 	// Syscalls sums up the goroutines' system calls by the program's line.
 	Syscalls []SiteCount
 	GC       Collector
+	// Served are the requests of net/http's server one by one, and Tasks those
+	// that the program marks by runtime/trace.NewTask, with their type for endpoint.
+	Served    *requests.Recorder
+	Tasks     *requests.Recorder
+	Scheduler Scheduler
 }
 
 // DurationNS is the length of the trace.
@@ -160,12 +166,16 @@ const (
 // Read reduces the trace from r. Frames are attributed to the program that p
 // describes. A trace that ends early gives what was read, with Cut set; only a
 // trace of which nothing can be read is an error.
-func Read(r io.Reader, p stack.Program) (*Summary, error) {
+func Read(r io.Reader, p stack.Program) (*Summary, error) { return ReadWith(r, p, nil) }
+
+// ReadWith is Read with the kernel's view of the same goroutines, by which what
+// the runtime takes for running or for a system call is told apart; nil for none.
+func ReadWith(r io.Reader, p stack.Program, k *requests.Kernel) (*Summary, error) {
 	tr, err := trace.NewReader(r)
 	if err != nil {
 		return nil, fmt.Errorf("read execution trace: %w", err)
 	}
-	s := newScan(p)
+	s := newScan(p, k)
 	if err := s.events(tr); err != nil {
 		if s.sum.Events == 0 {
 			return nil, fmt.Errorf("read execution trace: %w", err)
@@ -217,6 +227,16 @@ type place struct {
 	finalizer bool
 	diag      bool
 	ours      bool // code of the program is on it
+
+	// For requests:
+	stage       stack.Stage
+	endpoint    stack.Frame
+	rank        int  // of endpoint; 0 for none
+	background  bool // it is that of net/http's background read
+	startsHTTP2 bool
+	parts       [slots]requests.PartID
+	// For locks: what the site is called, as one that waits and as one that releases.
+	waits, releases string
 }
 
 // holds reports whether the function is on the stack.
@@ -257,6 +277,11 @@ type goroutine struct {
 	// Of a lock that it took after a wait, while it holds it:
 	acquired *hold
 	assist   int64
+	assistAt stack.Frame
+
+	stopping bool  // it has stopped the world
+	ran      int64 // since when it has been running
+	service  service
 }
 
 type hold struct {
@@ -341,6 +366,11 @@ type scan struct {
 	other         *place // stands for stacks beyond keptStacks; it has no frames
 	syscalls      map[stack.Frame]*SiteCount
 	ranges        map[string]int64 // open global ranges, by name, since
+	serving       *serving
+	sched         scheduler
+
+	lastStack trace.Stack // and its place: events come in pairs with the same
+	lastPlace *place
 }
 
 type finalizing struct {
@@ -349,7 +379,7 @@ type finalizing struct {
 	doing map[Doing]int64
 }
 
-func newScan(p stack.Program) *scan {
+func newScan(p stack.Program, k *requests.Kernel) *scan {
 	return &scan{
 		program: p,
 		places:  map[trace.Stack]*place{}, interned: map[string]*place{},
@@ -361,6 +391,8 @@ func newScan(p stack.Program) *scan {
 		other:      &place{},
 		syscalls:   map[stack.Frame]*SiteCount{},
 		ranges:     map[string]int64{},
+		serving:    newServing(p, k),
+		sched:      newScheduler(),
 	}
 }
 
@@ -380,11 +412,20 @@ func (s *scan) event(ev *trace.Event) {
 		// Stack handles belong to a generation, which this event ends; keeping
 		// them would keep its tables alive.
 		clear(s.places)
+		s.lastStack, s.lastPlace = trace.NoStack, nil
 	case trace.EventStateTransition:
 		st := ev.StateTransition()
-		if st.Resource.Kind == trace.ResourceGoroutine {
+		switch st.Resource.Kind {
+		case trace.ResourceGoroutine:
 			s.transition(ev, &st, now)
+		case trace.ResourceProc:
+			_, to := st.Proc()
+			s.sched.proc(st.Resource.Proc(), to, now)
 		}
+	case trace.EventMetric:
+		s.sched.metric(ev, now)
+	case trace.EventTaskBegin, trace.EventTaskEnd:
+		s.taskEvent(ev, now)
 	case trace.EventStackSample:
 		s.sample(ev)
 	case trace.EventRangeBegin, trace.EventRangeActive, trace.EventRangeEnd:
@@ -395,36 +436,47 @@ func (s *scan) event(ev *trace.Event) {
 func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64) {
 	id := st.Resource.Goroutine()
 	from, to := st.Goroutine()
+	s.sched.transition(from, to, now)
 	g := s.gs[id]
+	at := s.place(st.Stack)
 	if g == nil {
-		g = &goroutine{since: now}
+		g = &goroutine{since: now, ran: now}
 		if from == trace.GoUndetermined {
 			// It was in this state since before the trace began.
-			g.since = s.sum.StartNS
+			g.since, g.ran = s.sum.StartNS, s.sum.StartNS
 			g.state = stateOf(to)
+			g.service.early = true
 		}
 		s.gs[id] = g
-		at := s.place(st.Stack)
 		s.settle(g, at)
-		if from == trace.GoUndetermined {
+		switch from {
+		case trace.GoUndetermined:
 			g.at = at
 			g.blamed = waitOf(at)
 			if g.state == waiting && g.blamed == stack.Lock {
 				s.locks.wait(g, at, g.since)
 			}
-		}
-		if from == trace.GoUndetermined {
+			s.reach(id, g, at, now, g.state == waiting)
 			return
+		case trace.GoNotExist:
+			s.inherit(ev, id, g, at, now)
 		}
 	}
-	s.charge(id, g, now)
+	s.chargeTo(id, g, now, at, false)
 	if from == to {
-		return // a generation of the trace begins by telling all states again
+		// A generation of the trace begins by telling all states again, and of
+		// goroutines that do nothing for long their stacks.
+		if at != nil && g.at == nil {
+			s.reach(id, g, at, now, to == trace.GoWaiting)
+		}
+		return
+	}
+	if g.state == running {
+		s.sched.ranFrom(id, g, at, now)
 	}
 
 	switch {
 	case to == trace.GoWaiting:
-		at := s.place(st.Stack)
 		s.settle(g, at)
 		g.blamed = waitOf(at)
 		if st.Reason == "preempted" {
@@ -433,12 +485,14 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		}
 		s.blocked(g, at, now)
 		g.at = at
+		s.reach(id, g, at, now, true)
 	case from == trace.GoWaiting && to == trace.GoRunnable:
 		s.woken(ev, g, now)
+		s.awoken(id, g, now)
 	case to == trace.GoSyscall:
-		at := s.place(st.Stack)
 		s.settle(g, at)
 		g.at = at
+		s.reach(id, g, at, now, false)
 		if at != nil && at.ours && !g.diag {
 			c := s.syscalls[at.own]
 			if c == nil {
@@ -448,18 +502,23 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			c.Count++
 		}
 	case to == trace.GoRunnable && from == trace.GoRunning:
-		if at := s.place(st.Stack); at != nil {
+		if at != nil {
 			s.settle(g, at)
 			g.at = at
+			s.reach(id, g, at, now, false)
 		}
 	case to == trace.GoNotExist:
 		g.state = gone
+		s.left(g, now)
 		delete(s.gs, id)
 		s.keepRunning(id, g)
 		return
 	}
 	g.state = stateOf(to)
 	g.since = now
+	if g.state == running {
+		g.ran = now
+	}
 }
 
 // settle learns from a stack what kind of goroutine it is and whether it is
@@ -480,12 +539,20 @@ func (s *scan) settle(g *goroutine, at *place) {
 }
 
 // charge adds the time since the last event to what the goroutine did.
-func (s *scan) charge(id trace.GoID, g *goroutine, now int64) {
+func (s *scan) charge(id trace.GoID, g *goroutine, now int64) { s.chargeTo(id, g, now, nil, false) }
+
+// chargeTo is charge for a goroutine of which the stack is known that it is on
+// now; sampled says that a CPU sample tells it.
+func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sampled bool) {
 	ns := now - g.since
-	g.since = now
 	if ns <= 0 || g.state == gone {
+		g.since = max(g.since, now)
 		return
 	}
+	if g.service.followed() {
+		s.account(id, g, g.since, now, next, sampled)
+	}
+	g.since = now
 	switch g.state {
 	case running:
 		g.runningNS += ns
@@ -569,11 +636,18 @@ func (s *scan) sample(ev *trace.Event) {
 	} else {
 		s.samples[s.other]++
 	}
-	if g := s.gs[ev.Goroutine()]; g != nil && !at.own.IsZero() {
+	g := s.gs[ev.Goroutine()]
+	if g == nil {
+		return
+	}
+	if !at.own.IsZero() {
 		if g.samples == nil {
 			g.samples = map[stack.Frame]int64{}
 		}
 		g.samples[at.own]++
+	}
+	if g.service.followed() {
+		s.touch(ev.Goroutine(), g, at, int64(ev.Time()), true)
 	}
 }
 
@@ -581,19 +655,37 @@ func (s *scan) span(ev *trace.Event, now int64) {
 	r := ev.Range()
 	switch {
 	case r.Name == "GC mark assist":
-		g := s.gs[r.Scope.Goroutine()]
+		id := r.Scope.Goroutine()
+		g := s.gs[id]
 		if g == nil {
 			return
 		}
+		at := s.place(ev.Stack())
+		s.chargeTo(id, g, now, at, false)
 		if ev.Kind() == trace.EventRangeEnd {
 			if g.assist > 0 {
 				s.sum.GC.AssistNS += now - g.assist
+				s.sched.assisted(g.assistAt, now-g.assist)
 			}
 			g.assist = 0
 		} else if g.assist == 0 {
-			g.assist = now
+			g.assist, g.assistAt = now, stack.Frame{}
+			if at != nil {
+				g.assistAt = at.own
+			}
 		}
-	case strings.HasPrefix(r.Name, "GC concurrent mark"), strings.HasPrefix(r.Name, "stop-the-world"):
+	case strings.HasPrefix(r.Name, "GC concurrent mark"), strings.HasPrefix(r.Name, stopRange):
+		if strings.HasPrefix(r.Name, stopRange) {
+			if g := s.gs[ev.Goroutine()]; g != nil {
+				s.chargeTo(ev.Goroutine(), g, now, s.place(ev.Stack()), false)
+				g.stopping = ev.Kind() != trace.EventRangeEnd
+			}
+			if ev.Kind() == trace.EventRangeEnd {
+				s.sched.started(now)
+			} else {
+				s.sched.stopped(r.Name, now)
+			}
+		}
 		if ev.Kind() != trace.EventRangeEnd {
 			if _, open := s.ranges[r.Name]; !open {
 				s.ranges[r.Name] = now
@@ -613,7 +705,7 @@ func (s *scan) endSpan(name string, now int64) {
 		return
 	}
 	delete(s.ranges, name)
-	if strings.HasPrefix(name, "stop-the-world") {
+	if strings.HasPrefix(name, stopRange) {
 		s.sum.GC.StopNS += now - since
 		return
 	}
@@ -634,11 +726,18 @@ func (s *scan) finish() *Summary {
 			s.locks.stillWaiting(g, s.last)
 		}
 		s.charge(id, g, s.last)
+		if g.state == running {
+			s.sched.ranFrom(id, g, nil, s.last)
+		}
+		s.cut(g)
 		s.keepRunning(id, g)
 	}
+	s.finishTasks()
 	for name := range s.ranges {
 		s.endSpan(name, s.last)
 	}
+	s.sum.Served, s.sum.Tasks = s.serving.http, s.serving.tasks
+	s.sum.Scheduler = s.sched.finish(s.last)
 	s.sum.Requests = s.requests.account()
 	s.sum.Program = s.all.account()
 	s.sum.Locks = s.locks.list()

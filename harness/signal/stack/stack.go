@@ -13,9 +13,9 @@ import (
 
 // Frame is one call of a stack. Stacks are innermost first throughout.
 type Frame struct {
-	Function string // as the Go runtime names it
-	File     string
-	Line     int
+	Function string `json:"function"` // as the Go runtime names it
+	File     string `json:"file,omitempty"`
+	Line     int    `json:"line,omitempty"`
 }
 
 // IsZero reports whether the frame is absent.

@@ -1,0 +1,613 @@
+package gotrace
+
+import (
+	"cmp"
+	"slices"
+
+	"golang.org/x/exp/trace"
+
+	"chokepoint/harness/signal/requests"
+	"chokepoint/harness/signal/stack"
+)
+
+// serving follows goroutines through the requests they serve, and tells the
+// recorders what they do in them.
+//
+// A request of HTTP/1 begins when its connection's goroutine is woken from the
+// wait for it, or turns to reading it without a wait, and ends when that
+// goroutine turns to the next one. What it turns to is on its stack: at each of
+// its own transitions, and whenever it starts or wakes another goroutine. A
+// request of HTTP/2 is a goroutine of its own.
+type serving struct {
+	program stack.Program
+	parts   *requests.Parts
+	http    *requests.Recorder
+	tasks   *requests.Recorder
+	kernel  *requests.Kernel
+
+	spans    map[[2]*place]requests.PartID
+	derived  map[derivedKey]requests.PartID
+	nowhere  *place // stands for the stack that is not known
+	openTask map[trace.TaskID]task
+}
+
+type task struct {
+	open *requests.Open
+	g    *goroutine
+	id   trace.GoID
+}
+
+type derivedKey struct {
+	kind requests.Kind
+	of   requests.PartID
+	name string
+}
+
+// maxOpenTasks bounds the tasks that are followed at the same time.
+const maxOpenTasks = 1 << 16
+
+func newServing(p stack.Program, k *requests.Kernel) *serving {
+	parts := requests.NewParts()
+	return &serving{
+		program: p, parts: parts, kernel: k,
+		http: requests.NewRecorder(parts), tasks: requests.NewRecorder(parts),
+		spans: map[[2]*place]requests.PartID{}, derived: map[derivedKey]requests.PartID{},
+		nowhere:  &place{},
+		openTask: map[trace.TaskID]task{},
+	}
+}
+
+// phase is how far a request is.
+type phase uint8
+
+const (
+	reading phase = iota
+	handling
+	ending
+)
+
+// service is what a goroutine has to do with requests.
+type service struct {
+	open  *requests.Open // the request it serves
+	phase phase
+	conn  bool // it is a connection's
+	http2 bool
+	// taken: a handler hijacked the connection; what follows are no requests.
+	taken bool
+	// woken: the request began with a wake from the wait for it. One that began
+	// with an attempt to read is none if a wait follows.
+	woken bool
+	// early: it was there before the trace, and no stack of it was seen yet.
+	early bool
+
+	parent    *requests.Open // the request that started it
+	parentSeq uint64
+	tasks     []*requests.Open // those it began that are still open
+
+	point *place // the last stack known, which may be later than goroutine.at
+
+	cursor *requests.Cursor
+	asked  bool // for the cursor
+}
+
+// child is the request that started the goroutine, if it is still open.
+func (v *service) child() *requests.Open {
+	if v.parent != nil && v.parent.Seq() != v.parentSeq {
+		v.parent = nil
+	}
+	return v.parent
+}
+
+// followed reports whether anything asks for what the goroutine does.
+func (v *service) followed() bool {
+	return v.open != nil || len(v.tasks) > 0 || v.parent != nil && v.child() != nil
+}
+
+// add accounts for ns of the goroutine's time.
+func (v *service) add(p requests.PartID, ns int64) {
+	if ns <= 0 {
+		return
+	}
+	if v.open != nil {
+		v.open.Add(p, ns)
+	} else if o := v.child(); o != nil {
+		o.AddChild(p, ns)
+	}
+	for _, t := range v.tasks {
+		t.Add(p, ns)
+	}
+}
+
+// account adds what g did in [from, to). next is the stack it is on at the end;
+// nil if that is not known.
+func (s *scan) account(id trace.GoID, g *goroutine, from, to int64, next *place, sampled bool) {
+	v := &g.service
+	w := s.serving
+	switch g.state {
+	case waiting:
+		at := g.at
+		if at == nil {
+			at = v.point
+		}
+		v.add(w.waitPart(at, g.blamed), to-from)
+	case runnable:
+		stopped := s.sched.stoppedIn(from, to)
+		v.add(w.part(v.point, slotStopped), stopped)
+		v.add(w.part(v.point, slotRunnable), to-from-stopped)
+	case inSyscall:
+		p := w.part(g.at, slotSyscall)
+		off := s.offCPU(id, g, from, to)
+		if off.Zero() {
+			v.add(p, to-from)
+			return
+		}
+		name := off.Syscall
+		if name == "" && off.Slow != nil {
+			name = off.Slow.Syscall
+		}
+		named := w.derive(requests.Syscall, p, name)
+		v.add(named, to-from-off.QueuedNS)
+		v.add(w.derive(requests.RunQueue, p, ""), off.QueuedNS)
+		s.border(id, g, from, to, true, named, off)
+	case running:
+		var p requests.PartID
+		switch {
+		case g.assist > 0:
+			p = w.part(v.point, slotAssist)
+		case g.stopping:
+			p = w.part(v.point, slotStopped)
+		case sampled && next != nil && !next.own.IsZero():
+			p = w.part(next, slotSample)
+		default:
+			p = w.span(v.point, next)
+		}
+		off := s.offCPU(id, g, from, to)
+		if off.Zero() {
+			v.add(p, to-from)
+			return
+		}
+		v.add(p, to-from-off.AsleepNS-off.QueuedNS)
+		v.add(w.derive(requests.ThreadAsleep, p, off.Syscall), off.AsleepNS)
+		v.add(w.derive(requests.RunQueue, p, ""), off.QueuedNS)
+		s.border(id, g, from, to, false, p, off)
+	}
+}
+
+func (s *scan) offCPU(id trace.GoID, g *goroutine, from, to int64) requests.OffCPU {
+	v := &g.service
+	if !v.asked {
+		v.asked = true
+		v.cursor = s.serving.kernel.Of(int64(id))
+	}
+	return v.cursor.In(from, to)
+}
+
+func (s *scan) border(id trace.GoID, g *goroutine, from, to int64, inSyscall bool, p requests.PartID, off requests.OffCPU) {
+	v := &g.service
+	if v.open != nil {
+		s.serving.http.Border(v.open, int64(id), from, to, inSyscall, p, off, false)
+	} else if o := v.child(); o != nil {
+		s.serving.http.Border(o, int64(id), from, to, inSyscall, p, off, true)
+	}
+}
+
+// touch learns where g is from something it does to another goroutine.
+func (s *scan) touch(id trace.GoID, g *goroutine, at *place, now int64, sampled bool) {
+	if at == nil || g.state != running {
+		return
+	}
+	if at.stage != stack.NoStage || g.service.followed() {
+		s.chargeTo(id, g, now, at, sampled)
+	}
+	s.reach(id, g, at, now, false)
+}
+
+// reach follows a goroutine to a stack. wait says that it waits there.
+func (s *scan) reach(id trace.GoID, g *goroutine, at *place, now int64, wait bool) {
+	if at == nil {
+		return
+	}
+	v := &g.service
+	v.point = at
+	early := v.early
+	v.early = false
+	if at.stage == stack.NoStage && v.open == nil {
+		if o := v.child(); o != nil && at.rank > 0 {
+			s.serving.http.At(o, at.endpoint, at.rank) // under http.TimeoutHandler
+		}
+		return
+	}
+	if v.taken {
+		return
+	}
+	if g.diag {
+		if v.open != nil {
+			s.serving.http.Diagnostic()
+			s.drop(v)
+		}
+		return
+	}
+	v.conn = v.conn || at.stage != stack.NoStage
+	switch at.stage {
+	case stack.Awaiting:
+		s.turned(v, now)
+		switch {
+		case wait:
+			s.drop(v)
+		case v.open == nil:
+			s.begin(id, v, now, reading)
+		}
+	case stack.Reading:
+		s.turned(v, now)
+		switch {
+		case v.open == nil && !wait:
+			s.begin(id, v, now, reading)
+		case wait && !v.woken:
+			s.drop(v)
+		}
+	case stack.Starting:
+		s.turned(v, now)
+		if v.open == nil {
+			s.begin(id, v, now, handling)
+		}
+		v.phase = handling
+	case stack.Handling, stack.Ending:
+		if v.open == nil {
+			s.found(id, g, now, early)
+		}
+		if at.stage == stack.Ending {
+			v.phase = ending
+		} else {
+			v.phase = max(v.phase, handling)
+			s.serving.http.At(v.open, at.endpoint, at.rank)
+		}
+	case stack.Hijacking:
+		v.taken = true
+		s.serving.http.Hijacked()
+		s.drop(v)
+	case stack.Connection:
+		s.turned(v, now)
+		s.drop(v)
+	}
+}
+
+func (s *scan) begin(id trace.GoID, v *service, now int64, p phase) {
+	v.open = s.serving.http.Begin(now, int64(id))
+	v.phase, v.woken = p, false
+}
+
+// found opens a request whose beginning was not seen.
+func (s *scan) found(id trace.GoID, g *goroutine, now int64, early bool) {
+	v := &g.service
+	if !early {
+		s.begin(id, v, now, handling)
+		return
+	}
+	s.begin(id, v, s.sum.StartNS, handling)
+	v.open.CutStart()
+	// What is charged already was not known to be a request's.
+	v.open.Add(requests.PartNotSeen, g.since-s.sum.StartNS)
+}
+
+// turned ends the request of a goroutine that has turned to the next one, or
+// away from requests. One whose handler was not reached goes on.
+func (s *scan) turned(v *service, now int64) {
+	if v.open != nil && v.phase >= handling {
+		s.serving.http.End(v.open, now, false)
+		v.open = nil
+	}
+}
+
+func (s *scan) drop(v *service) {
+	if v.open != nil {
+		s.serving.http.Drop(v.open)
+		v.open = nil
+	}
+}
+
+// awoken begins a request where a connection's goroutine is woken from the wait
+// for one.
+func (s *scan) awoken(id trace.GoID, g *goroutine, now int64) {
+	v := &g.service
+	if !v.conn || v.open != nil || v.taken || g.diag || g.at == nil {
+		return
+	}
+	if g.at.stage == stack.Awaiting || g.at.stage == stack.Reading {
+		s.begin(id, v, now, reading)
+		v.woken = true
+	}
+}
+
+// inherit gives a new goroutine to the request that its creator serves.
+func (s *scan) inherit(ev *trace.Event, id trace.GoID, g *goroutine, start *place, now int64) {
+	by := s.place(ev.Stack())
+	if by == nil {
+		return
+	}
+	if creator := s.gs[ev.Goroutine()]; creator != nil {
+		s.touch(ev.Goroutine(), creator, by, now, false)
+		v := &creator.service
+		o := v.open
+		if o == nil || v.phase != handling {
+			o = v.child()
+		}
+		if o != nil && (start == nil || !start.background) {
+			o.ChildStarted()
+			g.service.parent, g.service.parentSeq = o, o.Seq()
+		}
+	}
+	if by.startsHTTP2 {
+		s.serving.http.HTTP2()
+		s.begin(id, &g.service, now, handling)
+		g.service.http2 = true
+	}
+}
+
+// left ends what a goroutine that ended was part of.
+func (s *scan) left(g *goroutine, now int64) {
+	v := &g.service
+	if o := v.child(); o != nil {
+		o.ChildEnded()
+	}
+	s.turned(v, now)
+	s.drop(v)
+}
+
+// cut closes what the end of the trace leaves open.
+func (s *scan) cut(g *goroutine) {
+	v := &g.service
+	if v.open == nil {
+		return
+	}
+	if v.phase < handling {
+		s.drop(v)
+		return
+	}
+	s.serving.http.End(v.open, s.last, true)
+	v.open = nil
+}
+
+func (s *scan) taskEvent(ev *trace.Event, now int64) {
+	t := ev.Task()
+	w := s.serving
+	if ev.Kind() == trace.EventTaskBegin {
+		g := s.gs[ev.Goroutine()]
+		if g == nil || len(w.openTask) >= maxOpenTasks {
+			return
+		}
+		if _, known := w.openTask[t.ID]; known {
+			return // a damaged trace
+		}
+		s.taskPoint(ev, g, now)
+		o := w.tasks.Begin(now, int64(ev.Goroutine()))
+		w.tasks.At(o, stack.Frame{Function: t.Type}, 1)
+		w.openTask[t.ID] = task{o, g, ev.Goroutine()}
+		g.service.tasks = append(g.service.tasks, o)
+		return
+	}
+	x, ok := w.openTask[t.ID]
+	if !ok {
+		return // it began before the trace
+	}
+	delete(w.openTask, t.ID)
+	if g := s.gs[x.id]; g == x.g {
+		if ev.Goroutine() == x.id {
+			s.taskPoint(ev, g, now)
+		} else {
+			s.chargeTo(x.id, g, now, nil, false)
+		}
+	}
+	s.endTask(x, now, false)
+}
+
+// taskPoint takes the stack at which a task begins or ends as one that the
+// goroutine is on.
+func (s *scan) taskPoint(ev *trace.Event, g *goroutine, now int64) {
+	at := s.place(ev.Stack())
+	s.chargeTo(ev.Goroutine(), g, now, at, false)
+	if at != nil {
+		s.reach(ev.Goroutine(), g, at, now, false)
+	}
+}
+
+func (s *scan) endTask(x task, now int64, cut bool) {
+	for i, o := range x.g.service.tasks {
+		if o == x.open {
+			x.g.service.tasks = append(x.g.service.tasks[:i], x.g.service.tasks[i+1:]...)
+			break
+		}
+	}
+	s.serving.tasks.End(x.open, now, cut)
+}
+
+// finishTasks closes the tasks that the end of the trace leaves open, in the
+// order in which they began.
+func (s *scan) finishTasks() {
+	left := make([]task, 0, len(s.serving.openTask))
+	for _, t := range s.serving.openTask {
+		left = append(left, t)
+	}
+	slices.SortFunc(left, func(a, b task) int { return cmp.Compare(a.open.Seq(), b.open.Seq()) })
+	for _, t := range left {
+		s.endTask(t, s.last, true)
+	}
+}
+
+// slots number the parts that a place itself keeps.
+type slot uint8
+
+const (
+	slotWait slot = iota
+	slotPreempted
+	slotRunnable
+	slotStopped
+	slotSyscall
+	slotAssist
+	slotSample
+	slots
+)
+
+// waitPart is the part of a wait on a stack, for what the scan blames it on.
+func (w *serving) waitPart(at *place, blamed stack.Wait) requests.PartID {
+	if at != nil && blamed == stack.Runtime && at.wait != stack.Runtime {
+		return w.part(at, slotPreempted)
+	}
+	return w.part(at, slotWait)
+}
+
+// part is the part that stands for one place and slot.
+func (w *serving) part(at *place, n slot) requests.PartID {
+	if at == nil {
+		at = w.nowhere
+	}
+	if id := at.parts[n]; id != 0 {
+		return id
+	}
+	p := requests.Part{Where: at.own, Frames: at.frames, Basis: requests.ByStack}
+	if len(at.frames) == 0 {
+		p.Basis = requests.Unknown
+	}
+	if p.Where.IsZero() {
+		p.Cause = library(at.frames)
+	}
+	switch n {
+	case slotWait:
+		p.Kind = requests.WaitKind(waitOf(at))
+		if len(at.frames) == 0 {
+			p.Kind, p.Cause = requests.Kind(stack.Other), "a wait from before the trace"
+		}
+	case slotPreempted:
+		p.Kind = requests.Kind(stack.Runtime)
+	case slotRunnable:
+		p.Kind = requests.Runnable
+	case slotStopped:
+		p.Kind = requests.Stopped
+	case slotSyscall:
+		p.Kind = requests.Syscall
+		if name := stack.SystemCall(at.frames); name != "" {
+			p.Cause = name
+		}
+	case slotAssist:
+		p.Kind = requests.Assisting
+	case slotSample:
+		p.Kind, p.Basis = requests.Running, requests.BySample
+	}
+	id := w.parts.Add(p)
+	at.parts[n] = id
+	return id
+}
+
+// derive is a part at the place of another.
+func (w *serving) derive(kind requests.Kind, of requests.PartID, name string) requests.PartID {
+	key := derivedKey{kind, of, name}
+	if id, ok := w.derived[key]; ok {
+		return id
+	}
+	p := w.parts.Get(of)
+	p.Kind = kind
+	if name != "" {
+		p.Cause = name
+	}
+	id := w.parts.Add(p)
+	w.derived[key] = id
+	return id
+}
+
+// span is the part of running from one stack to the next.
+func (w *serving) span(a, b *place) requests.PartID {
+	if a == nil {
+		a = w.nowhere
+	}
+	if b == nil {
+		b = w.nowhere
+	}
+	key := [2]*place{a, b}
+	if id, ok := w.spans[key]; ok {
+		return id
+	}
+	id := w.parts.Add(w.spanPart(a, b))
+	w.spans[key] = id
+	return id
+}
+
+// What net/http's server does of its own while it runs.
+const (
+	causeReads   = "net/http reads the request"
+	causeEnds    = "net/http ends the response"
+	causeHandler = "in the handler, which was not seen"
+)
+
+func (w *serving) spanPart(a, b *place) requests.Part {
+	p := requests.Part{Kind: requests.Running, Basis: requests.BySpan}
+	if f := w.program.Shared(a.frames, b.frames); !f.IsZero() {
+		p.Where = f
+		p.Frames = outside(b.frames, f)
+		return p
+	}
+	// One of them is in the handler, and the other is net/http's: what lies
+	// between is the handler's own function, and a little of net/http.
+	for _, at := range []*place{b, a} {
+		if at.rank == 0 {
+			continue
+		}
+		for i := len(at.frames) - 1; i >= 0; i-- {
+			f := at.frames[i]
+			if f.Function != at.endpoint.Function || f.File != at.endpoint.File {
+				continue
+			}
+			p.Frames = at.frames[i:]
+			if w.program.Foreign(f) {
+				p.Cause = f.Function
+			} else {
+				p.Where = f
+			}
+			return p
+		}
+	}
+	if a.stage == stack.NoStage && b.stage == stack.NoStage {
+		// A goroutine of the program's that starts or ends here.
+		for _, at := range []*place{b, a} {
+			if !at.outer.IsZero() {
+				p.Where, p.Frames = at.outer, outside(at.frames, at.outer)
+				return p
+			}
+		}
+	}
+	p.Frames = b.frames
+	after := b.stage == stack.Ending || b.stage == stack.Awaiting || b.stage == stack.Reading || b.stage == stack.Connection
+	switch {
+	case (a.stage == stack.Awaiting || a.stage == stack.Reading) && (b.stage == stack.Awaiting || b.stage == stack.Reading || b.stage == stack.Starting):
+		p.Cause = causeReads
+	case (a.stage == stack.Ending || a.stage == stack.Connection) && after:
+		p.Cause = causeEnds
+	case a.stage != stack.NoStage && after:
+		p.Cause, p.Basis = causeHandler, requests.Unknown
+	default:
+		p.Basis = requests.Unknown
+	}
+	return p
+}
+
+// outside is the stack from a frame outwards.
+func outside(frames []stack.Frame, f stack.Frame) []stack.Frame {
+	for i := len(frames) - 1; i >= 0; i-- {
+		if frames[i] == f {
+			return frames[i:]
+		}
+	}
+	return frames
+}
+
+// library names what a stack without code of the program is in: the innermost
+// function that is not the runtime's or a helper of it.
+func library(frames []stack.Frame) string {
+	for _, f := range frames {
+		if !stack.Plumbing(f) {
+			return f.Function
+		}
+	}
+	if len(frames) > 0 {
+		return frames[0].Function
+	}
+	return ""
+}

@@ -1,0 +1,274 @@
+package requests
+
+import (
+	"slices"
+
+	"chokepoint/harness/signal/stack"
+)
+
+type endpointID uint32
+
+// Recorder collects the requests of one trace.
+type Recorder struct {
+	parts     *Parts
+	endpoints []stack.Frame
+	byName    map[stack.Frame]endpointID
+
+	seq  uint64
+	free []*Open
+
+	kept    []record
+	uses    []use
+	mask    uint64 // a request is kept if the hash of its number has none of these bits
+	slowest []record
+	slow    [][]use // of the slowest, own and children's after each other
+
+	sums     map[sumKey]int64
+	byEnd    []ending
+	counts   Counts
+	borders  []border
+	atBorder int64 // the least that still gets into borders
+}
+
+// record is what is kept of one request. Its own parts and then those of its
+// children stand in the recorder's uses from first on.
+type record struct {
+	start, end int64
+	goroutine  int64
+	seq        uint64
+	first      uint32
+	own, child uint32
+	started    uint32
+	endpoint   endpointID
+	flags      uint16
+}
+
+func (r *record) ns() int64 { return r.end - r.start }
+func (r *record) cut() bool { return r.flags&(cutStart|cutEnd) != 0 }
+
+type sumKey struct {
+	endpoint endpointID
+	part     PartID
+	child    bool
+}
+
+// ending is what is known of all requests of an endpoint.
+type ending struct {
+	count, cut int64
+	ns         int64
+	started    int64
+}
+
+// Counts says how many requests there were, and what became of those that are
+// in no table.
+type Counts struct {
+	Requests int64 `json:"requests"` // whole and cut
+	// Of these, CutStart began before the trace and CutEnd outlasted it; CutBoth
+	// are in both.
+	CutStart int64 `json:"cut_start"`
+	CutEnd   int64 `json:"cut_end"`
+	CutBoth  int64 `json:"cut_both"`
+	// Kept one by one, for the bands; one in KeptOneIn.
+	Kept      int64 `json:"kept"`
+	KeptOneIn int64 `json:"kept_one_in"`
+	// Hijacked connections are left out from when their handler took them over.
+	Hijacked int64 `json:"hijacked"`
+	// Diagnostic are requests of the recording itself to the debug endpoints.
+	Diagnostic int64 `json:"diagnostic"`
+	// HTTP2 are requests of HTTP/2, one goroutine each.
+	HTTP2 int64 `json:"http2"`
+	// HandlerNotSeen are requests without any event or sample inside the handler:
+	// it neither blocked nor ran for long.
+	HandlerNotSeen int64 `json:"handler_not_seen"`
+	// PartsLost counts stacks beyond MaxParts; their time is not explained.
+	PartsLost int64 `json:"parts_lost,omitempty"`
+	// RestNS is time of requests that none of their parts accounts for. It is in
+	// the tables as unexplained, and 0 but for tasks that change goroutines.
+	RestNS int64 `json:"rest_ns"`
+}
+
+// NewRecorder makes an empty one, whose requests use these parts.
+func NewRecorder(parts *Parts) *Recorder {
+	r := &Recorder{parts: parts, byName: map[stack.Frame]endpointID{}, sums: map[sumKey]int64{}}
+	r.endpoint(stack.Frame{}) // of requests whose handler was not seen
+	return r
+}
+
+// Counts are the requests so far.
+func (r *Recorder) Counts() Counts {
+	c := r.counts
+	c.Kept = int64(len(r.kept))
+	c.KeptOneIn = int64(r.mask) + 1
+	c.PartsLost = r.parts.lost
+	return c
+}
+
+// Hijacked counts a connection that its handler took over.
+func (r *Recorder) Hijacked() { r.counts.Hijacked++ }
+
+// Diagnostic counts a request of the recording itself.
+func (r *Recorder) Diagnostic() { r.counts.Diagnostic++ }
+
+// HTTP2 counts a request of HTTP/2.
+func (r *Recorder) HTTP2() { r.counts.HTTP2++ }
+
+func (r *Recorder) endpoint(f stack.Frame) endpointID {
+	id, ok := r.byName[f]
+	if !ok {
+		if len(r.endpoints) >= MaxParts {
+			return 0
+		}
+		id = endpointID(len(r.endpoints))
+		r.endpoints = append(r.endpoints, f)
+		r.byEnd = append(r.byEnd, ending{})
+		r.byName[f] = id
+	}
+	return id
+}
+
+// Begin opens a request that starts at start, served by a goroutine.
+func (r *Recorder) Begin(start, goroutine int64) *Open {
+	r.seq++
+	if n := len(r.free); n > 0 {
+		o := r.free[n-1]
+		r.free = r.free[:n-1]
+		*o = Open{StartNS: start, Goroutine: goroutine, seq: r.seq, uses: o.uses[:0], children: o.children[:0]}
+		return o
+	}
+	return &Open{StartNS: start, Goroutine: goroutine, seq: r.seq}
+}
+
+// At tells which function handles the request, as a stack of the given rank
+// (of stack.Program.Endpoint) has it.
+func (r *Recorder) At(o *Open, f stack.Frame, rank int) {
+	if rank <= o.rank || f.IsZero() {
+		return
+	}
+	o.rank = rank
+	o.endpoint = r.endpoint(f)
+}
+
+// Drop forgets a request that turned out to be none.
+func (r *Recorder) Drop(o *Open) {
+	r.dropBorders(o)
+	r.release(o)
+}
+
+func (r *Recorder) release(o *Open) {
+	o.seq = 0 // goroutines that it started know by this that it is over
+	if cap(o.uses) <= 64 {
+		r.free = append(r.free, o)
+	}
+}
+
+// End closes a request; cut says that the trace ended, and not the request.
+func (r *Recorder) End(o *Open, end int64, cut bool) {
+	if cut {
+		o.flags |= cutEnd
+	}
+	if o.live > 0 {
+		o.flags |= outlived
+	}
+	c := &r.counts
+	c.Requests++
+	rest := end - o.StartNS
+	for _, u := range o.uses {
+		rest -= u.ns
+	}
+	c.RestNS += rest
+	o.Add(PartElsewhere, rest)
+	if o.flags&cutStart != 0 {
+		c.CutStart++
+	}
+	if cut {
+		c.CutEnd++
+		if o.flags&cutStart != 0 {
+			c.CutBoth++
+		}
+	}
+	if o.endpoint == 0 {
+		c.HandlerNotSeen++
+	}
+	e := &r.byEnd[o.endpoint]
+	e.count++
+	e.ns += end - o.StartNS
+	e.started += int64(o.started)
+	if o.flags&(cutStart|cutEnd) != 0 {
+		e.cut++
+	}
+	for _, u := range o.uses {
+		r.sums[sumKey{o.endpoint, u.part, false}] += u.ns
+	}
+	for _, u := range o.children {
+		r.sums[sumKey{o.endpoint, u.part, true}] += u.ns
+	}
+	rec := record{
+		start: o.StartNS, end: end, goroutine: o.Goroutine, seq: o.seq,
+		own: uint32(len(o.uses)), child: uint32(len(o.children)), started: o.started,
+		endpoint: o.endpoint, flags: o.flags,
+	}
+	r.keepSlow(rec, o)
+	if mix(o.seq)&r.mask == 0 {
+		rec.first = uint32(len(r.uses))
+		r.kept = append(r.kept, rec)
+		r.uses = append(append(r.uses, o.uses...), o.children...)
+		for len(r.kept) > MaxKept || len(r.uses) > maxUses && len(r.kept) > 1 {
+			r.thin()
+		}
+	}
+	r.endBorders(o, end)
+	r.release(o)
+}
+
+// thin drops about every other record. Which ones depends on their number
+// alone, and not on what they are like: percentiles of the rest are those of all.
+func (r *Recorder) thin() {
+	r.mask = r.mask<<1 | 1
+	kept, uses := r.kept[:0], r.uses[:0]
+	for _, rec := range r.kept {
+		if mix(rec.seq)&r.mask != 0 {
+			continue
+		}
+		first := uint32(len(uses))
+		uses = append(uses, r.uses[rec.first:rec.first+rec.own+rec.child]...)
+		rec.first = first
+		kept = append(kept, rec)
+	}
+	r.kept, r.uses = kept, uses
+}
+
+// mix is the finaliser of splitmix64: its low bits depend on all bits of n.
+func mix(n uint64) uint64 {
+	n ^= n >> 30
+	n *= 0xbf58476d1ce4e5b9
+	n ^= n >> 27
+	n *= 0x94d049bb133111eb
+	return n ^ n>>31
+}
+
+func slower(a, b record) int {
+	switch {
+	case a.ns() != b.ns():
+		if a.ns() > b.ns() {
+			return -1
+		}
+		return 1
+	case a.seq < b.seq:
+		return -1
+	case a.seq > b.seq:
+		return 1
+	}
+	return 0
+}
+
+func (r *Recorder) keepSlow(rec record, o *Open) {
+	at, _ := slices.BinarySearchFunc(r.slowest, rec, slower)
+	if at >= keptSlowest {
+		return
+	}
+	r.slowest = slices.Insert(r.slowest, at, rec)
+	r.slow = slices.Insert(r.slow, at, slices.Concat(o.uses, o.children))
+	if len(r.slowest) > keptSlowest {
+		r.slowest, r.slow = r.slowest[:keptSlowest], r.slow[:keptSlowest]
+	}
+}
