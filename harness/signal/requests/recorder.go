@@ -272,3 +272,23 @@ func (r *Recorder) keepSlow(rec record, o *Open) {
 		r.slowest, r.slow = r.slowest[:keptSlowest], r.slow[:keptSlowest]
 	}
 }
+
+// Span is where one request began and ended, as far as the trace saw it.
+type Span struct {
+	StartNS   int64 `json:"start_ns"`
+	EndNS     int64 `json:"end_ns"`
+	Goroutine int64 `json:"goroutine"`
+	Cut       bool  `json:"cut,omitempty"`
+	// Endpoint is the name of the function that handles it.
+	Endpoint string `json:"endpoint"`
+}
+
+// Spans are the requests that were kept one by one, in the order they ended in.
+func (r *Recorder) Spans() []Span {
+	out := make([]Span, 0, len(r.kept))
+	for i := range r.kept {
+		x := &r.kept[i]
+		out = append(out, Span{x.start, x.end, x.goroutine, x.cut(), r.name(x.endpoint)})
+	}
+	return out
+}
