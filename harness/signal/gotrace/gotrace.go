@@ -166,16 +166,25 @@ const (
 // Read reduces the trace from r. Frames are attributed to the program that p
 // describes. A trace that ends early gives what was read, with Cut set; only a
 // trace of which nothing can be read is an error.
-func Read(r io.Reader, p stack.Program) (*Summary, error) { return ReadWith(r, p, nil) }
+func Read(r io.Reader, p stack.Program) (*Summary, error) { return ReadWith(r, p, Beside{}) }
 
-// ReadWith is Read with the kernel's view of the same goroutines, by which what
-// the runtime takes for running or for a system call is told apart; nil for none.
-func ReadWith(r io.Reader, p stack.Program, k *requests.Kernel) (*Summary, error) {
+// Beside is what else is known of the goroutines in a trace.
+type Beside struct {
+	// Kernel is the kernel's view of them, by which what the runtime takes for
+	// running or for a system call is told apart; nil for none.
+	Kernel *requests.Kernel
+	// Parked is where nearly all goroutines stood that were in a handler when the
+	// goroutine profile was taken; nil if that was no one place, or not captured.
+	Parked []stack.Frame
+}
+
+// ReadWith is Read with what else is known.
+func ReadWith(r io.Reader, p stack.Program, b Beside) (*Summary, error) {
 	tr, err := trace.NewReader(r)
 	if err != nil {
 		return nil, fmt.Errorf("read execution trace: %w", err)
 	}
-	s := newScan(p, k)
+	s := newScan(p, b)
 	if err := s.events(tr); err != nil {
 		if s.sum.Events == 0 {
 			return nil, fmt.Errorf("read execution trace: %w", err)
@@ -379,7 +388,7 @@ type finalizing struct {
 	doing map[Doing]int64
 }
 
-func newScan(p stack.Program, k *requests.Kernel) *scan {
+func newScan(p stack.Program, b Beside) *scan {
 	return &scan{
 		program: p,
 		places:  map[trace.Stack]*place{}, interned: map[string]*place{},
@@ -391,7 +400,7 @@ func newScan(p stack.Program, k *requests.Kernel) *scan {
 		other:      &place{},
 		syscalls:   map[stack.Frame]*SiteCount{},
 		ranges:     map[string]int64{},
-		serving:    newServing(p, k),
+		serving:    newServing(p, b),
 		sched:      newScheduler(),
 	}
 }
@@ -551,6 +560,8 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	}
 	if g.service.followed() {
 		s.account(id, g, g.since, now, next, sampled)
+	} else if g.service.early && g.state == waiting {
+		g.service.waitedNS += ns
 	}
 	g.since = now
 	switch g.state {
@@ -733,6 +744,7 @@ func (s *scan) finish() *Summary {
 		s.keepRunning(id, g)
 	}
 	s.finishTasks()
+	s.serving.resolve()
 	for name := range s.ranges {
 		s.endSpan(name, s.last)
 	}

@@ -665,7 +665,7 @@ func TestMemoryIsBoundedByWhatLives(t *testing.T) {
 	})
 	tr, err := exptrace.NewReader(bytes.NewReader(data))
 	require.NoError(t, err)
-	s := newScan(thisProgram, nil)
+	s := newScan(thisProgram, Beside{})
 	most := 0
 	for {
 		ev, err := tr.ReadEvent()

@@ -29,6 +29,19 @@ type serving struct {
 	derived  map[derivedKey]requests.PartID
 	nowhere  *place // stands for the stack that is not known
 	openTask map[trace.TaskID]task
+
+	// follows counts, of waits in requests, the stack after each; early is what
+	// requests waited for before their goroutine's first stack, by that stack.
+	follows map[[2]*place]int64
+	early   map[*place]before
+	parked  []stack.Frame
+}
+
+// before stands for what a request did before the first stack of its goroutine,
+// until the end of the trace has shown what others did there.
+type before struct {
+	part     requests.PartID
+	endpoint requests.EndpointID
 }
 
 type task struct {
@@ -46,14 +59,15 @@ type derivedKey struct {
 // maxOpenTasks bounds the tasks that are followed at the same time.
 const maxOpenTasks = 1 << 16
 
-func newServing(p stack.Program, k *requests.Kernel) *serving {
+func newServing(p stack.Program, b Beside) *serving {
 	parts := requests.NewParts()
 	return &serving{
-		program: p, parts: parts, kernel: k,
+		program: p, parts: parts, kernel: b.Kernel, parked: b.Parked,
 		http: requests.NewRecorder(parts), tasks: requests.NewRecorder(parts),
 		spans: map[[2]*place]requests.PartID{}, derived: map[derivedKey]requests.PartID{},
 		nowhere:  &place{},
 		openTask: map[trace.TaskID]task{},
+		follows:  map[[2]*place]int64{}, early: map[*place]before{},
 	}
 }
 
@@ -78,13 +92,15 @@ type service struct {
 	// with an attempt to read is none if a wait follows.
 	woken bool
 	// early: it was there before the trace, and no stack of it was seen yet.
-	early bool
+	early    bool
+	waitedNS int64 // until then
 
 	parent    *requests.Open // the request that started it
 	parentSeq uint64
 	tasks     []*requests.Open // those it began that are still open
 
-	point *place // the last stack known, which may be later than goroutine.at
+	point  *place // the last stack known, which may be later than goroutine.at
+	waited bool   // there, since then
 
 	cursor *requests.Cursor
 	asked  bool // for the cursor
@@ -130,6 +146,7 @@ func (s *scan) account(id trace.GoID, g *goroutine, from, to int64, next *place,
 			at = v.point
 		}
 		v.add(w.waitPart(at, g.blamed), to-from)
+		v.waited = g.blamed != stack.Runtime
 	case runnable:
 		stopped := s.sched.stoppedIn(from, to)
 		v.add(w.part(v.point, slotStopped), stopped)
@@ -208,7 +225,10 @@ func (s *scan) reach(id trace.GoID, g *goroutine, at *place, now int64, wait boo
 		return
 	}
 	v := &g.service
-	v.point = at
+	if v.waited && v.open != nil && v.point != nil {
+		s.serving.follows[[2]*place{v.point, at}]++
+	}
+	v.point, v.waited = at, false
 	early := v.early
 	v.early = false
 	if at.stage == stack.NoStage && v.open == nil {
@@ -253,7 +273,7 @@ func (s *scan) reach(id trace.GoID, g *goroutine, at *place, now int64, wait boo
 		v.phase = handling
 	case stack.Handling, stack.Ending:
 		if v.open == nil {
-			s.found(id, g, now, early)
+			s.found(id, g, at, now, early)
 		}
 		if at.stage == stack.Ending {
 			v.phase = ending
@@ -277,7 +297,7 @@ func (s *scan) begin(id trace.GoID, v *service, now int64, p phase) {
 }
 
 // found opens a request whose beginning was not seen.
-func (s *scan) found(id trace.GoID, g *goroutine, now int64, early bool) {
+func (s *scan) found(id trace.GoID, g *goroutine, at *place, now int64, early bool) {
 	v := &g.service
 	if !early {
 		s.begin(id, v, now, handling)
@@ -285,8 +305,90 @@ func (s *scan) found(id trace.GoID, g *goroutine, now int64, early bool) {
 	}
 	s.begin(id, v, s.sum.StartNS, handling)
 	v.open.CutStart()
-	// What is charged already was not known to be a request's.
-	v.open.Add(requests.PartNotSeen, g.since-s.sum.StartNS)
+	// What is charged already was not known to be a request's, nor where it was.
+	charged := g.since - s.sum.StartNS
+	if charged == 0 {
+		return
+	}
+	b, known := s.serving.early[at]
+	if !known {
+		b = before{s.serving.parts.Add(s.serving.parts.Get(requests.PartNotSeen)), s.serving.http.Unresolved()}
+		s.serving.early[at] = b
+	}
+	v.open.Add(b.part, v.waitedNS)
+	v.open.Add(requests.PartNotSeen, charged-v.waitedNS)
+	s.serving.http.Guess(v.open, b.endpoint)
+}
+
+const (
+	// alikeShare and alikeCount are how many of the waits that one stack follows
+	// must have been at one line for a wait that nothing was seen of to be taken for
+	// another of these; likewise of the goroutines in a profile.
+	alikeShare = 0.95
+	alikeCount = 10
+)
+
+// resolve tells, as far as can be, what requests waited for before the trace
+// began. A trace tells the stack of a goroutine that was waiting already only if
+// it goes on to wait; of one that is woken, it tells what it came to next. If
+// nearly all the waits that this came after in the trace were at one line, so was
+// this one. Else it is where nearly all goroutines stood that were in a handler
+// when the goroutine profile was taken.
+func (w *serving) resolve() {
+	type site struct {
+		own  stack.Frame
+		wait stack.Wait
+	}
+	type tally struct {
+		all   int64
+		sites map[site]int64
+		best  map[site]*place
+		most  map[site]int64
+	}
+	seen := map[*place]*tally{}
+	for pair, n := range w.follows {
+		at, next := pair[0], pair[1]
+		if _, wanted := w.early[next]; !wanted {
+			continue
+		}
+		x := seen[next]
+		if x == nil {
+			x = &tally{sites: map[site]int64{}, best: map[site]*place{}, most: map[site]int64{}}
+			seen[next] = x
+		}
+		k := site{at.own, at.wait}
+		x.all += n
+		x.sites[k] += n
+		if m := x.most[k]; n > m || n == m && lessFrames(at.frames, x.best[k].frames) {
+			x.most[k], x.best[k] = n, at
+		}
+	}
+	for next, b := range w.early {
+		if x := seen[next]; x != nil && x.all >= alikeCount {
+			for k, n := range x.sites {
+				if float64(n) >= alikeShare*float64(x.all) {
+					w.become(b, x.best[k].frames, requests.ByPattern)
+				}
+			}
+			if w.parts.Get(b.part).Basis == requests.ByPattern {
+				continue
+			}
+		}
+		if len(w.parked) > 0 {
+			w.become(b, w.parked, requests.ByProfile)
+		}
+	}
+}
+
+func (w *serving) become(b before, frames []stack.Frame, basis requests.Basis) {
+	p := requests.Part{Kind: requests.WaitKind(w.program.WaitOf(frames)), Where: w.program.Own(frames), Frames: frames, Basis: basis}
+	if p.Where.IsZero() {
+		p.Cause = library(frames)
+	}
+	w.parts.Set(b.part, p)
+	if f, rank := w.program.Endpoint(frames); rank > 0 {
+		w.http.Resolve(b.endpoint, f)
+	}
 }
 
 // turned ends the request of a goroutine that has turned to the next one, or

@@ -176,6 +176,8 @@ type border struct {
 	where  stack.Frame
 	delay  int64
 	seq    uint64
+
+	endpoint EndpointID
 }
 
 // Border offers an interval of the request's goroutine for the table of the
@@ -220,7 +222,7 @@ func (r *Recorder) endBorders(o *Open, end int64) {
 	for i := range r.borders {
 		if b := &r.borders[i]; b.seq == o.seq {
 			b.RequestNS = end - o.StartNS
-			b.Endpoint = r.name(o.endpoint)
+			b.endpoint = o.endpoint
 		}
 	}
 }
@@ -237,6 +239,7 @@ func (r *Recorder) dropBorders(o *Open) {
 func (r *Recorder) Borders() []Border {
 	out := []Border{}
 	for _, b := range r.borders {
+		b.Endpoint = r.name(b.endpoint)
 		b.Stack = frames(b.frames)
 		b.Where = frame(b.where)
 		out = append(out, b.Border)

@@ -17,7 +17,7 @@ import (
 //
 // It is nil where there are no requests.
 func (r *Recorder) Profile() *profile.Profile {
-	ranked, by := r.ranked(func(endpointID) bool { return true })
+	ranked, by := r.ranked(func(EndpointID) bool { return true })
 	if len(r.kept) == 0 {
 		return nil
 	}
@@ -32,7 +32,7 @@ func (r *Recorder) Profile() *profile.Profile {
 	}
 	type key struct {
 		part     PartID
-		endpoint endpointID
+		endpoint EndpointID
 		band     string
 		child    bool
 	}

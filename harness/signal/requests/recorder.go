@@ -6,13 +6,14 @@ import (
 	"chokepoint/harness/signal/stack"
 )
 
-type endpointID uint32
+// EndpointID is a function that handles requests, as one Recorder numbers them.
+type EndpointID uint32
 
 // Recorder collects the requests of one trace.
 type Recorder struct {
 	parts     *Parts
 	endpoints []stack.Frame
-	byName    map[stack.Frame]endpointID
+	byName    map[stack.Frame]EndpointID
 
 	seq  uint64
 	free []*Open
@@ -39,7 +40,7 @@ type record struct {
 	first      uint32
 	own, child uint32
 	started    uint32
-	endpoint   endpointID
+	endpoint   EndpointID
 	flags      uint16
 }
 
@@ -47,16 +48,14 @@ func (r *record) ns() int64 { return r.end - r.start }
 func (r *record) cut() bool { return r.flags&(cutStart|cutEnd) != 0 }
 
 type sumKey struct {
-	endpoint endpointID
+	endpoint EndpointID
 	part     PartID
 	child    bool
 }
 
 // ending is what is known of all requests of an endpoint.
 type ending struct {
-	count, cut int64
-	ns         int64
-	started    int64
+	count, cut, started int64
 }
 
 // Counts says how many requests there were, and what became of those that are
@@ -78,7 +77,7 @@ type Counts struct {
 	// HTTP2 are requests of HTTP/2, one goroutine each.
 	HTTP2 int64 `json:"http2"`
 	// HandlerNotSeen are requests without any event or sample inside the handler:
-	// it neither blocked nor ran for long.
+	// it neither blocked nor ran for long, or did so before the trace began.
 	HandlerNotSeen int64 `json:"handler_not_seen"`
 	// PartsLost counts stacks beyond MaxParts; their time is not explained.
 	PartsLost int64 `json:"parts_lost,omitempty"`
@@ -89,7 +88,7 @@ type Counts struct {
 
 // NewRecorder makes an empty one, whose requests use these parts.
 func NewRecorder(parts *Parts) *Recorder {
-	r := &Recorder{parts: parts, byName: map[stack.Frame]endpointID{}, sums: map[sumKey]int64{}}
+	r := &Recorder{parts: parts, byName: map[stack.Frame]EndpointID{}, sums: map[sumKey]int64{}}
 	r.endpoint(stack.Frame{}) // of requests whose handler was not seen
 	return r
 }
@@ -100,6 +99,11 @@ func (r *Recorder) Counts() Counts {
 	c.Kept = int64(len(r.kept))
 	c.KeptOneIn = int64(r.mask) + 1
 	c.PartsLost = r.parts.lost
+	for id, e := range r.byEnd {
+		if r.endpoints[id].IsZero() {
+			c.HandlerNotSeen += e.count
+		}
+	}
 	return c
 }
 
@@ -112,13 +116,13 @@ func (r *Recorder) Diagnostic() { r.counts.Diagnostic++ }
 // HTTP2 counts a request of HTTP/2.
 func (r *Recorder) HTTP2() { r.counts.HTTP2++ }
 
-func (r *Recorder) endpoint(f stack.Frame) endpointID {
+func (r *Recorder) endpoint(f stack.Frame) EndpointID {
 	id, ok := r.byName[f]
 	if !ok {
 		if len(r.endpoints) >= MaxParts {
 			return 0
 		}
-		id = endpointID(len(r.endpoints))
+		id = EndpointID(len(r.endpoints))
 		r.endpoints = append(r.endpoints, f)
 		r.byEnd = append(r.byEnd, ending{})
 		r.byName[f] = id
@@ -146,6 +150,30 @@ func (r *Recorder) At(o *Open, f stack.Frame, rank int) {
 	}
 	o.rank = rank
 	o.endpoint = r.endpoint(f)
+}
+
+// Unresolved is a number for an endpoint that is not known yet.
+func (r *Recorder) Unresolved() EndpointID {
+	if len(r.endpoints) >= MaxParts {
+		return 0
+	}
+	r.endpoints = append(r.endpoints, stack.Frame{})
+	r.byEnd = append(r.byEnd, ending{})
+	return EndpointID(len(r.endpoints) - 1)
+}
+
+// Guess gives a request an endpoint for as long as no stack tells it.
+func (r *Recorder) Guess(o *Open, id EndpointID) {
+	if o.rank == 0 {
+		o.endpoint = id
+	}
+}
+
+// Resolve says which function an unresolved endpoint is.
+func (r *Recorder) Resolve(id EndpointID, f stack.Frame) {
+	if id != 0 {
+		r.endpoints[id] = f
+	}
 }
 
 // Drop forgets a request that turned out to be none.
@@ -186,12 +214,8 @@ func (r *Recorder) End(o *Open, end int64, cut bool) {
 			c.CutBoth++
 		}
 	}
-	if o.endpoint == 0 {
-		c.HandlerNotSeen++
-	}
 	e := &r.byEnd[o.endpoint]
 	e.count++
-	e.ns += end - o.StartNS
 	e.started += int64(o.started)
 	if o.flags&(cutStart|cutEnd) != 0 {
 		e.cut++

@@ -163,33 +163,39 @@ func (r *Recorder) Table(w Want) Table {
 			t.Borders = append(t.Borders, b)
 		}
 	}
-	takes := func(e endpointID) bool { return w.Endpoint == "" || r.name(e) == w.Endpoint }
+	takes := func(e EndpointID) bool { return w.Endpoint == "" || r.name(e) == w.Endpoint }
 	ranked, by := r.ranked(takes)
 	t.Ranked = by
 
 	all := newSums(r)
-	ends := map[endpointID]*sums{}
+	ends := map[stack.Frame]*sums{}
 	for key, ns := range r.sums {
 		if !takes(key.endpoint) {
 			continue
 		}
-		e := ends[key.endpoint]
+		f := r.endpoints[key.endpoint]
+		e := ends[f]
 		if e == nil {
 			e = newSums(r)
-			ends[key.endpoint] = e
+			ends[f] = e
 		}
 		all.add(key.part, ns, key.child)
 		e.add(key.part, ns, key.child)
 	}
 	band := Band{Name: All}
+	counts := map[stack.Frame]ending{}
 	for id, e := range r.byEnd {
-		if e.count == 0 || !takes(endpointID(id)) {
+		if e.count == 0 || !takes(EndpointID(id)) {
 			continue
 		}
 		band.Requests += e.count
 		band.Cut += e.cut
 		all.started += e.started
-		t.Endpoints = append(t.Endpoints, r.endpointOf(endpointID(id), e, ends[endpointID(id)], ranked))
+		c := counts[r.endpoints[id]]
+		counts[r.endpoints[id]] = ending{c.count + e.count, c.cut + e.cut, c.started + e.started}
+	}
+	for f, e := range counts {
+		t.Endpoints = append(t.Endpoints, r.endpointOf(f, e, ends[f], ranked))
 	}
 	slices.SortFunc(t.Endpoints, func(a, b Endpoint) int {
 		return cmp.Or(-cmp.Compare(a.TotalNS, b.TotalNS), cmp.Compare(a.Name, b.Name), cmp.Compare(a.File, b.File))
@@ -209,7 +215,7 @@ func (r *Recorder) Table(w Want) Table {
 }
 
 // Band finds a band by name.
-func (t *Table) Band(name string) (Band, bool) {
+func (t Table) Band(name string) (Band, bool) {
 	for _, b := range t.Bands {
 		if b.Name == name {
 			return b, true
@@ -219,7 +225,7 @@ func (t *Table) Band(name string) (Band, bool) {
 }
 
 // ranked are the requests that the bands take, shortest first, and by what.
-func (r *Recorder) ranked(takes func(endpointID) bool) ([]record, string) {
+func (r *Recorder) ranked(takes func(EndpointID) bool) ([]record, string) {
 	var whole, all int64
 	for i := range r.kept {
 		if x := &r.kept[i]; takes(x.endpoint) {
@@ -276,7 +282,7 @@ func (r *Recorder) band(name string, list []record) Band {
 
 // slowestBand is the requests that took longest, from all there were; with an
 // endpoint asked for, from those that were kept.
-func (r *Recorder) slowestBand(takes func(endpointID) bool, by string) Band {
+func (r *Recorder) slowestBand(takes func(EndpointID) bool, by string) Band {
 	type slow struct {
 		record
 		uses []use
@@ -312,8 +318,8 @@ func (r *Recorder) slowestBand(takes func(endpointID) bool, by string) Band {
 	return b
 }
 
-func (r *Recorder) endpointOf(id endpointID, e ending, s *sums, ranked []record) Endpoint {
-	out := Endpoint{Name: r.name(id), File: r.endpoints[id].File, Requests: e.count, Cut: e.cut}
+func (r *Recorder) endpointOf(f stack.Frame, e ending, s *sums, ranked []record) Endpoint {
+	out := Endpoint{Name: named(f), File: f.File, Requests: e.count, Cut: e.cut}
 	if s == nil {
 		s = newSums(r)
 	}
@@ -321,7 +327,7 @@ func (r *Recorder) endpointOf(id endpointID, e ending, s *sums, ranked []record)
 	out.Account = s.account()
 	var own []record
 	for _, x := range ranked {
-		if x.endpoint == id {
+		if r.endpoints[x.endpoint] == f {
 			own = append(own, x)
 		}
 	}
@@ -331,11 +337,13 @@ func (r *Recorder) endpointOf(id endpointID, e ending, s *sums, ranked []record)
 	return out
 }
 
-func (r *Recorder) name(id endpointID) string {
-	if name := r.endpoints[id].Function; name != "" {
-		return name
+func (r *Recorder) name(id EndpointID) string { return named(r.endpoints[id]) }
+
+func named(f stack.Frame) string {
+	if f.Function == "" {
+		return NotSeen
 	}
-	return NotSeen
+	return f.Function
 }
 
 // sums adds up parts.
