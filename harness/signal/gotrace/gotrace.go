@@ -235,7 +235,8 @@ type place struct {
 	reads     bool
 	finalizer bool
 	diag      bool
-	ours      bool // code of the program is on it
+	ours      bool   // code of the program is on it
+	ledgers   [2]int // where its wait stands in each, as ledger.wait has it
 
 	// For requests:
 	stage       stack.Stage
@@ -311,11 +312,22 @@ type ledger struct {
 	running    int64
 	runnable   int64
 	syscall    int64
-	waits      map[waitKey]int64
+	waits      []WaitTime
+	waitAt     map[waitKey]int // one more than the index in waits
 }
 
 func newLedger(index int) *ledger {
-	return &ledger{index: index, waits: map[waitKey]int64{}}
+	return &ledger{index: index, waitAt: map[waitKey]int{}}
+}
+
+func (l *ledger) wait(k waitKey) int {
+	i := l.waitAt[k]
+	if i == 0 {
+		l.waits = append(l.waits, WaitTime{Wait: k.wait, Where: k.own})
+		i = len(l.waits)
+		l.waitAt[k] = i
+	}
+	return i
 }
 
 func (l *ledger) add(g *goroutine, ns int64) {
@@ -332,19 +344,24 @@ func (l *ledger) add(g *goroutine, ns int64) {
 	case inSyscall:
 		l.syscall += ns
 	case waiting:
-		var own stack.Frame
-		if g.at != nil {
-			own = g.at.own
+		switch {
+		case g.at == nil:
+			l.waits[l.wait(waitKey{wait: g.blamed})-1].NS += ns
+		case g.blamed != g.at.wait:
+			l.waits[l.wait(waitKey{g.blamed, g.at.own})-1].NS += ns
+		default:
+			i := &g.at.ledgers[l.index]
+			if *i == 0 {
+				*i = l.wait(waitKey{g.blamed, g.at.own})
+			}
+			l.waits[*i-1].NS += ns
 		}
-		l.waits[waitKey{g.blamed, own}] += ns
 	}
 }
 
 func (l *ledger) account() Account {
 	a := Account{Goroutines: l.goroutines, TotalNS: l.total, RunningNS: l.running, RunnableNS: l.runnable, SyscallNS: l.syscall}
-	for k, ns := range l.waits {
-		a.Waits = append(a.Waits, WaitTime{k.wait, k.own, ns})
-	}
+	a.Waits = append(a.Waits, l.waits...)
 	sort.Slice(a.Waits, func(i, j int) bool {
 		x, y := a.Waits[i], a.Waits[j]
 		if x.NS != y.NS {
