@@ -245,6 +245,8 @@ type place struct {
 	background  bool // it is that of net/http's background read
 	startsHTTP2 bool
 	parts       [slots]requests.PartID
+	next        *place // that a span from here last led to, and its part
+	span        requests.PartID
 	// For locks: what the site is called, as one that waits and as one that releases.
 	waits, releases string
 }
@@ -397,6 +399,10 @@ type scan struct {
 
 	lastStack trace.Stack // and its place: events come in pairs with the same
 	lastPlace *place
+	lastID    trace.GoID
+	lastG     *goroutine
+
+	leastRunning int64 // what a goroutine must have run to be among the longest
 }
 
 type finalizing struct {
@@ -463,7 +469,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	id := st.Resource.Goroutine()
 	from, to := st.Goroutine()
 	s.sched.transition(from, to, now)
-	g := s.gs[id]
+	g := s.goroutine(id)
 	at := s.place(st.Stack)
 	if g == nil {
 		g = &goroutine{since: now, ran: now}
@@ -537,6 +543,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		g.state = gone
 		s.left(g, now)
 		delete(s.gs, id)
+		s.lastG = nil
 		s.keepRunning(id, g)
 		return
 	}
@@ -545,6 +552,15 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	if g.state == running {
 		g.ran = now
 	}
+}
+
+// goroutine is the record of a goroutine; nil if there is none. Several events of
+// one goroutine often follow each other.
+func (s *scan) goroutine(id trace.GoID) *goroutine {
+	if s.lastG == nil || s.lastID != id {
+		s.lastID, s.lastG = id, s.gs[id]
+	}
+	return s.lastG
 }
 
 // settle learns from a stack what kind of goroutine it is and whether it is
@@ -776,7 +792,7 @@ func (s *scan) finish() *Summary {
 }
 
 func (s *scan) keepRunning(id trace.GoID, g *goroutine) {
-	if g.diag || g.runningNS+g.syscallNS == 0 {
+	if ns := g.runningNS + g.syscallNS; g.diag || ns == 0 || ns < s.leastRunning {
 		return
 	}
 	r := Running{Goroutine: int64(id), NS: g.runningNS, SyscallNS: g.syscallNS}
@@ -789,6 +805,8 @@ func (s *scan) keepRunning(id trace.GoID, g *goroutine) {
 	s.sum.Running = append(s.sum.Running, r)
 	if len(s.sum.Running) > 64*keptRunning {
 		s.sum.Running = longest(s.sum.Running)
+		least := s.sum.Running[keptRunning-1]
+		s.leastRunning = least.NS + least.SyscallNS
 	}
 }
 

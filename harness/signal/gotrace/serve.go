@@ -623,12 +623,16 @@ func (w *serving) span(a, b *place) requests.PartID {
 	if b == nil {
 		b = w.nowhere
 	}
-	key := [2]*place{a, b}
-	if id, ok := w.spans[key]; ok {
-		return id
+	if a.next == b {
+		return a.span
 	}
-	id := w.parts.Add(w.spanPart(a, b))
-	w.spans[key] = id
+	key := [2]*place{a, b}
+	id, ok := w.spans[key]
+	if !ok {
+		id = w.parts.Add(w.spanPart(a, b))
+		w.spans[key] = id
+	}
+	a.next, a.span = b, id
 	return id
 }
 

@@ -24,7 +24,7 @@ type Recorder struct {
 	slowest []record
 	slow    [][]use // of the slowest, own and children's after each other
 
-	sums     map[sumKey]int64
+	sums     map[sumKey]int64 // of the requests that are not kept
 	byEnd    []ending
 	counts   Counts
 	borders  []border
@@ -220,12 +220,6 @@ func (r *Recorder) End(o *Open, end int64, cut bool) {
 	if o.flags&(cutStart|cutEnd) != 0 {
 		e.cut++
 	}
-	for _, u := range o.uses {
-		r.sums[sumKey{o.endpoint, u.part, false}] += u.ns
-	}
-	for _, u := range o.children {
-		r.sums[sumKey{o.endpoint, u.part, true}] += u.ns
-	}
 	rec := record{
 		start: o.StartNS, end: end, goroutine: o.Goroutine, seq: o.seq,
 		own: uint32(len(o.uses)), child: uint32(len(o.children)), started: o.started,
@@ -239,6 +233,8 @@ func (r *Recorder) End(o *Open, end int64, cut bool) {
 		for len(r.kept) > MaxKept || len(r.uses) > maxUses && len(r.kept) > 1 {
 			r.thin()
 		}
+	} else {
+		r.forget(rec, o.uses, o.children)
 	}
 	r.endBorders(o, end)
 	r.release(o)
@@ -251,6 +247,8 @@ func (r *Recorder) thin() {
 	kept, uses := r.kept[:0], r.uses[:0]
 	for _, rec := range r.kept {
 		if mix(rec.seq)&r.mask != 0 {
+			own := r.uses[rec.first : rec.first+rec.own]
+			r.forget(rec, own, r.uses[rec.first+rec.own:rec.first+rec.own+rec.child])
 			continue
 		}
 		first := uint32(len(uses))
@@ -259,6 +257,16 @@ func (r *Recorder) thin() {
 		kept = append(kept, rec)
 	}
 	r.kept, r.uses = kept, uses
+}
+
+// forget adds a request that is not kept to the sums.
+func (r *Recorder) forget(rec record, own, child []use) {
+	for _, u := range own {
+		r.sums[sumKey{rec.endpoint, u.part, false}] += u.ns
+	}
+	for _, u := range child {
+		r.sums[sumKey{rec.endpoint, u.part, true}] += u.ns
+	}
 }
 
 // mix is the finaliser of splitmix64: its low bits depend on all bits of n.

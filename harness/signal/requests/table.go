@@ -169,9 +169,9 @@ func (r *Recorder) Table(w Want) Table {
 
 	all := newSums(r)
 	ends := map[stack.Frame]*sums{}
-	for key, ns := range r.sums {
+	sum := func(key sumKey, ns int64) {
 		if !takes(key.endpoint) {
-			continue
+			return
 		}
 		f := r.endpoints[key.endpoint]
 		e := ends[f]
@@ -181,6 +181,14 @@ func (r *Recorder) Table(w Want) Table {
 		}
 		all.add(key.part, ns, key.child)
 		e.add(key.part, ns, key.child)
+	}
+	for key, ns := range r.sums {
+		sum(key, ns)
+	}
+	for _, x := range r.kept {
+		for i, u := range r.uses[x.first : x.first+x.own+x.child] {
+			sum(sumKey{x.endpoint, u.part, uint32(i) >= x.own}, u.ns)
+		}
 	}
 	band := Band{Name: All}
 	counts := map[stack.Frame]ending{}
