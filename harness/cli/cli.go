@@ -81,7 +81,7 @@ Of several runs the gravest decides: 130 before 2, 1, 3 and 0.`,
 		Version:       version(),
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(a.runCommand(), a.analyzeCommand(), a.listCommand(), a.packCommand(), a.validateCommand(), a.signalsCommand(), a.schemaCommand(), a.doctorCommand(), a.workerCommand())
+	root.AddCommand(a.runCommand(), a.analyzeCommand(), a.whereCommand(), a.listCommand(), a.packCommand(), a.validateCommand(), a.signalsCommand(), a.schemaCommand(), a.doctorCommand(), a.workerCommand())
 	return root
 }
 

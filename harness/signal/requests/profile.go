@@ -23,9 +23,9 @@ func (r *Recorder) Profile() *profile.Profile {
 	}
 	inBand := map[uint64]string{}
 	for _, edge := range bandEdges {
-		from, to := within(len(ranked), edge.from, edge.to)
+		from, to := within(ranked, edge.from, edge.to)
 		for _, x := range ranked[from:to] {
-			if inBand[x.seq] == "" { // few requests: the bands overlap
+			if inBand[x.seq] == "" { // few requests, or long ones: the bands overlap
 				inBand[x.seq] = edge.name
 			}
 		}

@@ -10,13 +10,15 @@ import (
 )
 
 // The bands of a table. A percentile stands for a band around it, so that it is
-// not told by one request; the edges are shares of the requests by length.
+// not told by one request; the edges are shares of the requests by length. Where
+// requests outlast the trace, all that were there throughout are one group: a
+// band that reaches into it is that group.
 const (
 	All     = "all"
-	P50     = "p50" // the 45th to the 55th percentile
-	P90     = "p90" // the 85th to the 95th
-	P99     = "p99" // the 98.5th to the 99.5th
-	Slowest = "slowest"
+	P50     = "p50"     // the 45th to the 55th percentile
+	P90     = "p90"     // the 85th to the 95th
+	P99     = "p99"     // the 98.5th to the 99.5th
+	Slowest = "slowest" // the ten longest
 )
 
 var bandEdges = []struct {
@@ -215,11 +217,25 @@ func (r *Recorder) Table(w Want) Table {
 	lengths(&band, ranked)
 	t.Bands = append(t.Bands, band)
 	for _, edge := range bandEdges {
-		from, to := within(len(ranked), edge.from, edge.to)
+		from, to := within(ranked, edge.from, edge.to)
 		t.Bands = append(t.Bands, r.band(edge.name, ranked[from:to]))
 	}
-	t.Bands = append(t.Bands, r.slowestBand(takes, by))
+	if n := throughout(ranked); n > 0 {
+		t.Bands = append(t.Bands, r.band(Slowest, ranked[len(ranked)-n:]))
+	} else {
+		t.Bands = append(t.Bands, r.slowestBand(takes, by))
+	}
 	return t
+}
+
+// throughout is how many of the ranked requests, the last ones, were there for
+// all of the trace. Nothing tells which of them is the longer.
+func throughout(ranked []record) int {
+	n := 0
+	for n < len(ranked) && ranked[len(ranked)-1-n].flags&(cutStart|cutEnd) == cutStart|cutEnd {
+		n++
+	}
+	return n
 }
 
 // Band finds a band by name.
@@ -257,14 +273,22 @@ func (r *Recorder) ranked(takes func(EndpointID) bool) ([]record, string) {
 	return out, by
 }
 
-// within is the range of indices between two quantiles of n, and at least one.
-func within(n int, from, to float64) (int, int) {
+// within is the range of indices between two quantiles, and at least one. Requests
+// that were there for all of the trace are in the same bands.
+func within(ranked []record, from, to float64) (int, int) {
+	n := len(ranked)
 	if n == 0 {
 		return 0, 0
 	}
 	a := min(int(from*float64(n)), n-1)
-	b := max(a+1, int(math.Ceil(to*float64(n))))
-	return a, min(b, n)
+	b := min(n, max(a+1, int(math.Ceil(to*float64(n)))))
+	switch t := n - throughout(ranked); {
+	case (a+b)/2 >= t:
+		return t, n
+	case b > t:
+		b = t
+	}
+	return a, b
 }
 
 func lengths(b *Band, ranked []record) {
