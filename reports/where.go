@@ -12,6 +12,7 @@ import (
 	"chokepoint/harness/signal"
 	"chokepoint/harness/signal/gotrace"
 	"chokepoint/harness/signal/requests"
+	"chokepoint/harness/signal/stack"
 )
 
 // Where writes for a person where the time of requests went: all bands by what
@@ -124,8 +125,13 @@ func (p *printer) kernelFact(x *signal.Where) {
 	switch {
 	case k.CutsMissing != "":
 		p.column("  ", faint, "kernel", 11, "when threads had no CPU was not captured ("+k.CutsMissing+"): \"running\" is what the runtime takes for it, and holds run queue time")
-	case k.Covered < 0.99:
+	case k.Covered >= 0.99:
+		p.column("  ", faint, "kernel", 11, "when threads had no CPU is known for all of the trace")
+	default:
 		p.column("  ", faint, "kernel", 11, "when threads had no CPU is known for "+show(k.Covered, signal.Share)+" of the trace; elsewhere \"running\" is what the runtime takes for it")
+	}
+	if j := x.Table.Join; k.CutsMissing == "" && j.AgreedNS+j.StrayNS > 0 {
+		p.column("  ", faint, "", 11, "of the time for which it had requests' goroutines on a thread without a CPU, the runtime had them running or in a system call for "+percent(j.AgreedNS, j.AgreedNS+j.StrayNS))
 	}
 	for _, kind := range slices.Sorted(maps.Keys(k.Lost)) {
 		p.column("  ", faint, "", 11, fmt.Sprintf("lost: %s %s", count(k.Lost[kind]), kind))
@@ -266,12 +272,17 @@ func (p *printer) borders(x *signal.Where) {
 		if b.SyscallNS > 0 {
 			call = ns(b.SyscallNS)
 		}
-		if b.Syscall != "" {
+		switch {
+		case b.Syscall != "":
 			name = b.Syscall
+		case b.State == "syscall" && b.Cause != "":
+			name = b.Cause
 		}
-		where := "no code of the program"
+		where := b.Cause
 		if b.Where != (bundle.Frame{}) {
 			where = frameText(b.Where)
+		} else if f, ok := library(b.Stack); ok {
+			where = frameText(f)
 		}
 		asleep, queue := ns(b.AsleepNS), ns(b.RunQueueNS)
 		if x.Kernel.CutsMissing != "" {
@@ -291,6 +302,16 @@ func (p *printer) borders(x *signal.Where) {
 			p.wrapped("      ", "        ", inline(strings.Join(outer, " < ")))
 		}
 	}
+}
+
+// library is the innermost function of a stack that says what it is about.
+func library(frames []bundle.Frame) (bundle.Frame, bool) {
+	for _, f := range frames {
+		if !stack.Plumbing(stack.Frame{Function: f.Function}) {
+			return f, true
+		}
+	}
+	return bundle.Frame{}, false
 }
 
 func (p *printer) scheduler(x *signal.Where) {

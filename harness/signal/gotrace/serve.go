@@ -139,6 +139,10 @@ func (v *service) add(p requests.PartID, ns int64) {
 func (s *scan) account(id trace.GoID, g *goroutine, from, to int64, next *place, sampled bool) {
 	v := &g.service
 	w := s.serving
+	if g.state == waiting || g.state == runnable {
+		off := s.offCPU(id, g, from, to)
+		w.http.Stray(off.AsleepNS + off.QueuedNS)
+	}
 	switch g.state {
 	case waiting:
 		at := g.at
@@ -201,6 +205,7 @@ func (s *scan) offCPU(id trace.GoID, g *goroutine, from, to int64) requests.OffC
 
 func (s *scan) border(id trace.GoID, g *goroutine, from, to int64, inSyscall bool, p requests.PartID, off requests.OffCPU) {
 	v := &g.service
+	s.serving.http.Joined(off.AsleepNS + off.QueuedNS)
 	if v.open != nil {
 		s.serving.http.Border(v.open, int64(id), from, to, inSyscall, p, off, false)
 	} else if o := v.child(); o != nil {

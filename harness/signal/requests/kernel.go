@@ -158,6 +158,8 @@ type Border struct {
 	// Stack is the goroutine's, innermost first; empty if not known.
 	Stack []bundle.Frame `json:"stack,omitempty"`
 	Where bundle.Frame   `json:"where,omitzero"`
+	// Cause is the runtime's name of the system call, or what net/http did.
+	Cause string `json:"cause,omitempty"`
 	// The runtime's view.
 	StartNS   int64  `json:"start_ns"`
 	RuntimeNS int64  `json:"runtime_ns"`
@@ -195,6 +197,7 @@ func (r *Recorder) Border(o *Open, goroutine, from, to int64, inSyscall bool, p 
 		Border: Border{
 			RequestStartNS: o.StartNS, Goroutine: goroutine, StartNS: from, RuntimeNS: to - from, State: "running",
 			Syscall: off.Syscall, AsleepNS: off.AsleepNS, RunQueueNS: off.QueuedNS, Child: child,
+			Cause: r.parts.list[p].Cause,
 		},
 		delay: delay, seq: o.seq, frames: r.parts.list[p].Frames, where: r.parts.list[p].Where,
 	}

@@ -27,6 +27,7 @@ type Recorder struct {
 	sums     map[sumKey]int64 // of the requests that are not kept
 	byEnd    []ending
 	counts   Counts
+	join     Join
 	borders  []border
 	atBorder int64 // the least that still gets into borders
 }
@@ -56,6 +57,15 @@ type sumKey struct {
 // ending is what is known of all requests of an endpoint.
 type ending struct {
 	count, cut, started int64
+}
+
+// Join says how well the kernel's view and the runtime's agree on the goroutines
+// that requests ran on: of the time for which the kernel says that such a
+// goroutine had a thread without a CPU, the part in which the runtime had it
+// running or in a system call, and the part in which it had not.
+type Join struct {
+	AgreedNS int64 `json:"agreed_ns"`
+	StrayNS  int64 `json:"stray_ns"`
 }
 
 // Counts says how many requests there were, and what became of those that are
@@ -106,6 +116,13 @@ func (r *Recorder) Counts() Counts {
 	}
 	return c
 }
+
+// Joined counts kernel time that the runtime's view of the goroutine allows, and
+// Stray that it does not.
+func (r *Recorder) Joined(ns int64) { r.join.AgreedNS += ns }
+
+// Stray is the counterpart of Joined.
+func (r *Recorder) Stray(ns int64) { r.join.StrayNS += ns }
 
 // Hijacked counts a connection that its handler took over.
 func (r *Recorder) Hijacked() { r.counts.Hijacked++ }

@@ -51,6 +51,7 @@ type Table struct {
 	// "running" is what the runtime takes for it, and "run queue" and "thread
 	// asleep" are not zero but not known.
 	OffCPU bool `json:"off_cpu"`
+	Join   Join `json:"join"`
 	// Bands are in the order of the constants; All holds every request, cut ones
 	// included. It is empty where there are no requests.
 	Bands []Band `json:"bands"`
@@ -159,7 +160,7 @@ type Want struct {
 
 // Table sums up what was recorded. It may be called again.
 func (r *Recorder) Table(w Want) Table {
-	t := Table{Counts: r.Counts(), TraceNS: w.TraceNS, Ranked: ByLength, OffCPU: w.OffCPU, Bands: []Band{}, Endpoints: []Endpoint{}, Borders: []Border{}}
+	t := Table{Counts: r.Counts(), TraceNS: w.TraceNS, Ranked: ByLength, OffCPU: w.OffCPU, Join: r.join, Bands: []Band{}, Endpoints: []Endpoint{}, Borders: []Border{}}
 	for _, b := range r.Borders() {
 		if w.Endpoint == "" || b.Endpoint == w.Endpoint {
 			t.Borders = append(t.Borders, b)
