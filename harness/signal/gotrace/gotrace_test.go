@@ -569,7 +569,12 @@ func TestRequestsThatWaitForALock(t *testing.T) {
 
 func mixed(t testing.TB) []byte {
 	var st store
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		times(2, func(int) { st.get(time.Millisecond) })
+	}))
+	defer srv.Close()
 	return record(t, func() {
+		times(3, func(int) { get(t, srv.Client(), srv.URL) })
 		times(6, func(i int) {
 			for range 20 {
 				st.get(time.Millisecond)
@@ -614,6 +619,7 @@ func TestDamagedTraces(t *testing.T) {
 				continue
 			}
 			consistent(t, s)
+			sound(t, s)
 			assert.LessOrEqual(t, s.Events, whole.Events)
 			assert.NotEmpty(t, s.Cut, "cut at %d of %d bytes", n, len(data))
 		}
@@ -624,6 +630,7 @@ func TestDamagedTraces(t *testing.T) {
 			changed[n] ^= 0x55
 			if s, err := Read(bytes.NewReader(changed), thisProgram); err == nil {
 				consistent(t, s)
+				sound(t, s)
 			}
 		}
 	})
@@ -648,9 +655,13 @@ func FuzzRead(f *testing.F) {
 	f.Add(data[:len(data)/2])
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := Read(bytes.NewReader(data), thisProgram)
-		if err == nil && s.Events <= 0 {
+		if err != nil {
+			return
+		}
+		if s.Events <= 0 {
 			t.Fatal("a summary of no events")
 		}
+		sound(t, s)
 	})
 }
 
