@@ -396,6 +396,7 @@ type scan struct {
 	ranges        map[string]int64 // open global ranges, by name, since
 	serving       *serving
 	sched         scheduler
+	stopper       *goroutine // that stopped the world last
 
 	lastStack trace.Stack // and its place: events come in pairs with the same
 	lastPlace *place
@@ -723,9 +724,15 @@ func (s *scan) span(ev *trace.Event, now int64) {
 			if g := s.gs[ev.Goroutine()]; g != nil {
 				s.chargeTo(ev.Goroutine(), g, now, s.place(ev.Stack()), false)
 				g.stopping = ev.Kind() != trace.EventRangeEnd
+				if g.stopping {
+					s.stopper = g
+				}
 			}
 			if ev.Kind() == trace.EventRangeEnd {
 				s.sched.started(now)
+				if s.stopper != nil {
+					s.stopper.stopping = false
+				}
 			} else {
 				s.sched.stopped(r.Name, now)
 			}

@@ -29,9 +29,12 @@ var sink int
 
 func TestLongRunsAndStops(t *testing.T) {
 	s := read(t, record(t, func() {
-		for start := time.Now(); time.Since(start) < 60*time.Millisecond; {
-			sink += computing(1 << 16)
-		}
+		// In a goroutine of its own: the one that starts the trace is the recording's.
+		times(1, func(int) {
+			for start := time.Now(); time.Since(start) < 60*time.Millisecond; {
+				sink += computing(1 << 16)
+			}
+		})
 		for range 3 {
 			runtime.GC()
 		}

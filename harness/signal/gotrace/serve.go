@@ -233,6 +233,7 @@ func (s *scan) reach(id trace.GoID, g *goroutine, at *place, now int64, wait boo
 	if v.waited && v.open != nil && v.point != nil {
 		s.serving.follows[[2]*place{v.point, at}]++
 	}
+	before := v.point
 	v.point, v.waited = at, false
 	early := v.early
 	v.early = false
@@ -271,11 +272,13 @@ func (s *scan) reach(id trace.GoID, g *goroutine, at *place, now int64, wait boo
 			s.drop(v)
 		}
 	case stack.Starting:
-		s.turned(v, now)
+		if before == nil || before.stage != stack.Starting { // it may be descheduled there
+			s.turned(v, now)
+		}
 		if v.open == nil {
 			s.begin(id, v, now, handling)
 		}
-		v.phase = handling
+		v.phase = max(v.phase, handling)
 	case stack.Handling, stack.Ending:
 		if v.open == nil {
 			s.found(id, g, at, now, early)
@@ -685,19 +688,20 @@ func (w *serving) spanPart(a, b *place) requests.Part {
 		}
 	}
 	p.Frames = b.frames
-	after := b.stage == stack.Ending || b.stage == stack.Awaiting || b.stage == stack.Reading || b.stage == stack.Connection
 	switch {
-	case (a.stage == stack.Awaiting || a.stage == stack.Reading) && (b.stage == stack.Awaiting || b.stage == stack.Reading || b.stage == stack.Starting):
+	case one(a, stack.Awaiting, stack.Reading, stack.Passing) && one(b, stack.Awaiting, stack.Reading, stack.Passing, stack.Starting):
 		p.Cause = causeReads
-	case (a.stage == stack.Ending || a.stage == stack.Connection) && after:
+	case one(a, stack.Ending, stack.Connection, stack.Passing) && one(b, stack.Ending, stack.Awaiting, stack.Reading, stack.Passing, stack.Connection):
 		p.Cause = causeEnds
-	case a.stage != stack.NoStage && after:
+	case a.stage != stack.NoStage && b.stage != stack.NoStage:
 		p.Cause, p.Basis = causeHandler, requests.Unknown
 	default:
 		p.Basis = requests.Unknown
 	}
 	return p
 }
+
+func one(at *place, stages ...stack.Stage) bool { return slices.Contains(stages, at.stage) }
 
 // outside is the stack from a frame outwards.
 func outside(frames []stack.Frame, f stack.Frame) []stack.Frame {

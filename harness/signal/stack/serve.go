@@ -20,7 +20,8 @@ const (
 	Handling                // in the handler
 	Ending                  // finishes the response
 	Hijacking               // hands the connection over to the handler
-	Connection              // anything else it does for the connection: TLS, closing, HTTP/2's frames
+	Passing                 // between two of these: hooks, deadlines, ending the request's context
+	Connection              // what it does for the connection: TLS, closing, HTTP/2's frames
 )
 
 // StageOf tells the stage by what the server's own function calls. A wait in
@@ -34,7 +35,7 @@ func StageOf(frames []Frame) Stage {
 		case frames[i].Function != "net/http.(*conn).serve":
 			continue
 		case i == 0:
-			return Connection
+			return Passing
 		}
 		return stageCalled(frames[:i])
 	}
@@ -44,7 +45,7 @@ func StageOf(frames []Frame) Stage {
 // stageCalled is the stage of a connection's goroutine whose serve called the
 // outermost of these frames.
 func stageCalled(inner []Frame) Stage {
-	switch inner[len(inner)-1].Function {
+	switch called := inner[len(inner)-1].Function; called {
 	case "bufio.(*Reader).Peek":
 		return Awaiting
 	case "net/http.(*conn).readRequest":
@@ -54,7 +55,16 @@ func stageCalled(inner []Frame) Stage {
 	case "net/http.(*response).finishRequest":
 		return Ending
 	case "net/http.serverHandler.ServeHTTP":
+	case "net/http.(*conn).setState", "net.(*conn).SetReadDeadline", "net.(*conn).SetWriteDeadline",
+		"crypto/tls.(*Conn).SetReadDeadline", "crypto/tls.(*Conn).SetWriteDeadline":
+		return Passing
 	default:
+		// The function that ends the request's context wakes what waits for that. It
+		// is called between the handler and the response's end, and once more last of
+		// all.
+		if strings.HasPrefix(called, "context.") || strings.HasPrefix(called, "runtime.") {
+			return Passing
+		}
 		return Connection
 	}
 	for _, f := range inner {

@@ -38,12 +38,16 @@ func TestStageOf(t *testing.T) {
 		{"net/http.(*connReader).startBackgroundRead net/http.(*body).Read main.h net/http.serverHandler.ServeHTTP" + serve, Handling},
 		{"syscall.write net/http.(*response).finishRequest" + serve, Ending},
 		{"sync.(*Cond).Wait net/http.(*connReader).abortPendingRead net/http.(*conn).hijackLocked net/http.(*response).Hijack main.h net/http.serverHandler.ServeHTTP" + serve, Hijacking},
+		{"runtime.ready context.(*cancelCtx).cancel context.WithCancel.func1" + serve, Passing},
+		{"main.hook net/http.(*conn).setState" + serve, Passing},
+		{"runtime.asyncPreempt" + serve, Passing},
+		{"net.(*conn).Close net/http.(*conn).close net/http.(*conn).serve.func1" + serve, Connection},
 		{"crypto/tls.(*Conn).HandshakeContext" + serve, Connection},
 		{"runtime.selectgo net/http.(*http2serverConn).serve net/http.(*Server).x" + serve, Connection},
 		{"golang.org/x/net/http2.(*serverConn).serve h2c.h net/http.serverHandler.ServeHTTP" + serve, Connection},
 		{"time.Sleep main.h net/http.(*http2serverConn).runHandler", Handling},
 		{"time.Sleep main.h golang.org/x/net/http2.(*serverConn).runHandler", Handling},
-		{"net/http.(*conn).serve", Connection},
+		{"net/http.(*conn).serve", Passing},
 	} {
 		assert.Equal(t, c.want, StageOf(framesOf(c.frames)), c.frames)
 	}
