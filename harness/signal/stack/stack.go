@@ -270,17 +270,30 @@ func ServingOf(frames []Frame) Serving {
 
 // Diagnostic reports whether the stack belongs to the debug endpoints that the
 // recording itself uses; their work is no evidence of anything. A program that
-// labels or annotates its own work (pprof.Do, trace.WithRegion) does that work
-// inside those packages' functions, and stays the program's.
+// labels or annotates its own work (pprof.Do, trace.WithRegion, trace.NewTask)
+// does that inside those packages' functions, and stays the program's.
 func Diagnostic(frames []Frame) bool {
 	for _, f := range frames {
-		if f.Function == "runtime/pprof.Do" || f.Function == "runtime/trace.WithRegion" {
+		if annotates(f.Function) {
 			continue
 		}
 		if strings.HasPrefix(f.Function, "net/http/pprof.") || strings.HasPrefix(f.Function, "runtime/pprof.") ||
 			strings.HasPrefix(f.Function, "runtime/trace.") {
 			return true
 		}
+	}
+	return false
+}
+
+// annotates reports whether a function of those packages is for a program to mark
+// its work with.
+func annotates(function string) bool {
+	switch function {
+	case "runtime/pprof.Do", "runtime/pprof.WithLabels", "runtime/pprof.SetGoroutineLabels", "runtime/pprof.Labels",
+		"runtime/trace.WithRegion", "runtime/trace.StartRegion", "runtime/trace.(*Region).End", "runtime/trace.Region.End",
+		"runtime/trace.NewTask", "runtime/trace.(*Task).End", "runtime/trace.fromContext", "runtime/trace.newID", "runtime/trace.IsEnabled", "runtime/trace.Log", "runtime/trace.Logf",
+		"runtime/trace.userTaskCreate", "runtime/trace.userTaskEnd", "runtime/trace.userRegion", "runtime/trace.userLog":
+		return true
 	}
 	return false
 }

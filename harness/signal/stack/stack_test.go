@@ -206,6 +206,8 @@ func TestDiagnostic(t *testing.T) {
 		"time.Sleep < main.f.func1 < runtime/pprof.Do < main.f < net/http.HandlerFunc.ServeHTTP": false,
 		"time.Sleep < main.f.func1 < runtime/trace.WithRegion < main.f":                          false,
 		"runtime.selectgo < net/http/pprof.sleep < runtime/pprof.Do < main.instrument":           true,
+		"runtime.gopark < runtime/trace.userTaskCreate < runtime/trace.NewTask < main.h":         false,
+		"runtime.gopark < runtime/trace.(*Task).End < main.h":                                    false,
 	} {
 		assert.Equal(t, want, stack.Diagnostic(of(s)), s)
 	}
