@@ -324,7 +324,7 @@ func (p *printer) scheduler(x *signal.Where) {
 	case m.Missing != "":
 		fact("CPUs", "not known: "+m.Missing)
 	case m.BarredShare > 0:
-		fact("CPUs", fmt.Sprintf("%d, %s of their time idle, %s out of the process's reach: it may use %d", m.CPUs, show(m.IdleShare, signal.Share), show(m.BarredShare, signal.Share), m.MayUse))
+		fact("CPUs", fmt.Sprintf("%d, %s of their time idle, up to %s out of the process's reach: it may use %d", m.CPUs, show(m.IdleShare, signal.Share), show(m.BarredShare, signal.Share), m.MayUse))
 	default:
 		fact("CPUs", fmt.Sprintf("%d, %s of their time idle", m.CPUs, show(m.IdleShare, signal.Share)))
 	}

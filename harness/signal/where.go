@@ -59,8 +59,8 @@ type Machine struct {
 	// GOMAXPROCS and what the kernel allows it. 0: not known.
 	MayUse int `json:"may_use"`
 	// IdleShare is the share of the machine's CPU time that was idle, and
-	// BarredShare the share that was idle and could not have been the process's: it
-	// is 0 for a process that may use all CPUs.
+	// BarredShare the most of it that could not have been the process's, as it may
+	// not use that many CPUs: it is 0 for a process that may use all.
 	IdleShare   float64 `json:"idle_share"`
 	BarredShare float64 `json:"barred_share"`
 }
