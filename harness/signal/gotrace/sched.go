@@ -65,13 +65,17 @@ const (
 	keptStops = 8
 	// recentStops bounds those that runnable time is compared with.
 	recentStops = 4096
+	// maxProcs bounds what a damaged trace can have Ps be numbered.
+	maxProcs = 1 << 16
 )
 
 type scheduler struct {
 	sum      Scheduler
-	procs    map[trace.ProcID]bool // running
-	active   int                   // Ps running
-	max      int                   // GOMAXPROCS, as the trace tells
+	procs    []bool // running, by id
+	known    int    // Ps that were seen
+	seen     []bool
+	active   int // Ps running
+	max      int // GOMAXPROCS, as the trace tells
 	runnable int
 	last     int64
 
@@ -81,7 +85,7 @@ type scheduler struct {
 }
 
 func newScheduler() scheduler {
-	return scheduler{procs: map[trace.ProcID]bool{}, assists: map[stack.Frame]int64{}}
+	return scheduler{assists: map[stack.Frame]int64{}}
 }
 
 // tick accounts for the time since the last change.
@@ -96,7 +100,7 @@ func (c *scheduler) tick(now int64) {
 	}
 	c.sum.RunnableNS += int64(c.runnable) * ns
 	c.sum.RunningNS += int64(c.active) * ns
-	if idle := min(max(c.max, len(c.procs))-c.active, c.runnable); idle > 0 && c.stop.StartNS == 0 {
+	if idle := min(max(c.max, c.known)-c.active, c.runnable); idle > 0 && c.stop.StartNS == 0 {
 		c.sum.IdleWhileRunnableNS += ns
 		c.sum.WastedPNS += int64(idle) * ns
 	}
@@ -116,22 +120,33 @@ func (c *scheduler) transition(from, to trace.GoState, now int64) {
 
 func (c *scheduler) proc(id trace.ProcID, to trace.ProcState, now int64) {
 	c.tick(now)
-	running := to == trace.ProcRunning
-	if was := c.procs[id]; was != running {
-		if running {
-			c.active++
+	if id < 0 || id >= maxProcs {
+		return
+	}
+	for int(id) >= len(c.procs) {
+		c.procs, c.seen = append(c.procs, false), append(c.seen, false)
+	}
+	if there := to != trace.ProcNotExist; c.seen[id] != there {
+		c.seen[id] = there
+		if there {
+			c.known++
 		} else {
-			c.active--
-			if c.stop.StartNS != 0 {
-				c.stop.StoppingNS = now - c.stop.StartNS
-			}
+			c.known--
 		}
 	}
-	if to == trace.ProcNotExist {
-		delete(c.procs, id)
+	running := to == trace.ProcRunning
+	if c.procs[id] == running {
 		return
 	}
 	c.procs[id] = running
+	if running {
+		c.active++
+		return
+	}
+	c.active--
+	if c.stop.StartNS != 0 {
+		c.stop.StoppingNS = now - c.stop.StartNS
+	}
 }
 
 func (c *scheduler) metric(ev *trace.Event, now int64) {
@@ -140,7 +155,7 @@ func (c *scheduler) metric(ev *trace.Event, now int64) {
 		return
 	}
 	c.tick(now)
-	c.max = int(min(m.Value.Uint64(), 1<<16))
+	c.max = int(min(m.Value.Uint64(), maxProcs))
 }
 
 func (c *scheduler) stopped(reason string, now int64) {
@@ -227,7 +242,7 @@ func keepLongest[T any](list []T, x T, most int, order func(a, b T) int) []T {
 func (c *scheduler) finish(now int64) Scheduler {
 	c.started(now)
 	c.tick(now)
-	c.sum.Procs = max(c.max, len(c.procs))
+	c.sum.Procs = max(c.max, c.known)
 	c.sum.Assists = siteTimes(c.assists)
 	return c.sum
 }

@@ -139,7 +139,7 @@ func (v *service) add(p requests.PartID, ns int64) {
 func (s *scan) account(id trace.GoID, g *goroutine, from, to int64, next *place, sampled bool) {
 	v := &g.service
 	w := s.serving
-	if g.state == waiting || g.state == runnable {
+	if w.kernel != nil && (g.state == waiting || g.state == runnable) {
 		off := s.offCPU(id, g, from, to)
 		w.http.Stray(off.AsleepNS + off.QueuedNS)
 	}
