@@ -113,7 +113,7 @@ func TestAssistsByLine(t *testing.T) {
 	assert.Contains(t, s.Scheduler.Assists[0].Where.Function, pkg+"allocating")
 }
 
-type node struct{ next, other *node }
+type node struct{ next *node }
 
 func allocating() {
 	var head *node

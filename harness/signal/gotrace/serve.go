@@ -648,7 +648,7 @@ func (w *serving) span(a, b *place) requests.PartID {
 const (
 	causeReads   = "net/http reads the request"
 	causeEnds    = "net/http ends the response"
-	causeHandler = "in the handler, which was not seen"
+	causeBetween = "between reading the request and answering it, of which nothing was seen"
 )
 
 func (w *serving) spanPart(a, b *place) requests.Part {
@@ -694,7 +694,7 @@ func (w *serving) spanPart(a, b *place) requests.Part {
 	case one(a, stack.Ending, stack.Connection, stack.Passing) && one(b, stack.Ending, stack.Awaiting, stack.Reading, stack.Passing, stack.Connection):
 		p.Cause = causeEnds
 	case a.stage != stack.NoStage && b.stage != stack.NoStage:
-		p.Cause, p.Basis = causeHandler, requests.Unknown
+		p.Cause, p.Basis = causeBetween, requests.Unknown
 	default:
 		p.Basis = requests.Unknown
 	}
