@@ -216,12 +216,13 @@ func partWhere(x requests.PartTime) string {
 			s += ", " + x.Cause
 		}
 	}
-	switch x.Basis {
-	case requests.Unknown:
-		if s == "" {
-			s = "no stack tells where"
-		}
+	if s == "" {
+		s = "no stack tells where"
+	}
+	if !x.Explained {
 		return s + " (not explained)"
+	}
+	switch x.Basis {
 	case requests.ByPattern:
 		return s + " (as all waits with the same sequel)"
 	case requests.ByProfile:

@@ -56,8 +56,13 @@ type derivedKey struct {
 	name string
 }
 
-// maxOpenTasks bounds the tasks that are followed at the same time.
-const maxOpenTasks = 1 << 16
+const (
+	// maxOpenTasks bounds the tasks that are followed at the same time.
+	maxOpenTasks = 1 << 16
+	// maxPairs bounds the pairs of places of which something is remembered. There
+	// are some hundreds; a damaged trace may have as many as it has events.
+	maxPairs = 1 << 17
+)
 
 func newServing(p stack.Program, b Beside) *serving {
 	parts := requests.NewParts()
@@ -231,7 +236,7 @@ func (s *scan) reach(id trace.GoID, g *goroutine, at *place, now int64, wait boo
 	}
 	v := &g.service
 	if v.waited && v.open != nil && v.point != nil {
-		s.serving.follows[[2]*place{v.point, at}]++
+		s.serving.followed(v.point, at)
 	}
 	before := v.point
 	v.point, v.waited = at, false
@@ -318,6 +323,11 @@ func (s *scan) found(id trace.GoID, g *goroutine, at *place, now int64, early bo
 	if charged == 0 {
 		return
 	}
+	if g.state == waiting {
+		// It has been waiting here all the time: the trace said so only now.
+		v.open.Add(s.serving.part(at, slotWait), charged)
+		return
+	}
 	b, known := s.serving.early[at]
 	if !known {
 		b = before{s.serving.parts.Add(s.serving.parts.Get(requests.PartNotSeen)), s.serving.http.Unresolved()}
@@ -335,6 +345,14 @@ const (
 	alikeShare = 0.95
 	alikeCount = 10
 )
+
+// followed counts that a wait at one place was followed by another place.
+func (w *serving) followed(at, next *place) {
+	pair := [2]*place{at, next}
+	if n := w.follows[pair]; n > 0 || len(w.follows) < maxPairs {
+		w.follows[pair] = n + 1
+	}
+}
 
 // resolve tells, as far as can be, what requests waited for before the trace
 // began. A trace tells the stack of a goroutine that was waiting already only if
@@ -619,7 +637,9 @@ func (w *serving) derive(kind requests.Kind, of requests.PartID, name string) re
 		p.Cause = name
 	}
 	id := w.parts.Add(p)
-	w.derived[key] = id
+	if len(w.derived) < maxPairs {
+		w.derived[key] = id
+	}
 	return id
 }
 
@@ -638,7 +658,9 @@ func (w *serving) span(a, b *place) requests.PartID {
 	id, ok := w.spans[key]
 	if !ok {
 		id = w.parts.Add(w.spanPart(a, b))
-		w.spans[key] = id
+		if len(w.spans) < maxPairs {
+			w.spans[key] = id
+		}
 	}
 	a.next, a.span = b, id
 	return id

@@ -119,9 +119,10 @@ type PartTime struct {
 	Kind  Kind         `json:"kind"`
 	Where bundle.Frame `json:"where,omitzero"`
 	Cause string       `json:"cause,omitempty"`
-	// Basis is how the line is known; "unknown" is time that is not explained.
-	Basis Basis `json:"basis"`
-	NS    int64 `json:"ns"`
+	Basis Basis        `json:"basis"` // how the line is known
+	// Explained is as Part's: the time is attributed.
+	Explained bool  `json:"explained"`
+	NS        int64 `json:"ns"`
 }
 
 // Started is what goroutines did that requests started.
@@ -429,10 +430,7 @@ func (s *sums) list(of map[PartID]int64) (total int64, kinds []KindTime, parts [
 		p := s.r.parts.list[id]
 		total += ns
 		byKind[p.Kind] += ns
-		key := PartTime{Kind: p.Kind, Where: frame(p.Where), Cause: p.Cause, Basis: p.Basis}
-		if !p.Explained() {
-			key.Basis = Unknown
-		}
+		key := PartTime{Kind: p.Kind, Where: frame(p.Where), Cause: p.Cause, Basis: p.Basis, Explained: p.Explained()}
 		byLine[key] += ns
 	}
 	kinds = []KindTime{}

@@ -144,7 +144,7 @@ func (p Program) Endpoint(frames []Frame) (f Frame, rank int) {
 			best, quality = i, 3
 		case quality < 2 && !p.Foreign(frames[i]):
 			best, quality = i, 2
-		case quality < 1 && !Plumbing(frames[i]):
+		case quality < 1 && handles(frames[i]):
 			best, quality = i, 1
 		}
 		if quality == 3 {
@@ -157,6 +157,13 @@ func (p Program) Endpoint(frames []Frame) (f Frame, rank int) {
 	f = frames[best]
 	f.Line = 0
 	return f, 4*depth + quality
+}
+
+// handles reports whether a frame of the standard library may be a handler. What
+// net/http does on its way to one, as a method of its own types, is none.
+func handles(f Frame) bool {
+	name, ok := strings.CutPrefix(f.Function, "net/http.")
+	return !Plumbing(f) && (!ok || strings.HasSuffix(name, ".ServeHTTP") || !strings.HasPrefix(name, "(") && !strings.Contains(name, "."))
 }
 
 // passesOn reports whether the function is one of net/http's handlers that only
@@ -226,7 +233,7 @@ func (p Program) Shared(earlier, later []Frame) Frame {
 // call the kernel by.
 func Plumbing(f Frame) bool {
 	switch pkg := gofunc.Package(f.Function); pkg {
-	case "", "runtime", "sync", "sync/atomic", "syscall", "time", "reflect", "io":
+	case "", "runtime", "sync", "sync/atomic", "syscall", "time", "reflect", "io", "bufio", "net", "crypto/tls":
 		return true
 	default:
 		return strings.HasPrefix(pkg, "internal/") || strings.HasPrefix(pkg, "runtime/")

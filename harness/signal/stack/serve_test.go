@@ -68,6 +68,8 @@ func TestEndpoint(t *testing.T) {
 		{"time.Sleep main.item net/http.HandlerFunc.ServeHTTP net/http.(*timeoutHandler).ServeHTTP.func1", "main.item"},
 		{"runtime.selectgo net/http.(*timeoutHandler).ServeHTTP net/http.serverHandler.ServeHTTP" + serve, ""},
 		{"net/http.serverHandler.ServeHTTP" + serve, ""},
+		{"runtime.asyncPreempt net/http.(*ServeMux).findHandler net/http.(*ServeMux).ServeHTTP net/http.serverHandler.ServeHTTP" + serve, ""},
+		{"runtime.asyncPreempt net/http.NotFound" + chain, "net/http.NotFound"},
 		{"time.Sleep main.h net/http.(*http2serverConn).runHandler", "main.h"},
 		{"time.Sleep main.work", ""},
 	} {
