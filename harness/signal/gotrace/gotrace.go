@@ -401,6 +401,7 @@ type scan struct {
 	lastStack trace.Stack // and its place: events come in pairs with the same
 	lastPlace *place
 	lastID    trace.GoID
+	free      []*goroutine
 	lastG     *goroutine
 
 	leastRunning int64 // what a goroutine must have run to be among the longest
@@ -473,7 +474,8 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	g := s.goroutine(id)
 	at := s.place(st.Stack)
 	if g == nil {
-		g = &goroutine{since: now, ran: now}
+		g = s.newGoroutine()
+		g.since, g.ran = now, now
 		if from == trace.GoUndetermined {
 			// It was in this state since before the trace began.
 			g.since, g.ran = s.sum.StartNS, s.sum.StartNS
@@ -546,12 +548,34 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		delete(s.gs, id)
 		s.lastG = nil
 		s.keepRunning(id, g)
+		s.reuse(g)
 		return
 	}
 	g.state = stateOf(to)
 	g.since = now
 	if g.state == running {
 		g.ran = now
+	}
+}
+
+// newGoroutine is an empty record: servers start a goroutine for each request,
+// and as many end.
+func (s *scan) newGoroutine() *goroutine {
+	n := len(s.free)
+	if n == 0 {
+		return &goroutine{}
+	}
+	g := s.free[n-1]
+	s.free = s.free[:n-1]
+	*g = goroutine{}
+	return g
+}
+
+// reuse keeps the record of a goroutine that ended, unless something still
+// refers to it.
+func (s *scan) reuse(g *goroutine) {
+	if _, waits := s.locks.waiting[g]; !waits && len(g.service.tasks) == 0 && s.stopper != g {
+		s.free = append(s.free, g)
 	}
 }
 

@@ -783,11 +783,17 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// BenchmarkReadLarge reads a trace of about 60 MB from a file, and tells the
+// BenchmarkReadLarge reads traces of 60 MB and more from a file, and tells the
 // process's peak of memory while it does.
 func BenchmarkReadLarge(b *testing.B) {
+	b.Run("handing-over", func(b *testing.B) { readLarge(b, big(b, 450000)) })
+	b.Run("serving", func(b *testing.B) { readLarge(b, busy(b, 5000)) })
+}
+
+func readLarge(b *testing.B, data []byte) {
 	path := filepath.Join(b.TempDir(), "trace.out")
-	require.NoError(b, os.WriteFile(path, big(b, 450000), 0o600))
+	require.NoError(b, os.WriteFile(path, data, 0o600))
+	data = nil // it would count for the peak
 	runtime.GC()
 	debug.FreeOSMemory()
 	open := func() *os.File {
