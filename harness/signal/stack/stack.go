@@ -273,16 +273,20 @@ func ServingOf(frames []Frame) Serving {
 // labels or annotates its own work (pprof.Do, trace.WithRegion, trace.NewTask)
 // does that inside those packages' functions, and stays the program's.
 func Diagnostic(frames []Frame) bool {
+	inside := false // a function of these packages, which may be called by one to mark work with
 	for _, f := range frames {
-		if annotates(f.Function) {
-			continue
-		}
-		if strings.HasPrefix(f.Function, "net/http/pprof.") || strings.HasPrefix(f.Function, "runtime/pprof.") ||
-			strings.HasPrefix(f.Function, "runtime/trace.") {
+		switch name := f.Function; {
+		case strings.HasPrefix(name, "net/http/pprof."):
+			return true
+		case annotates(name):
+			inside = false
+		case strings.HasPrefix(name, "runtime/pprof."), strings.HasPrefix(name, "runtime/trace."):
+			inside = true
+		case inside:
 			return true
 		}
 	}
-	return false
+	return inside
 }
 
 // annotates reports whether a function of those packages is for a program to mark
@@ -291,8 +295,7 @@ func annotates(function string) bool {
 	switch function {
 	case "runtime/pprof.Do", "runtime/pprof.WithLabels", "runtime/pprof.SetGoroutineLabels", "runtime/pprof.Labels",
 		"runtime/trace.WithRegion", "runtime/trace.StartRegion", "runtime/trace.(*Region).End", "runtime/trace.Region.End",
-		"runtime/trace.NewTask", "runtime/trace.(*Task).End", "runtime/trace.fromContext", "runtime/trace.newID", "runtime/trace.IsEnabled", "runtime/trace.Log", "runtime/trace.Logf",
-		"runtime/trace.userTaskCreate", "runtime/trace.userTaskEnd", "runtime/trace.userRegion", "runtime/trace.userLog":
+		"runtime/trace.NewTask", "runtime/trace.(*Task).End", "runtime/trace.Log", "runtime/trace.Logf", "runtime/trace.IsEnabled":
 		return true
 	}
 	return false
