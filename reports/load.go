@@ -28,7 +28,7 @@ func (r Report) loadFacts() []fact {
 			show(l.Reached.InFlightMean, signal.NoUnit), count(int64(l.Reached.InFlightAtCapture)))},
 		{"sockets", fmt.Sprintf("%s to %s open over the window, %s when capture began",
 			count(int64(l.Reached.OpenSocketsMin)), count(int64(l.Reached.OpenSocketsMax)), count(int64(l.Reached.SocketsAtCapture)))},
-		{"requests", requests(l)},
+		{"requests", ended(l)},
 	}...)
 	if failed := failures(l.Requests); failed != "" {
 		facts = append(facts, fact{"failures", failed})
@@ -66,7 +66,7 @@ func withoutWindow(stages []bundle.LoadStage) string {
 	return fmt.Sprintf("%s sent, %s ended, %s of them not ok; there was no window to measure them in", count(sent), count(ended), count(failed))
 }
 
-func requests(l *bundle.Load) string {
+func ended(l *bundle.Load) string {
 	text := fmt.Sprintf("%s ended, %s per second; %s ok, %s not",
 		count(l.Requests.Ended), show(l.Reached.RateHz, signal.NoUnit), count(l.Requests.OK), count(l.Requests.Ended-l.Requests.OK))
 	if l.Asked.RateHz > 0 {

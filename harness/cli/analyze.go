@@ -46,7 +46,9 @@ the same findings, byte for byte, wherever it is analyzed.`,
 
 // text prints the report for a person; in colour on a terminal only, and not
 // where NO_COLOR asks for none.
-func (a *app) text(r reports.Report) error {
+func (a *app) text(r reports.Report) error { return reports.Text(a.out, r, a.textOptions()) }
+
+func (a *app) textOptions() reports.TextOptions {
 	o := reports.TextOptions{Width: 100}
 	if f, ok := a.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		o.Color = os.Getenv("NO_COLOR") == ""
@@ -54,5 +56,5 @@ func (a *app) text(r reports.Report) error {
 			o.Width = min(w, 120)
 		}
 	}
-	return reports.Text(a.out, r, o)
+	return o
 }

@@ -149,17 +149,18 @@ func (r *reader) readTrace(trace func() (*gotrace.Summary, error)) {
 	}
 }
 
-// fromTrace takes the program's tasks for its requests.
+// fromTrace takes the program's tasks for its requests, and where it marks none,
+// those of net/http's server.
 func (r *reader) fromTrace() (Input, error) {
 	switch {
 	case r.trace == nil:
 		return Input{}, fmt.Errorf("%w: the bundle has no execution trace that can be read", ErrNoRequests)
-	case len(r.trace.Tasks) == 0:
-		return Input{}, fmt.Errorf("%w: no task of the program (package mark, runtime/trace) began and ended in the trace; take them from the load", ErrNoRequests)
+	case len(r.trace.TaskSpans) == 0:
+		return r.fromServed()
 	}
 	// The kind of task with most time in all is what requests are.
 	total := map[string]int64{}
-	for _, t := range r.trace.Tasks {
+	for _, t := range r.trace.TaskSpans {
 		total[t.Name] += t.EndNS - t.StartNS
 	}
 	var name string
@@ -169,10 +170,22 @@ func (r *reader) fromTrace() (Input, error) {
 		}
 	}
 	in := Input{Source: fmt.Sprintf("tasks %q of the execution trace (%s)", name, bundle.TraceOut), StartNS: r.trace.StartNS, EndNS: r.trace.EndNS + 1}
-	for _, t := range r.trace.Tasks {
+	for _, t := range r.trace.TaskSpans {
 		if t.Name == name {
 			in.Points = append(in.Points, Point{EndNS: t.EndNS, LatencyNS: t.EndNS - t.StartNS, Count: 1})
 		}
+	}
+	return in, nil
+}
+
+func (r *reader) fromServed() (Input, error) {
+	in := Input{Source: fmt.Sprintf("requests in the execution trace (%s)", bundle.TraceOut), StartNS: r.trace.StartNS, EndNS: r.trace.EndNS + 1}
+	each := r.trace.Served.Counts().KeptOneIn
+	for start, end := range r.trace.Served.Whole() {
+		in.Points = append(in.Points, Point{EndNS: end, LatencyNS: end - start, Count: each})
+	}
+	if len(in.Points) == 0 {
+		return Input{}, fmt.Errorf("%w: no request and no task of the program (package mark, runtime/trace) began and ended in the trace; take them from the load", ErrNoRequests)
 	}
 	return in, nil
 }

@@ -11,6 +11,7 @@ import (
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/gotrace"
+	"chokepoint/harness/signal/requests"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -55,13 +56,70 @@ func (e *evidence) trace() (*gotrace.Summary, error) {
 		if err != nil {
 			return nil, missing(e.manifest, bundle.DimTrace, bundle.TraceOut, err)
 		}
-		s, err := gotrace.Read(bytes.NewReader(data), e.program)
+		s, err := gotrace.ReadWith(bytes.NewReader(data), e.program, gotrace.Beside{Kernel: e.kernel(), Parked: e.parked()})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w: %w", bundle.TraceOut, bundle.ErrDamaged, err)
 		}
 		return s, nil
 	})
 }
+
+// kernel is the kernel's view of single goroutines, as far as it was captured.
+// What is missing or damaged of it says so where it would be shown.
+func (e *evidence) kernel() *requests.Kernel {
+	cuts, err := document[bundle.Cuts](e, bundle.DimEBPF, bundle.EBPFCuts)
+	if err != nil {
+		cuts = nil
+	}
+	slow, err := document[bundle.SlowCalls](e, bundle.DimEBPF, bundle.EBPFSlow)
+	if err != nil {
+		slow = nil
+	}
+	return requests.NewKernel(cuts, slow)
+}
+
+// parked is where nearly all goroutines stood that were in a handler of net/http
+// when the goroutine profile was taken; nil if that was no one line.
+func (e *evidence) parked() []stack.Frame {
+	p, err := e.profile(bundle.DimPprof, bundle.GoroutineProfile)
+	if err != nil {
+		return nil
+	}
+	type line struct {
+		own  stack.Frame
+		wait stack.Wait
+	}
+	n, ok := p.types["goroutine"]
+	if !ok {
+		return nil
+	}
+	var all int64
+	at := map[line]int64{}
+	deepest := map[line]sample{}
+	for _, x := range p.list {
+		if stack.StageOf(x.frames) != stack.Handling {
+			continue
+		}
+		k := line{e.program.Own(x.frames), e.program.WaitOf(x.frames)}
+		all += x.values[n]
+		at[k] += x.values[n]
+		if d, ok := deepest[k]; !ok || x.values[n] > d.values[n] {
+			deepest[k] = x
+		}
+	}
+	for k, count := range at {
+		if all >= parkedCount && float64(count) >= parkedShare*float64(all) {
+			return deepest[k].frames
+		}
+	}
+	return nil
+}
+
+// Of at least so many goroutines, such a share must be at one line.
+const (
+	parkedCount = 10
+	parkedShare = 0.95
+)
 
 func document[T any](e *evidence, dimension, path string) (*T, error) {
 	return once(e, path, func() (*T, error) {

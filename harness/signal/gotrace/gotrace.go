@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/exp/trace"
 
+	"chokepoint/harness/signal/requests"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -50,10 +51,15 @@ type Summary struct {
 	// goroutines since they first marked something inside the trace. What they were
 	// in before is not known: a mark made while no trace runs leaves nothing.
 	MarkedRequestNS, MarkedNS int64
-	// Tasks are the program's tasks that began and ended inside the trace, by end.
-	Tasks []TaskSpan
+	// TaskSpans are the program's tasks that began and ended inside the trace, by end.
+	TaskSpans []TaskSpan
 	// Moments is when things happened that hold up requests.
 	Moments Moments
+	// Served are the requests of net/http's server one by one, and Tasks those
+	// that the program marks by runtime/trace.NewTask, with their type for endpoint.
+	Served    *requests.Recorder
+	Tasks     *requests.Recorder
+	Scheduler Scheduler
 }
 
 // DurationNS is the length of the trace.
@@ -172,12 +178,25 @@ const (
 // Read reduces the trace from r. Frames are attributed to the program that p
 // describes. A trace that ends early gives what was read, with Cut set; only a
 // trace of which nothing can be read is an error.
-func Read(r io.Reader, p stack.Program) (*Summary, error) {
+func Read(r io.Reader, p stack.Program) (*Summary, error) { return ReadWith(r, p, Beside{}) }
+
+// Beside is what else is known of the goroutines in a trace.
+type Beside struct {
+	// Kernel is the kernel's view of them, by which what the runtime takes for
+	// running or for a system call is told apart; nil for none.
+	Kernel *requests.Kernel
+	// Parked is where nearly all goroutines stood that were in a handler when the
+	// goroutine profile was taken; nil if that was no one place, or not captured.
+	Parked []stack.Frame
+}
+
+// ReadWith is Read with what else is known.
+func ReadWith(r io.Reader, p stack.Program, b Beside) (*Summary, error) {
 	tr, err := trace.NewReader(r)
 	if err != nil {
 		return nil, fmt.Errorf("read execution trace: %w", err)
 	}
-	s := newScan(p)
+	s := newScan(p, b)
 	if err := s.events(tr); err != nil {
 		if s.sum.Events == 0 {
 			return nil, fmt.Errorf("read execution trace: %w", err)
@@ -228,7 +247,20 @@ type place struct {
 	reads     bool
 	finalizer bool
 	diag      bool
-	ours      bool // code of the program is on it
+	ours      bool   // code of the program is on it
+	ledgers   [2]int // where its wait stands in each, as ledger.wait has it
+
+	// For requests:
+	stage       stack.Stage
+	endpoint    stack.Frame
+	rank        int  // of endpoint; 0 for none
+	background  bool // it is that of net/http's background read
+	startsHTTP2 bool
+	parts       [slots]requests.PartID
+	next        *place // that a span from here last led to, and its part
+	span        requests.PartID
+	// For locks: what the site is called, as one that waits and as one that releases.
+	waits, releases string
 }
 
 // holds reports whether the function is on the stack.
@@ -270,6 +302,11 @@ type goroutine struct {
 	// Of a lock that it took after a wait, while it holds it:
 	acquired *hold
 	assist   int64
+	assistAt stack.Frame
+
+	stopping bool  // it has stopped the world
+	ran      int64 // since when it has been running
+	service  service
 }
 
 type hold struct {
@@ -290,11 +327,22 @@ type ledger struct {
 	running    int64
 	runnable   int64
 	syscall    int64
-	waits      map[waitKey]int64
+	waits      []WaitTime
+	waitAt     map[waitKey]int // one more than the index in waits
 }
 
 func newLedger(index int) *ledger {
-	return &ledger{index: index, waits: map[waitKey]int64{}}
+	return &ledger{index: index, waitAt: map[waitKey]int{}}
+}
+
+func (l *ledger) wait(k waitKey) int {
+	i := l.waitAt[k]
+	if i == 0 {
+		l.waits = append(l.waits, WaitTime{Wait: k.wait, Where: k.own})
+		i = len(l.waits)
+		l.waitAt[k] = i
+	}
+	return i
 }
 
 func (l *ledger) add(g *goroutine, ns int64) {
@@ -311,19 +359,24 @@ func (l *ledger) add(g *goroutine, ns int64) {
 	case inSyscall:
 		l.syscall += ns
 	case waiting:
-		var own stack.Frame
-		if g.at != nil {
-			own = g.at.own
+		switch {
+		case g.at == nil:
+			l.waits[l.wait(waitKey{wait: g.blamed})-1].NS += ns
+		case g.blamed != g.at.wait:
+			l.waits[l.wait(waitKey{g.blamed, g.at.own})-1].NS += ns
+		default:
+			i := &g.at.ledgers[l.index]
+			if *i == 0 {
+				*i = l.wait(waitKey{g.blamed, g.at.own})
+			}
+			l.waits[*i-1].NS += ns
 		}
-		l.waits[waitKey{g.blamed, own}] += ns
 	}
 }
 
 func (l *ledger) account() Account {
 	a := Account{Goroutines: l.goroutines, TotalNS: l.total, RunningNS: l.running, RunnableNS: l.runnable, SyscallNS: l.syscall}
-	for k, ns := range l.waits {
-		a.Waits = append(a.Waits, WaitTime{k.wait, k.own, ns})
-	}
+	a.Waits = append(a.Waits, l.waits...)
 	sort.Slice(a.Waits, func(i, j int) bool {
 		x, y := a.Waits[i], a.Waits[j]
 		if x.NS != y.NS {
@@ -356,6 +409,17 @@ type scan struct {
 	ranges        map[string]int64 // open global ranges, by name, since
 	paths         *paths
 	moments       *moments
+	serving       *serving
+	sched         scheduler
+	stopper       *goroutine // that stopped the world last
+
+	lastStack trace.Stack // and its place: events come in pairs with the same
+	lastPlace *place
+	lastID    trace.GoID
+	free      []*goroutine
+	lastG     *goroutine
+
+	leastRunning int64 // what a goroutine must have run to be among the longest
 }
 
 type finalizing struct {
@@ -364,7 +428,7 @@ type finalizing struct {
 	doing map[Doing]int64
 }
 
-func newScan(p stack.Program) *scan {
+func newScan(p stack.Program, b Beside) *scan {
 	return &scan{
 		program: p,
 		places:  map[trace.Stack]*place{}, interned: map[string]*place{},
@@ -378,6 +442,8 @@ func newScan(p stack.Program) *scan {
 		ranges:     map[string]int64{},
 		paths:      newPaths(),
 		moments:    newMoments(),
+		serving:    newServing(p, b),
+		sched:      newScheduler(),
 	}
 }
 
@@ -398,16 +464,26 @@ func (s *scan) event(ev *trace.Event) {
 		// Stack handles belong to a generation, which this event ends; keeping
 		// them would keep its tables alive.
 		clear(s.places)
+		s.lastStack, s.lastPlace = trace.NoStack, nil
 	case trace.EventStateTransition:
 		st := ev.StateTransition()
-		if st.Resource.Kind == trace.ResourceGoroutine {
+		switch st.Resource.Kind {
+		case trace.ResourceGoroutine:
 			s.transition(ev, &st, now)
+		case trace.ResourceProc:
+			_, to := st.Proc()
+			s.sched.proc(st.Resource.Proc(), to, now)
 		}
+	case trace.EventMetric:
+		s.sched.metric(ev, now)
+	case trace.EventTaskBegin, trace.EventTaskEnd:
+		s.taskEvent(ev, now)
+		s.marked(ev, now)
 	case trace.EventStackSample:
 		s.sample(ev)
 	case trace.EventRangeBegin, trace.EventRangeActive, trace.EventRangeEnd:
 		s.span(ev, now)
-	case trace.EventRegionBegin, trace.EventRegionEnd, trace.EventTaskBegin, trace.EventTaskEnd, trace.EventLog:
+	case trace.EventRegionBegin, trace.EventRegionEnd, trace.EventLog:
 		s.marked(ev, now)
 	}
 }
@@ -415,36 +491,48 @@ func (s *scan) event(ev *trace.Event) {
 func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64) {
 	id := st.Resource.Goroutine()
 	from, to := st.Goroutine()
-	g := s.gs[id]
+	s.sched.transition(from, to, now)
+	g := s.goroutine(id)
+	at := s.place(st.Stack)
 	if g == nil {
-		g = &goroutine{since: now}
+		g = s.newGoroutine()
+		g.since, g.ran = now, now
 		if from == trace.GoUndetermined {
 			// It was in this state since before the trace began.
-			g.since = s.sum.StartNS
+			g.since, g.ran = s.sum.StartNS, s.sum.StartNS
 			g.state = stateOf(to)
+			g.service.early = true
 		}
 		s.gs[id] = g
-		at := s.place(st.Stack)
 		s.settle(g, at)
-		if from == trace.GoUndetermined {
+		switch from {
+		case trace.GoUndetermined:
 			g.at = at
 			g.blamed = waitOf(at)
 			if g.state == waiting && g.blamed == stack.Lock {
 				s.locks.wait(g, at, g.since)
 			}
-		}
-		if from == trace.GoUndetermined {
+			s.reach(id, g, at, now, g.state == waiting)
 			return
+		case trace.GoNotExist:
+			s.inherit(ev, id, g, at, now)
 		}
 	}
-	s.charge(id, g, now)
+	s.chargeTo(id, g, now, at, false)
 	if from == to {
-		return // a generation of the trace begins by telling all states again
+		// A generation of the trace begins by telling all states again, and of
+		// goroutines that do nothing for long their stacks.
+		if at != nil && g.at == nil {
+			s.reach(id, g, at, now, to == trace.GoWaiting)
+		}
+		return
+	}
+	if g.state == running {
+		s.sched.ranFrom(id, g, at, now)
 	}
 
 	switch {
 	case to == trace.GoWaiting:
-		at := s.place(st.Stack)
 		s.settle(g, at)
 		g.blamed = waitOf(at)
 		if st.Reason == "preempted" {
@@ -453,12 +541,14 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		}
 		s.blocked(g, at, now)
 		g.at = at
+		s.reach(id, g, at, now, true)
 	case from == trace.GoWaiting && to == trace.GoRunnable:
 		s.woken(ev, g, now)
+		s.awoken(id, g, now)
 	case to == trace.GoSyscall:
-		at := s.place(st.Stack)
 		s.settle(g, at)
 		g.at = at
+		s.reach(id, g, at, now, false)
 		if at != nil && at.ours && !g.diag {
 			c := s.syscalls[at.own]
 			if c == nil {
@@ -468,19 +558,56 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			c.Count++
 		}
 	case to == trace.GoRunnable && from == trace.GoRunning:
-		if at := s.place(st.Stack); at != nil {
+		if at != nil {
 			s.settle(g, at)
 			g.at = at
+			s.reach(id, g, at, now, false)
 		}
 	case to == trace.GoNotExist:
 		g.state = gone
+		s.left(g, now)
 		delete(s.gs, id)
 		s.paths.goroutineEnded(id)
+		s.lastG = nil
 		s.keepRunning(id, g)
+		s.reuse(g)
 		return
 	}
 	g.state = stateOf(to)
 	g.since = now
+	if g.state == running {
+		g.ran = now
+	}
+}
+
+// newGoroutine is an empty record: servers start a goroutine for each request,
+// and as many end.
+func (s *scan) newGoroutine() *goroutine {
+	n := len(s.free)
+	if n == 0 {
+		return &goroutine{}
+	}
+	g := s.free[n-1]
+	s.free = s.free[:n-1]
+	*g = goroutine{}
+	return g
+}
+
+// reuse keeps the record of a goroutine that ended, unless something still
+// refers to it.
+func (s *scan) reuse(g *goroutine) {
+	if _, waits := s.locks.waiting[g]; !waits && len(g.service.tasks) == 0 && s.stopper != g {
+		s.free = append(s.free, g)
+	}
+}
+
+// goroutine is the record of a goroutine; nil if there is none. Several events of
+// one goroutine often follow each other.
+func (s *scan) goroutine(id trace.GoID) *goroutine {
+	if s.lastG == nil || s.lastID != id {
+		s.lastID, s.lastG = id, s.gs[id]
+	}
+	return s.lastG
 }
 
 // settle learns from a stack what kind of goroutine it is and whether it is
@@ -501,12 +628,22 @@ func (s *scan) settle(g *goroutine, at *place) {
 }
 
 // charge adds the time since the last event to what the goroutine did.
-func (s *scan) charge(id trace.GoID, g *goroutine, now int64) {
+func (s *scan) charge(id trace.GoID, g *goroutine, now int64) { s.chargeTo(id, g, now, nil, false) }
+
+// chargeTo is charge for a goroutine of which the stack is known that it is on
+// now; sampled says that a CPU sample tells it.
+func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sampled bool) {
 	ns := now - g.since
-	g.since = now
 	if ns <= 0 || g.state == gone {
+		g.since = max(g.since, now)
 		return
 	}
+	if g.service.followed() {
+		s.account(id, g, g.since, now, next, sampled)
+	} else if g.service.early && g.state == waiting {
+		g.service.waitedNS += ns
+	}
+	g.since = now
 	switch g.state {
 	case running:
 		g.runningNS += ns
@@ -594,11 +731,18 @@ func (s *scan) sample(ev *trace.Event) {
 	} else {
 		s.samples[s.other]++
 	}
-	if g := s.gs[ev.Goroutine()]; g != nil && !at.own.IsZero() {
+	g := s.gs[ev.Goroutine()]
+	if g == nil {
+		return
+	}
+	if !at.own.IsZero() {
 		if g.samples == nil {
 			g.samples = map[stack.Frame]int64{}
 		}
 		g.samples[at.own]++
+	}
+	if g.service.followed() {
+		s.touch(ev.Goroutine(), g, at, int64(ev.Time()), true)
 	}
 }
 
@@ -606,19 +750,43 @@ func (s *scan) span(ev *trace.Event, now int64) {
 	r := ev.Range()
 	switch {
 	case r.Name == "GC mark assist":
-		g := s.gs[r.Scope.Goroutine()]
+		id := r.Scope.Goroutine()
+		g := s.gs[id]
 		if g == nil {
 			return
 		}
+		at := s.place(ev.Stack())
+		s.chargeTo(id, g, now, at, false)
 		if ev.Kind() == trace.EventRangeEnd {
 			if g.assist > 0 {
 				s.sum.GC.AssistNS += now - g.assist
+				s.sched.assisted(g.assistAt, now-g.assist)
 			}
 			g.assist = 0
 		} else if g.assist == 0 {
-			g.assist = now
+			g.assist, g.assistAt = now, stack.Frame{}
+			if at != nil {
+				g.assistAt = at.own
+			}
 		}
-	case strings.HasPrefix(r.Name, "GC concurrent mark"), strings.HasPrefix(r.Name, "stop-the-world"):
+	case strings.HasPrefix(r.Name, "GC concurrent mark"), strings.HasPrefix(r.Name, stopRange):
+		if strings.HasPrefix(r.Name, stopRange) {
+			if g := s.gs[ev.Goroutine()]; g != nil {
+				s.chargeTo(ev.Goroutine(), g, now, s.place(ev.Stack()), false)
+				g.stopping = ev.Kind() != trace.EventRangeEnd
+				if g.stopping {
+					s.stopper = g
+				}
+			}
+			if ev.Kind() == trace.EventRangeEnd {
+				s.sched.started(now)
+				if s.stopper != nil {
+					s.stopper.stopping = false
+				}
+			} else {
+				s.sched.stopped(r.Name, now)
+			}
+		}
 		if ev.Kind() != trace.EventRangeEnd {
 			if _, open := s.ranges[r.Name]; !open {
 				s.ranges[r.Name] = now
@@ -639,7 +807,7 @@ func (s *scan) endSpan(name string, now int64) {
 	}
 	delete(s.ranges, name)
 	s.moments.span(name, since, now)
-	if strings.HasPrefix(name, "stop-the-world") {
+	if strings.HasPrefix(name, stopRange) {
 		s.sum.GC.StopNS += now - since
 		return
 	}
@@ -660,14 +828,22 @@ func (s *scan) finish() *Summary {
 			s.locks.stillWaiting(g, s.last)
 		}
 		s.charge(id, g, s.last)
+		if g.state == running {
+			s.sched.ranFrom(id, g, nil, s.last)
+		}
+		s.cut(g)
 		s.keepRunning(id, g)
 	}
+	s.finishTasks()
+	s.serving.resolve()
 	for name := range s.ranges {
 		s.endSpan(name, s.last)
 	}
 	s.sum.MarkedRequestNS, s.sum.MarkedNS = s.paths.requestNS, s.paths.allNS
-	s.sum.Paths, s.sum.PathsLost, s.sum.Tasks = s.paths.finish(s.last), s.paths.lost, s.paths.spans
+	s.sum.Paths, s.sum.PathsLost, s.sum.TaskSpans = s.paths.finish(s.last), s.paths.lost, s.paths.spans
 	s.sum.Moments = s.moments.finish(s.sum.EndNS)
+	s.sum.Served, s.sum.Tasks = s.serving.http, s.serving.tasks
+	s.sum.Scheduler = s.sched.finish(s.last)
 	s.sum.Requests = s.requests.account()
 	s.sum.Program = s.all.account()
 	s.sum.Locks = s.locks.list()
@@ -677,7 +853,7 @@ func (s *scan) finish() *Summary {
 }
 
 func (s *scan) keepRunning(id trace.GoID, g *goroutine) {
-	if g.diag || g.runningNS+g.syscallNS == 0 {
+	if ns := g.runningNS + g.syscallNS; g.diag || ns == 0 || ns < s.leastRunning {
 		return
 	}
 	r := Running{Goroutine: int64(id), NS: g.runningNS, SyscallNS: g.syscallNS}
@@ -690,6 +866,8 @@ func (s *scan) keepRunning(id trace.GoID, g *goroutine) {
 	s.sum.Running = append(s.sum.Running, r)
 	if len(s.sum.Running) > 64*keptRunning {
 		s.sum.Running = longest(s.sum.Running)
+		least := s.sum.Running[keptRunning-1]
+		s.leastRunning = least.NS + least.SyscallNS
 	}
 }
 

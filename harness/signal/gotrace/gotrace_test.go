@@ -9,9 +9,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"runtime/trace"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +23,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	exptrace "golang.org/x/exp/trace"
+	"golang.org/x/sys/unix"
 
 	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/stack"
@@ -570,7 +574,12 @@ func TestRequestsThatWaitForALock(t *testing.T) {
 
 func mixed(t testing.TB) []byte {
 	var st store
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		times(2, func(int) { st.get(time.Millisecond) })
+	}))
+	defer srv.Close()
 	return record(t, func() {
+		times(3, func(int) { get(t, srv.Client(), srv.URL) })
 		times(6, func(i int) {
 			for range 20 {
 				st.get(time.Millisecond)
@@ -615,6 +624,7 @@ func TestDamagedTraces(t *testing.T) {
 				continue
 			}
 			consistent(t, s)
+			sound(t, s)
 			assert.LessOrEqual(t, s.Events, whole.Events)
 			assert.NotEmpty(t, s.Cut, "cut at %d of %d bytes", n, len(data))
 		}
@@ -625,6 +635,7 @@ func TestDamagedTraces(t *testing.T) {
 			changed[n] ^= 0x55
 			if s, err := Read(bytes.NewReader(changed), thisProgram); err == nil {
 				consistent(t, s)
+				sound(t, s)
 			}
 		}
 	})
@@ -649,9 +660,13 @@ func FuzzRead(f *testing.F) {
 	f.Add(data[:len(data)/2])
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := Read(bytes.NewReader(data), thisProgram)
-		if err == nil && s.Events <= 0 {
+		if err != nil {
+			return
+		}
+		if s.Events <= 0 {
 			t.Fatal("a summary of no events")
 		}
+		sound(t, s)
 	})
 }
 
@@ -670,7 +685,7 @@ func TestMemoryIsBoundedByWhatLives(t *testing.T) {
 	})
 	tr, err := exptrace.NewReader(bytes.NewReader(data))
 	require.NoError(t, err)
-	s := newScan(thisProgram)
+	s := newScan(thisProgram, Beside{})
 	most := 0
 	for {
 		ev, err := tr.ReadEvent()
@@ -687,7 +702,8 @@ func TestMemoryIsBoundedByWhatLives(t *testing.T) {
 	assert.LessOrEqual(t, len(s.sum.Running), 64*keptRunning)
 }
 
-func big(b *testing.B) []byte {
+// big is a trace of goroutines that hand each other work, rounds times over.
+func big(b *testing.B, rounds int) []byte {
 	var st store
 	return record(b, func() {
 		times(8, func(int) {
@@ -697,7 +713,7 @@ func big(b *testing.B) []byte {
 					st.peek()
 				}
 			}()
-			for i := range 40000 {
+			for i := range rounds {
 				c <- i
 				if i%16 == 0 {
 					runtime.Gosched()
@@ -708,30 +724,115 @@ func big(b *testing.B) []byte {
 	})
 }
 
-// BenchmarkRead relates reducing a trace to merely reading its events.
-func BenchmarkRead(b *testing.B) {
-	data := big(b)
-	events := func() {
-		tr, err := exptrace.NewReader(bytes.NewReader(data))
-		require.NoError(b, err)
-		for {
-			if _, err := tr.ReadEvent(); err != nil {
-				require.Equal(b, io.EOF, err)
-				return
+// busy is a trace of a server that answers requests, client included.
+func busy(b *testing.B, rounds int) []byte {
+	var st store
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		st.peek()
+		_, _ = io.WriteString(w, "ok")
+	}))
+	defer srv.Close()
+	const clients = 64
+	c := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
+	defer c.CloseIdleConnections()
+	return record(b, func() {
+		times(clients, func(int) {
+			for range rounds {
+				get(b, c, srv.URL)
 			}
+		})
+	})
+}
+
+// cpu is the CPU time of this process, collector included: wall time says little
+// on a machine that others use too.
+func cpu(b *testing.B) time.Duration {
+	var u unix.Rusage
+	require.NoError(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func merely(b *testing.B, r io.Reader) (events int64) {
+	tr, err := exptrace.NewReader(r)
+	require.NoError(b, err)
+	for {
+		if _, err := tr.ReadEvent(); err != nil {
+			require.Equal(b, io.EOF, err)
+			return events
+		}
+		events++
+	}
+}
+
+// BenchmarkRead relates reducing a trace to merely reading its events, in CPU time.
+func BenchmarkRead(b *testing.B) {
+	for name, data := range map[string][]byte{"handing-over": big(b, 40000), "serving": busy(b, 600)} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			var reading, whole time.Duration
+			var events int64
+			for b.Loop() {
+				start := cpu(b)
+				events = merely(b, bytes.NewReader(data))
+				between := cpu(b)
+				_, err := Read(bytes.NewReader(data), thisProgram)
+				require.NoError(b, err)
+				reading += between - start
+				whole += cpu(b) - between
+			}
+			b.ReportMetric(float64(len(data))/1e6, "MB-trace")
+			b.ReportMetric(float64(events), "events")
+			b.ReportMetric(float64(whole)/float64(reading), "x-ReadEvent")
+			b.ReportMetric(float64(whole.Nanoseconds())/float64(b.N)/float64(events), "ns/event")
+		})
+	}
+}
+
+// BenchmarkReadLarge reads traces of 60 MB and more from a file, and tells the
+// process's peak of memory while it does.
+func BenchmarkReadLarge(b *testing.B) {
+	b.Run("handing-over", func(b *testing.B) { readLarge(b, big(b, 450000)) })
+	b.Run("serving", func(b *testing.B) { readLarge(b, busy(b, 5000)) })
+}
+
+func readLarge(b *testing.B, data []byte) {
+	path := filepath.Join(b.TempDir(), "trace.out")
+	require.NoError(b, os.WriteFile(path, data, 0o600))
+	data = nil // it would count for the peak
+	runtime.GC()
+	debug.FreeOSMemory()
+	open := func() *os.File {
+		f, err := os.Open(path)
+		require.NoError(b, err)
+		b.Cleanup(func() { f.Close() })
+		return f
+	}
+	info, err := os.Stat(path)
+	require.NoError(b, err)
+	var events int64
+	var reading, whole time.Duration
+	for b.Loop() {
+		start := cpu(b)
+		events = merely(b, open())
+		reading += cpu(b) - start
+		runtime.GC()
+		debug.FreeOSMemory()
+		require.NoError(b, os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)) // resets the peak
+		start = cpu(b)
+		_, err := Read(open(), thisProgram)
+		require.NoError(b, err)
+		whole += cpu(b) - start
+	}
+	status, err := os.ReadFile("/proc/self/status")
+	require.NoError(b, err)
+	for l := range strings.Lines(string(status)) {
+		if kb, ok := strings.CutPrefix(l, "VmHWM:"); ok {
+			n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(kb), " kB"))
+			require.NoError(b, err)
+			b.ReportMetric(float64(n)/1e3, "MB-peak")
 		}
 	}
-	b.SetBytes(int64(len(data)))
-	var merely, whole time.Duration
-	for b.Loop() {
-		start := time.Now()
-		events()
-		merely += time.Since(start)
-		start = time.Now()
-		_, err := Read(bytes.NewReader(data), thisProgram)
-		require.NoError(b, err)
-		whole += time.Since(start)
-	}
-	b.ReportMetric(float64(len(data))/1e6, "MB-trace")
-	b.ReportMetric(float64(whole)/float64(merely), "x-ReadEvent")
+	b.ReportMetric(float64(info.Size())/1e6, "MB-trace")
+	b.ReportMetric(float64(events), "events")
+	b.ReportMetric(float64(whole)/float64(reading), "x-ReadEvent")
 }

@@ -111,8 +111,20 @@ func (h *holder) merge(o *holder) {
 	}
 }
 
-func waitSite(at *place) string { return "wait " + at.own.Function + ":" + itoa(at.own.Line) }
-func holdSite(at *place) string { return "hold " + at.own.Function + ":" + itoa(at.own.Line) }
+// The names of sites are made once a place: there may be millions of waits.
+func waitSite(at *place) string {
+	if at.waits == "" {
+		at.waits = "wait " + at.own.Function + ":" + itoa(at.own.Line)
+	}
+	return at.waits
+}
+
+func holdSite(at *place) string {
+	if at.releases == "" {
+		at.releases = "hold " + at.own.Function + ":" + itoa(at.own.Line)
+	}
+	return at.releases
+}
 
 // wait notes that g waits for a lock. What no code of the program is part of,
 // and what the recording's own requests do, is no wait of the program.

@@ -45,7 +45,7 @@ func TestTimeBelongsToOneHolder(t *testing.T) {
 }
 
 func TestWokenAndBeatenToIt(t *testing.T) {
-	s := newScan(stack.Program{})
+	s := newScan(stack.Program{}, Beside{})
 	lock := placeAt("main.use", 1, stack.Lock)
 	g := &goroutine{blamed: stack.Lock, acquired: &hold{at: lock, since: 5}}
 	s.blocked(g, lock, 6)

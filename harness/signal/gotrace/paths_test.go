@@ -81,7 +81,7 @@ func TestPathsSumTimeByRegionAndAttribute(t *testing.T) {
 	task := pathOf(t, s, TaskPath, "order")
 	assert.EqualValues(t, requests, task.Count)
 	assert.GreaterOrEqual(t, task.NS, 3*least)
-	assert.Len(t, s.Tasks, requests)
+	assert.Len(t, s.TaskSpans, requests)
 	assert.Equal(t, "/order", task.Attrs[0].Value)
 
 	sold := pathOf(t, s, EventPath, "sold")
@@ -114,7 +114,7 @@ func TestPathsOfWorkThatDoesNotEnd(t *testing.T) {
 	assert.GreaterOrEqual(t, outer.NS, int64(pause))
 	assert.LessOrEqual(t, outer.NS, s.DurationNS())
 	assert.EqualValues(t, 1, pathOf(t, s, TaskPath, "moves").Open)
-	assert.Empty(t, s.Tasks)
+	assert.Empty(t, s.TaskSpans)
 }
 
 func TestPathsAreBounded(t *testing.T) {

@@ -15,9 +15,20 @@ func (s *scan) place(st trace.Stack) *place {
 	if st == trace.NoStack {
 		return nil
 	}
-	if pl, ok := s.places[st]; ok {
-		return pl
+	if st == s.lastStack {
+		return s.lastPlace
 	}
+	pl, ok := s.places[st]
+	if !ok {
+		pl = s.resolve(st)
+		s.places[st] = pl
+	}
+	s.lastStack, s.lastPlace = st, pl
+	return pl
+}
+
+// resolve reads the frames of a stack and what they say.
+func (s *scan) resolve(st trace.Stack) *place {
 	pl := &place{}
 	var key strings.Builder
 	for f := range st.Frames() {
@@ -26,11 +37,9 @@ func (s *scan) place(st trace.Stack) *place {
 		key.WriteByte(' ')
 	}
 	if known, ok := s.interned[key.String()]; ok {
-		s.places[st] = known
 		return known
 	}
 	s.interned[key.String()] = pl
-	s.places[st] = pl
 	pl.own = s.program.Own(pl.frames)
 	pl.ours = !pl.own.IsZero()
 	pl.outer = s.program.Outermost(pl.frames)
@@ -40,6 +49,10 @@ func (s *scan) place(st trace.Stack) *place {
 	pl.reads = stack.Reads(pl.frames)
 	pl.finalizer = stack.Finalizing(pl.frames)
 	pl.diag = stack.Diagnostic(pl.frames)
+	pl.stage = stack.StageOf(pl.frames)
+	pl.endpoint, pl.rank = s.program.Endpoint(pl.frames)
+	pl.background = stack.BackgroundRead(pl.frames)
+	pl.startsHTTP2 = stack.StartsHTTP2Handler(pl.frames)
 	return pl
 }
 

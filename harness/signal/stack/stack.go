@@ -13,9 +13,9 @@ import (
 
 // Frame is one call of a stack. Stacks are innermost first throughout.
 type Frame struct {
-	Function string // as the Go runtime names it
-	File     string
-	Line     int
+	Function string `json:"function"` // as the Go runtime names it
+	File     string `json:"file,omitempty"`
+	Line     int    `json:"line,omitempty"`
 }
 
 // IsZero reports whether the frame is absent.
@@ -270,29 +270,32 @@ func ServingOf(frames []Frame) Serving {
 
 // Diagnostic reports whether the stack belongs to the debug endpoints that the
 // recording itself uses; their work is no evidence of anything. A program that
-// labels or annotates its own work (pprof.Do, trace.WithRegion, trace.Log) does
-// so inside those packages' functions, and stays the program's.
+// labels or annotates its own work (pprof.Do, trace.WithRegion, trace.NewTask)
+// does that inside those packages' functions, and stays the program's.
 func Diagnostic(frames []Frame) bool {
+	inside := false // a function of these packages, which may be called by one to mark work with
 	for _, f := range frames {
-		if annotates(f.Function) {
-			continue
-		}
-		if strings.HasPrefix(f.Function, "net/http/pprof.") || strings.HasPrefix(f.Function, "runtime/pprof.") ||
-			strings.HasPrefix(f.Function, "runtime/trace.") {
+		switch name := f.Function; {
+		case strings.HasPrefix(name, "net/http/pprof."):
+			return true
+		case annotates(name):
+			inside = false
+		case strings.HasPrefix(name, "runtime/pprof."), strings.HasPrefix(name, "runtime/trace."):
+			inside = true
+		case inside:
 			return true
 		}
 	}
-	return false
+	return inside
 }
 
-// annotates reports whether a function is one that a program calls to label or
-// annotate its own work. What it calls in turn is the runtime's.
+// annotates reports whether a function of those packages is for a program to mark
+// its work with.
 func annotates(function string) bool {
 	switch function {
-	case "runtime/pprof.Do", "runtime/pprof.SetGoroutineLabels", "runtime/pprof.WithLabels",
-		"runtime/trace.WithRegion", "runtime/trace.StartRegion", "runtime/trace.(*Region).End",
-		"runtime/trace.NewTask", "runtime/trace.(*Task).End", "runtime/trace.Log", "runtime/trace.Logf",
-		"runtime/trace.userRegion", "runtime/trace.userLog", "runtime/trace.userTaskCreate", "runtime/trace.userTaskEnd":
+	case "runtime/pprof.Do", "runtime/pprof.WithLabels", "runtime/pprof.SetGoroutineLabels", "runtime/pprof.Labels",
+		"runtime/trace.WithRegion", "runtime/trace.StartRegion", "runtime/trace.(*Region).End", "runtime/trace.Region.End",
+		"runtime/trace.NewTask", "runtime/trace.(*Task).End", "runtime/trace.Log", "runtime/trace.Logf", "runtime/trace.IsEnabled":
 		return true
 	}
 	return false

@@ -203,11 +203,14 @@ func TestDiagnostic(t *testing.T) {
 		"runtime/pprof.writeHeap < net/http/pprof.handler.ServeHTTP < net/http.(*conn).serve": true,
 		"runtime/pprof.profileWriter": true,
 		"runtime/trace.Start.func1":   true,
-		"runtime/trace.userLog < runtime/trace.Log < main.f < net/http.HandlerFunc.ServeHTTP":    false,
-		"runtime/trace.userRegion < runtime/trace.(*Region).End < main.f":                        false,
-		"time.Sleep < main.f.func1 < runtime/pprof.Do < main.f < net/http.HandlerFunc.ServeHTTP": false,
-		"time.Sleep < main.f.func1 < runtime/trace.WithRegion < main.f":                          false,
-		"runtime.selectgo < net/http/pprof.sleep < runtime/pprof.Do < main.instrument":           true,
+		"time.Sleep < main.f.func1 < runtime/pprof.Do < main.f < net/http.HandlerFunc.ServeHTTP":               false,
+		"time.Sleep < main.f.func1 < runtime/trace.WithRegion < main.f":                                        false,
+		"runtime.selectgo < net/http/pprof.sleep < runtime/pprof.Do < main.instrument":                         true,
+		"runtime.gopark < runtime/trace.userTaskCreate < runtime/trace.NewTask < main.h":                       false,
+		"runtime.gopark < runtime/pprof.mergeLabelSets < runtime/pprof.WithLabels < runtime/pprof.Do < main.h": false,
+		"runtime.gopark < runtime/trace.(*Task).End < main.h":                                                  false,
+		"runtime/trace.userLog < runtime/trace.Log < main.f < net/http.HandlerFunc.ServeHTTP":                  false,
+		"runtime/trace.userRegion < runtime/trace.(*Region).End < main.f":                                      false,
 	} {
 		assert.Equal(t, want, stack.Diagnostic(of(s)), s)
 	}

@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/signal"
+	"chokepoint/harness/signal/requests"
+	"chokepoint/reports"
+)
+
+func (a *app) whereCommand() *cobra.Command {
+	var band, endpoint, pprof string
+	var asJSON bool
+	bands := []string{requests.All, requests.P50, requests.P90, requests.P99, requests.Slowest}
+	cmd := &cobra.Command{
+		Use:   "where BUNDLE",
+		Short: "Say where the time of each request went",
+		Long: `Where reads the execution trace of a bundle, and what the kernel saw of the same
+goroutines, and accounts for the time of every request of net/http's server:
+running, without a CPU, waiting for a P, blocked or in a system call, by the
+program's line. Bands are requests around a percentile of their length: p50 is
+the 45th to the 55th, p90 the 85th to the 95th, p99 the 98.5th to the 99.5th,
+slowest the ten longest.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if !slices.Contains(bands, band) {
+				return fmt.Errorf("--band %q: there are %s", band, strings.Join(bands, ", "))
+			}
+			b, err := bundle.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer b.Close()
+			w, err := signal.WhereOf(b.Evidence(), endpoint)
+			if err != nil {
+				// The recording fell short, not who asks.
+				fmt.Fprintf(a.err, "chokepoint: %s: %v\n", args[0], err)
+				return exitWith(ExitCouldNotTell)
+			}
+			if endpoint != "" && len(w.Table.Endpoints) == 0 {
+				return a.noEndpoint(b.Evidence(), args[0], endpoint)
+			}
+			if pprof != "" {
+				p := w.Profile()
+				if p == nil {
+					return fmt.Errorf("%s: %w", args[0], errNoRequests)
+				}
+				if err := writeWhole(pprof, func(w io.Writer) error { return p.Write(w) }); err != nil {
+					return err
+				}
+			}
+			if asJSON {
+				return a.json(struct {
+					SchemaVersion int `json:"schema_version"`
+					*signal.Where
+				}{schemaVersion, w})
+			}
+			return reports.Where(a.out, w, band, a.textOptions())
+		},
+	}
+	cmd.Flags().StringVar(&band, "band", requests.P99, "band that is told by line: "+strings.Join(bands, ", "))
+	cmd.Flags().StringVar(&endpoint, "endpoint", "", "only requests that the function of this name handles")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	cmd.Flags().StringVar(&pprof, "pprof", "", "also write request time by stack to this file, for go tool pprof")
+	return cmd
+}
+
+var errNoRequests = errors.New("no requests in the trace")
+
+// noEndpoint says which endpoints there are.
+func (a *app) noEndpoint(b bundle.Evidence, path, endpoint string) error {
+	all, err := signal.WhereOf(b, "")
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, e := range all.Table.Endpoints {
+		names = append(names, e.Name)
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("%s: %w", path, errNoRequests)
+	}
+	return fmt.Errorf("%s: no request of endpoint %q; there are %s", path, endpoint, strings.Join(names, ", "))
+}

@@ -1,0 +1,179 @@
+package signal
+
+import (
+	"fmt"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/signal/gotrace"
+	"chokepoint/harness/signal/requests"
+
+	"github.com/google/pprof/profile"
+)
+
+// Where says where the time of a recording's requests went.
+type Where struct {
+	// Source is "requests" of net/http's server, or "tasks" of runtime/trace where
+	// there are none; empty where there is neither.
+	Source string `json:"source"`
+	// Cut says where reading the trace ended early, and why.
+	Cut   string         `json:"cut,omitempty"`
+	Table requests.Table `json:"table"`
+	// Tasks are those of runtime/trace beside the requests; nil for none.
+	Tasks     *requests.Table   `json:"tasks,omitempty"`
+	Scheduler gotrace.Scheduler `json:"scheduler"`
+	Outside   Outside           `json:"outside"`
+	Machine   Machine           `json:"machine"`
+	Kernel    KernelView        `json:"kernel"`
+
+	recorder *requests.Recorder
+}
+
+// Profile is the same as a pprof profile, of all requests; nil for none.
+func (w *Where) Profile() *profile.Profile { return w.recorder.Profile() }
+
+// Outside is an estimate of the time that requests spent before the server saw
+// them and after it had answered: in sockets' queues, on the way and in the
+// client. It holds over the whole, and for no single request: by Little's law
+// time is as requests in flight, and those the client had in flight and no
+// goroutine of the server served were outside.
+type Outside struct {
+	// Missing says why there is no estimate.
+	Missing string `json:"missing,omitempty"`
+	// InFlight is the mean number of requests in flight at the client over the
+	// load's window, and Served the mean number that the trace saw being served.
+	InFlight float64 `json:"in_flight"`
+	Served   float64 `json:"served"`
+	// Share is the share of the client's request time that was outside; 0 where
+	// the two differ by less than they can be told apart.
+	Share float64 `json:"share"`
+	// What the client saw, in seconds.
+	ClientP50 float64 `json:"client_p50"`
+	ClientP99 float64 `json:"client_p99"`
+}
+
+// Machine is what of the machine's CPUs stood idle, by the kernel's account.
+type Machine struct {
+	Missing string `json:"missing,omitempty"`
+	CPUs    int    `json:"cpus"`
+	// MayUse is how many CPUs the process may use at a time: the lesser of
+	// GOMAXPROCS and what the kernel allows it. 0: not known.
+	MayUse int `json:"may_use"`
+	// IdleShare is the share of the machine's CPU time that was idle, and
+	// BarredShare the most of it that could not have been the process's, as it may
+	// not use that many CPUs: it is 0 for a process that may use all.
+	IdleShare   float64 `json:"idle_share"`
+	BarredShare float64 `json:"barred_share"`
+}
+
+// KernelView says what of the kernel's view of single goroutines there was.
+type KernelView struct {
+	// CutsMissing says why it is not known when threads lost their CPUs, and
+	// SlowMissing why slow system calls are not known.
+	CutsMissing string `json:"cuts_missing,omitempty"`
+	SlowMissing string `json:"slow_missing,omitempty"`
+	// Covered is the share of the trace's length that the cuts were recorded over.
+	Covered float64 `json:"covered"`
+	// Lost counts events of the cuts that the recording knows it missed.
+	Lost map[string]int64 `json:"lost,omitempty"`
+}
+
+// WhereOf says where the time of the requests in a bundle went; with an endpoint,
+// of those alone that the function of that name handles. It is an error only
+// where there is no trace that could be read.
+func WhereOf(b bundle.Evidence, endpoint string) (*Where, error) {
+	return newEvidence(b).where(endpoint)
+}
+
+func (e *evidence) where(endpoint string) (*Where, error) {
+	return once(e, "where "+endpoint, func() (*Where, error) {
+		s, err := e.trace()
+		if err != nil {
+			return nil, err
+		}
+		w := &Where{Cut: s.Cut, Scheduler: s.Scheduler, Outside: e.outside(s), Machine: e.machine(), Kernel: e.kernelView(s)}
+		want := requests.Want{Endpoint: endpoint, TraceNS: s.DurationNS(), OffCPU: w.Kernel.CutsMissing == ""}
+		w.recorder = s.Served
+		w.Table = s.Served.Table(want)
+		if s.Tasks.Counts().Requests > 0 {
+			tasks := s.Tasks.Table(want)
+			w.Tasks = &tasks
+		}
+		switch {
+		case s.Served.Counts().Requests > 0:
+			w.Source = "requests"
+		case w.Tasks != nil:
+			// The program serves by another server than net/http's, and marks its work.
+			w.Source, w.recorder, w.Table, w.Tasks = "tasks", s.Tasks, *w.Tasks, nil
+		}
+		return w, nil
+	})
+}
+
+func (e *evidence) outside(s *gotrace.Summary) Outside {
+	l, err := e.load()
+	if err != nil {
+		return Outside{Missing: err.Error()}
+	}
+	o := Outside{InFlight: l.Reached.InFlightMean, ClientP50: l.LatencySeconds.P50, ClientP99: l.LatencySeconds.P99}
+	all, ok := s.Served.Table(requests.Want{}).Band(requests.All)
+	switch {
+	case !ok:
+		o.Missing = "no requests of net/http's server in the trace"
+	case s.DurationNS() <= 0 || o.InFlight <= 0:
+		o.Missing = "load: nothing was in flight"
+	default:
+		o.Served = float64(all.TotalNS) / float64(s.DurationNS())
+		o.Share = max(0, 1-o.Served/o.InFlight)
+	}
+	return o
+}
+
+func (e *evidence) machine() Machine {
+	s, err := document[bundle.Sched](e, bundle.DimEBPF, bundle.EBPFSched)
+	if err != nil {
+		return Machine{Missing: err.Error()}
+	}
+	m := Machine{CPUs: s.CPUs, MayUse: min(e.manifest.Target.GOMAXPROCS, e.manifest.Target.CPUsAllowed)}
+	if m.MayUse == 0 {
+		m.MayUse = max(e.manifest.Target.GOMAXPROCS, e.manifest.Target.CPUsAllowed)
+	}
+	span := int64(e.span(bundle.EBPFSched).Duration())
+	m.IdleShare = min(1, share(s.IdleNS, int64(max(1, s.CPUs))*span))
+	if barred := s.CPUs - m.MayUse; m.MayUse > 0 && barred > 0 {
+		m.BarredShare = min(m.IdleShare, share(int64(barred), int64(s.CPUs)))
+	}
+	return m
+}
+
+func (e *evidence) kernelView(s *gotrace.Summary) KernelView {
+	var k KernelView
+	if _, err := document[bundle.Cuts](e, bundle.DimEBPF, bundle.EBPFCuts); err != nil {
+		k.CutsMissing = err.Error()
+	} else {
+		k.Covered = 1
+		if p, ok := e.manifest.Probe(bundle.EBPFCuts); ok {
+			k.Lost = p.Lost
+			if p.Window.Duration() > 0 {
+				both := min(p.Window.EndNS, s.EndNS) - max(p.Window.StartNS, s.StartNS)
+				k.Covered = share(max(0, both), s.DurationNS())
+			}
+		}
+	}
+	if _, err := document[bundle.SlowCalls](e, bundle.DimEBPF, bundle.EBPFSlow); err != nil {
+		k.SlowMissing = err.Error()
+	}
+	return k
+}
+
+// bandOf is a band of the requests of a bundle.
+func (e *evidence) bandOf(name string) (requests.Band, *Where, error) {
+	w, err := e.where("")
+	if err != nil {
+		return requests.Band{}, nil, err
+	}
+	b, ok := w.Table.Band(name)
+	if !ok || b.TotalNS == 0 {
+		return requests.Band{}, nil, fmt.Errorf("trace: no requests in it")
+	}
+	return b, w, nil
+}
