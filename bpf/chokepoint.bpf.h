@@ -76,7 +76,6 @@ enum counter {
 	COUNTER_UNKNOWN,	 // events that have no slot, such as a syscall number beyond the table
 	COUNTER_UNREAD_ARGUMENT, // arguments in user memory that could not be read
 	COUNTER_MISSED,		 // events whose beginning was not seen, or was lost to another thread
-	COUNTER_GOID_LOST,	 // intervals whose goroutine found no room; their time is kept
 	COUNTER_RING_SENT,	 // single events given to user space
 	COUNTER_RING_FULL,	 // single events that found no room on the way there
 	COUNTERS,

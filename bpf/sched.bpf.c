@@ -114,7 +114,6 @@ struct {
 
 struct wait_key {
 	__u64 caller;
-	__u64 goid;
 	__s32 stack;
 	__u32 state;
 };
@@ -209,13 +208,33 @@ static __always_inline void ran(struct thread *t)
 		sum->threads++;
 }
 
+// Of preempted threads not every stack is walked, for it is a sample of what was on
+// the CPU and no more. Waits whose stack was left out are put by until the next one
+// that was walked, and given to it.
+#define STACK_LEFT_OUT -3
+
+struct put_by {
+	struct sampler sampler;
+	struct wait_key last;
+	struct wait_value sum;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct put_by);
+} preempted SEC(".maps");
+
 // end_wait accounts for what a thread did off the CPU until now.
 static __always_inline void end_wait(struct thread *t, __u64 now)
 {
-	struct wait_key key = {.caller = t->caller, .goid = t->goid, .stack = t->stack, .state = t->state};
+	struct wait_key key = {.caller = t->caller, .stack = t->stack, .state = t->state};
 	__u64 ns = clip(t->since, now);
-	struct wait_value first = {.ns = ns, .times = 1}, *v;
+	struct wait_value one = {.ns = ns, .times = 1}, *v;
 	struct sched_totals *sum = get_totals();
+	struct put_by *p;
+	__u32 zero = 0;
 
 	if (!ns || !sum)
 		return;
@@ -227,25 +246,30 @@ static __always_inline void end_wait(struct thread *t, __u64 now)
 		sum->off_ns[key.state] += ns;
 		t->sums.off_ns += ns;
 	}
+	if (key.state == STATE_RUNNABLE && t->left_state == STATE_RUNNABLE) {
+		p = bpf_map_lookup_elem(&preempted, &zero);
+		if (!p)
+			return;
+		p->sum.ns += ns;
+		p->sum.times++;
+		if (key.stack == STACK_LEFT_OUT)
+			return;
+		one = p->sum;
+		p->sum.ns = 0;
+		p->sum.times = 0;
+		p->last = key;
+	}
 	v = bpf_map_lookup_elem(&waits, &key);
 	if (!v) {
-		if (!bpf_map_update_elem(&waits, &key, &first, BPF_NOEXIST))
+		if (!bpf_map_update_elem(&waits, &key, &one, BPF_NOEXIST))
 			return;
 		v = bpf_map_lookup_elem(&waits, &key); // another CPU may have been first
-		if (!v && key.goid) {
-			// No room for one more goroutine: the place at least is kept.
-			count(COUNTER_GOID_LOST);
-			key.goid = 0;
-			v = bpf_map_lookup_elem(&waits, &key);
-			if (!v && !bpf_map_update_elem(&waits, &key, &first, BPF_NOEXIST))
-				return;
-		}
 	}
 	if (v) {
-		v->ns += ns;
-		v->times++;
+		v->ns += one.ns;
+		v->times += one.times;
 	} else {
-		count(COUNTER_MAP_FULL);
+		count_many(COUNTER_MAP_FULL, one.times);
 	}
 }
 
@@ -297,18 +321,28 @@ static __always_inline void leave(void *ctx, struct thread *t, __u64 now)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	__u32 nr = regs->orig_ax;
+	__u32 nr = regs->orig_ax, zero = 0;
+	struct put_by *p;
 
-	t->caller = return_word(task);
 	t->nr = nr;
+	t->goid = 0;
 	// A thread that sleeps in one of these has no goroutine: the runtime parks it.
 	if (t->state == STATE_SLEEP && (nr == nr_futex || nr == nr_epoll_pwait || nr == nr_nanosleep)) {
+		t->caller = return_word(task);
 		t->stack = recent_stack_id(ctx, t->caller, nr, 0, now);
-		t->goid = 0;
-	} else {
-		t->stack = stack_id(ctx, BPF_F_USER_STACK);
-		t->goid = goroutine_id(task);
+		return;
 	}
+	t->goid = goroutine_id(task);
+	if (t->state == STATE_RUNNABLE) {
+		p = bpf_map_lookup_elem(&preempted, &zero);
+		if (p && !walk_due(&p->sampler, now)) {
+			t->caller = 0;
+			t->stack = STACK_LEFT_OUT;
+			return;
+		}
+	}
+	t->caller = return_word(task);
+	t->stack = stack_id(ctx, BPF_F_USER_STACK);
 }
 
 SEC("tp_btf/sched_switch")

@@ -51,6 +51,20 @@ type SchedKind struct {
 	Op     uint32
 }
 
+type SchedPutBy struct {
+	_       structs.HostLayout
+	Sampler struct {
+		_      structs.HostLayout
+		Last   uint64
+		Left   uint32
+		Period uint32
+		First  uint32
+		Pad    uint32
+	}
+	Last SchedWaitKey
+	Sum  SchedWaitValue
+}
+
 type SchedRecent struct {
 	_       structs.HostLayout
 	Sampler struct {
@@ -124,7 +138,6 @@ type SchedThreadSums struct {
 type SchedWaitKey struct {
 	_      structs.HostLayout
 	Caller uint64
-	Goid   uint64
 	Stack  int32
 	State  uint32
 }
@@ -150,6 +163,7 @@ const (
 	SchedMapCpus                      = "cpus"
 	SchedMapCuts                      = "cuts"
 	SchedMapEnded                     = "ended"
+	SchedMapPreempted                 = "preempted"
 	SchedMapRecents                   = "recents"
 	SchedMapStacks                    = "stacks"
 	SchedMapThreads                   = "threads"
@@ -229,16 +243,17 @@ type SchedProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SchedMapSpecs struct {
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Cpus     *ebpf.MapSpec `ebpf:"cpus"`
-	Cuts     *ebpf.MapSpec `ebpf:"cuts"`
-	Ended    *ebpf.MapSpec `ebpf:"ended"`
-	Recents  *ebpf.MapSpec `ebpf:"recents"`
-	Stacks   *ebpf.MapSpec `ebpf:"stacks"`
-	Threads  *ebpf.MapSpec `ebpf:"threads"`
-	Totals   *ebpf.MapSpec `ebpf:"totals"`
-	Waits    *ebpf.MapSpec `ebpf:"waits"`
-	Walks    *ebpf.MapSpec `ebpf:"walks"`
+	Counters  *ebpf.MapSpec `ebpf:"counters"`
+	Cpus      *ebpf.MapSpec `ebpf:"cpus"`
+	Cuts      *ebpf.MapSpec `ebpf:"cuts"`
+	Ended     *ebpf.MapSpec `ebpf:"ended"`
+	Preempted *ebpf.MapSpec `ebpf:"preempted"`
+	Recents   *ebpf.MapSpec `ebpf:"recents"`
+	Stacks    *ebpf.MapSpec `ebpf:"stacks"`
+	Threads   *ebpf.MapSpec `ebpf:"threads"`
+	Totals    *ebpf.MapSpec `ebpf:"totals"`
+	Waits     *ebpf.MapSpec `ebpf:"waits"`
+	Walks     *ebpf.MapSpec `ebpf:"walks"`
 }
 
 // SchedVariableSpecs contains global variables before they are loaded into the kernel.
@@ -282,16 +297,17 @@ func (o *SchedObjects) Close() error {
 //
 // It can be passed to LoadSchedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SchedMaps struct {
-	Counters *ebpf.Map `ebpf:"counters"`
-	Cpus     *ebpf.Map `ebpf:"cpus"`
-	Cuts     *ebpf.Map `ebpf:"cuts"`
-	Ended    *ebpf.Map `ebpf:"ended"`
-	Recents  *ebpf.Map `ebpf:"recents"`
-	Stacks   *ebpf.Map `ebpf:"stacks"`
-	Threads  *ebpf.Map `ebpf:"threads"`
-	Totals   *ebpf.Map `ebpf:"totals"`
-	Waits    *ebpf.Map `ebpf:"waits"`
-	Walks    *ebpf.Map `ebpf:"walks"`
+	Counters  *ebpf.Map `ebpf:"counters"`
+	Cpus      *ebpf.Map `ebpf:"cpus"`
+	Cuts      *ebpf.Map `ebpf:"cuts"`
+	Ended     *ebpf.Map `ebpf:"ended"`
+	Preempted *ebpf.Map `ebpf:"preempted"`
+	Recents   *ebpf.Map `ebpf:"recents"`
+	Stacks    *ebpf.Map `ebpf:"stacks"`
+	Threads   *ebpf.Map `ebpf:"threads"`
+	Totals    *ebpf.Map `ebpf:"totals"`
+	Waits     *ebpf.Map `ebpf:"waits"`
+	Walks     *ebpf.Map `ebpf:"walks"`
 }
 
 func (m *SchedMaps) Close() error {
@@ -300,6 +316,7 @@ func (m *SchedMaps) Close() error {
 		m.Cpus,
 		m.Cuts,
 		m.Ended,
+		m.Preempted,
 		m.Recents,
 		m.Stacks,
 		m.Threads,

@@ -47,10 +47,9 @@ const (
 	SyscallsCounterCOUNTER_UNKNOWN          SyscallsCounter = 5
 	SyscallsCounterCOUNTER_UNREAD_ARGUMENT  SyscallsCounter = 6
 	SyscallsCounterCOUNTER_MISSED           SyscallsCounter = 7
-	SyscallsCounterCOUNTER_GOID_LOST        SyscallsCounter = 8
-	SyscallsCounterCOUNTER_RING_SENT        SyscallsCounter = 9
-	SyscallsCounterCOUNTER_RING_FULL        SyscallsCounter = 10
-	SyscallsCounterCOUNTERS                 SyscallsCounter = 11
+	SyscallsCounterCOUNTER_RING_SENT        SyscallsCounter = 8
+	SyscallsCounterCOUNTER_RING_FULL        SyscallsCounter = 9
+	SyscallsCounterCOUNTERS                 SyscallsCounter = 10
 )
 
 type SyscallsEpollTotals struct {

@@ -34,8 +34,8 @@ const (
 	EBPFOnCPUProfile    = "ebpf/oncpu.pb.gz"    // on-CPU samples and time by user+kernel stack; label goid
 	EBPFSlow            = "ebpf/slow.json"      // SlowCalls
 	EBPFSlowProfile     = "ebpf/slow.pb.gz"     // slow calls and their time by user stack; labels syscall, goid
-	EBPFOffCPUProfile   = "ebpf/offcpu.pb.gz"   // off-CPU time by user stack; labels state, goid
-	EBPFRunQueueProfile = "ebpf/runqueue.pb.gz" // run queue wait by user stack; label goid
+	EBPFOffCPUProfile   = "ebpf/offcpu.pb.gz"   // off-CPU time by user stack; label state
+	EBPFRunQueueProfile = "ebpf/runqueue.pb.gz" // run queue wait by user stack
 	EBPFSched           = "ebpf/sched.json"     // Sched
 	EBPFCuts            = "ebpf/cuts.json"      // Cuts
 

@@ -122,8 +122,9 @@ func CPU(pid int) (time.Duration, error) {
 
 // Status is what is taken from /proc/PID/status.
 type Status struct {
-	RSSBytes int64
-	Threads  int
+	RSSBytes     int64
+	PeakRSSBytes int64 // since the program was started; getrusage's also knows what forked it
+	Threads      int
 
 	voluntary, involuntary int64 // context switches of one thread
 }
@@ -146,6 +147,8 @@ func parseStatus(data []byte) (Status, error) {
 		switch name {
 		case "VmRSS":
 			s.RSSBytes = number("kB") << 10
+		case "VmHWM":
+			s.PeakRSSBytes = number("kB") << 10
 		case "Threads":
 			s.Threads = int(number(""))
 		case "voluntary_ctxt_switches":

@@ -41,9 +41,9 @@ func TestParseStat(t *testing.T) {
 }
 
 func TestParseStatus(t *testing.T) {
-	got, err := parseStatus([]byte("Name:\tserver\nVmRSS:\t    2048 kB\nThreads:\t9\nvoluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t6\n"))
+	got, err := parseStatus([]byte("Name:\tserver\nVmHWM:\t    4096 kB\nVmRSS:\t    2048 kB\nThreads:\t9\nvoluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t6\n"))
 	require.NoError(t, err)
-	assert.Equal(t, Status{RSSBytes: 2 << 20, Threads: 9, voluntary: 5, involuntary: 6}, got)
+	assert.Equal(t, Status{RSSBytes: 2 << 20, PeakRSSBytes: 4 << 20, Threads: 9, voluntary: 5, involuntary: 6}, got)
 	_, err = parseStatus([]byte("VmRSS:\tmany kB\n"))
 	assert.ErrorContains(t, err, "VmRSS")
 }

@@ -137,7 +137,11 @@ func New(e bundle.Evidence, o Options) *View {
 	r.syscalls()
 	r.slow()
 	r.sched()
-	r.view.OffCPU = r.places("off_cpu", bundle.EBPFOffCPUProfile)
+	if o.GoID == 0 {
+		r.view.OffCPU = r.places("off_cpu", bundle.EBPFOffCPUProfile)
+	} else {
+		r.view.OffCPU = r.cutPlaces()
+	}
 	r.view.OnCPU = r.places("on_cpu", bundle.EBPFOnCPUProfile)
 	r.goroutines()
 	var net bundle.Net
@@ -374,31 +378,21 @@ func goidOf(s *profile.Sample) int64 {
 	return 0
 }
 
-// places sums the time of a profile, its last value, by place.
-func (r *reader) places(part, artifact string) []Place {
-	p := r.read(part, artifact)
-	if p == nil {
-		return nil
-	}
-	type key struct {
-		where stack.Frame
-		state string
-	}
-	sums := map[key]int64{}
+// placeSums is time by place.
+type placeSums map[placeKey]int64
+
+type placeKey struct {
+	where stack.Frame
+	state string
+}
+
+// top is the places with most time.
+func (sums placeSums) top(n int) []Place {
 	var all int64
-	for _, s := range p.Sample {
-		if r.options.GoID != 0 && goidOf(s) != r.options.GoID || len(s.Value) == 0 {
-			continue
-		}
-		ns := s.Value[len(s.Value)-1]
-		k := key{where: r.where(stackOf(s))}
-		if states := s.Label["state"]; len(states) > 0 {
-			k.state = states[0]
-		}
-		sums[k] += ns
+	for _, ns := range sums {
 		all += ns
 	}
-	var out []Place
+	out := []Place{}
 	for k, ns := range sums {
 		out = append(out, Place{Where: k.where, State: k.state, NS: ns, Share: float64(ns) / float64(max(1, all))})
 	}
@@ -406,7 +400,47 @@ func (r *reader) places(part, artifact string) []Place {
 		return cmp.Or(cmp.Compare(b.NS, a.NS), strings.Compare(a.Where.Function, b.Where.Function),
 			cmp.Compare(a.Where.Line, b.Where.Line), strings.Compare(a.State, b.State))
 	})
-	return first(out, r.options.Top)
+	return first(out, n)
+}
+
+// places sums the time of a profile, its last value, by place.
+func (r *reader) places(part, artifact string) []Place {
+	p := r.read(part, artifact)
+	if p == nil {
+		return nil
+	}
+	sums := placeSums{}
+	for _, s := range p.Sample {
+		if r.options.GoID != 0 && goidOf(s) != r.options.GoID || len(s.Value) == 0 {
+			continue
+		}
+		k := placeKey{where: r.where(stackOf(s))}
+		if states := s.Label["state"]; len(states) > 0 {
+			k.state = states[0]
+		}
+		sums[k] += s.Value[len(s.Value)-1]
+	}
+	return sums.top(r.options.Top)
+}
+
+// cutPlaces is where one goroutine lost its CPU, and for how long.
+func (r *reader) cutPlaces() []Place {
+	var cuts bundle.Cuts
+	if !r.document("off_cpu", bundle.EBPFCuts, &cuts) {
+		return nil
+	}
+	sums := placeSums{}
+	for _, c := range cuts.Intervals {
+		if c.GoID != r.options.GoID {
+			continue
+		}
+		k := placeKey{where: stack.Frame{Function: "[not walked]"}, state: c.State}
+		if c.Stack >= 0 && c.Stack < len(cuts.Stacks) {
+			k.where = r.where(frames(cuts.Stacks[c.Stack]))
+		}
+		sums[k] += c.BackNS - c.LeftNS
+	}
+	return sums.top(r.options.Top)
 }
 
 // goroutines are those that were seen most on a CPU, or kept from it.
@@ -433,8 +467,21 @@ func (r *reader) goroutines() {
 		g.OnCPUNS += ns
 		g.Stacks = append(g.Stacks, Stack{Frames: stackOf(s), NS: ns})
 	})
-	each(bundle.EBPFOffCPUProfile, func(g *Goroutine, _ *profile.Sample, ns int64) { g.OffCPUNS += ns })
-	each(bundle.EBPFRunQueueProfile, func(g *Goroutine, _ *profile.Sample, ns int64) { g.QueueNS += ns })
+	var cuts bundle.Cuts
+	if r.document("goroutines", bundle.EBPFCuts, &cuts) {
+		for _, c := range cuts.Intervals {
+			if r.options.GoID != 0 && c.GoID != r.options.GoID {
+				continue
+			}
+			g := get(c.GoID)
+			runnable := c.LeftNS
+			if c.WokenNS != 0 {
+				runnable = c.WokenNS
+			}
+			g.OffCPUNS += runnable - c.LeftNS
+			g.QueueNS += c.BackNS - runnable
+		}
+	}
 	for _, g := range all {
 		slices.SortStableFunc(g.Stacks, func(a, b Stack) int { return cmp.Compare(b.NS, a.NS) })
 		r.view.Goroutines = append(r.view.Goroutines, *g)

@@ -42,6 +42,10 @@ func synthetic(t *testing.T, without ...string) bundle.Evidence {
 				{StartNS: 30, NS: 2_000_000, Syscall: "fsync", TID: 102, Stack: -1},
 			},
 		},
+		bundle.EBPFCuts: bundle.Cuts{Stacks: [][]bundle.Frame{save}, Intervals: []bundle.Cut{
+			{LeftNS: 100, BackNS: 30_000_100, GoID: 7, TID: 101, State: "runnable", Stack: -1},
+			{LeftNS: 200, WokenNS: 6_500_200, BackNS: 6_600_200, GoID: 8, TID: 102, State: "disk", Syscall: "write"},
+		}},
 		bundle.EBPFNet: bundle.Net{
 			Absent: map[string]string{"drops": "the kernel has no tracepoint skb/kfree_skb"},
 			Accepts: &bundle.NetAccepts{Accepted: 40, Errors: map[string]int64{"EMFILE": 9}, Waiting: 2,
@@ -82,9 +86,9 @@ func synthetic(t *testing.T, without ...string) bundle.Evidence {
 	}
 	profiles := map[string]*profile.Profile{
 		bundle.EBPFOffCPUProfile: prof("delay",
-			row{stack: []string{"syscall.write:1", "main.save:12"}, ns: 6_500_000, goid: 8, state: "disk"},
+			row{stack: []string{"syscall.write:1", "main.save:12"}, ns: 6_500_000, state: "disk"},
 			row{stack: []string{"runtime.futex:1", "runtime.mPark:2"}, ns: 900_000_000, state: "sleep"}),
-		bundle.EBPFRunQueueProfile: prof("delay", row{stack: []string{"main.compute:40"}, ns: 30_000_000, goid: 7}),
+		bundle.EBPFRunQueueProfile: prof("delay", row{stack: []string{"main.compute:40"}, ns: 30_000_000}),
 		bundle.EBPFOnCPUProfile: prof("cpu",
 			row{stack: []string{"main.compute:40", "main.handle:31"}, ns: 800_000_000, goid: 7},
 			row{stack: []string{"vfs_write [kernel]:0", "syscall.write:1", "main.save:12"}, ns: 20_000_000, goid: 8}),
@@ -164,7 +168,7 @@ func TestText(t *testing.T) {
 		{"whole", Options{}, nil},
 		{"one call", Options{Syscall: "write", Top: 1}, nil},
 		{"one goroutine", Options{GoID: 8}, nil},
-		{"little captured", Options{}, []string{bundle.EBPFSched, bundle.EBPFSlow, bundle.EBPFOffCPUProfile, bundle.EBPFRunQueueProfile, bundle.EBPFCustom}},
+		{"little captured", Options{}, []string{bundle.EBPFSched, bundle.EBPFSlow, bundle.EBPFOffCPUProfile, bundle.EBPFRunQueueProfile, bundle.EBPFCustom, bundle.EBPFCuts}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out bytes.Buffer

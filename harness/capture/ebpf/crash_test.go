@@ -52,7 +52,7 @@ func crashWorks() []crashWork {
 	const mill = 6 * 400
 	grown := triangle(10_000)
 	return []crashWork{
-		{name: "stacks", answer: mill + 6*24*2*triangle(5_000)},
+		{name: "stacks", answer: mill + 3*8*2*triangle(5_000)},
 		{name: "threads", answer: mill + 150*triangle(200)},
 		{name: "signals", answer: mill + 4*(1<<26)/4*(0+1+2+3) + 200},
 		{name: "forks", answer: mill + 8*triangle(3_000)},

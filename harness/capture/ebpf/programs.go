@@ -178,7 +178,6 @@ func (p *programs) lost() (map[string]int64, error) {
 		"arguments_unread":  bpf.SyscallsCounterCOUNTER_UNREAD_ARGUMENT,
 		"events_unmatched":  bpf.SyscallsCounterCOUNTER_MISSED,
 		"events_dropped":    bpf.SyscallsCounterCOUNTER_RING_FULL,
-		"goids_unrecorded":  bpf.SyscallsCounterCOUNTER_GOID_LOST,
 	} {
 		if n := c[index] - p.base[index]; n > 0 {
 			lost[kind] = int64(n)

@@ -157,17 +157,14 @@ func (s *schedReading) open(since uint64) int64 {
 }
 
 // wait gives off-CPU or run queue time to a stack.
-func (s *schedReading) wait(state bpf.SchedState, stack int32, caller, goid uint64, ns int64) {
+func (s *schedReading) wait(state bpf.SchedState, stack int32, caller uint64, ns int64) {
 	r := s.stacks.userRow(stack, caller, s.img)
 	r.values = []int64{ns}
-	if goid != 0 {
-		r.labels = []label{{key: "goid", number: int64(goid), unit: "id"}}
-	}
 	if state == bpf.SchedStateSTATE_RUNNABLE {
 		s.queue.add(r)
 		return
 	}
-	r.labels = append(r.labels, label{key: "state", value: stateName(state)})
+	r.labels = []label{{key: "state", value: stateName(state)}}
 	s.off.add(r)
 }
 
@@ -231,10 +228,20 @@ func (p *schedProbe) readWaits(s *schedReading) error {
 		for _, cpu := range each {
 			ns += cpu.Ns
 		}
-		s.wait(bpf.SchedState(key.State), key.Stack, key.Caller, key.Goid, int64(ns))
+		s.wait(bpf.SchedState(key.State), key.Stack, key.Caller, int64(ns))
 	}
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("read waits: %w", err)
+	}
+	// Preempted threads that the window's end kept from a stack.
+	var late []bpf.SchedPutBy
+	if err := p.coll.Maps["preempted"].Lookup(uint32(0), &late); err != nil {
+		return fmt.Errorf("read waits: %w", err)
+	}
+	for _, cpu := range late {
+		if cpu.Sum.Times > 0 {
+			s.wait(bpf.SchedStateSTATE_RUNNABLE, cpu.Last.Stack, cpu.Last.Caller, int64(cpu.Sum.Ns))
+		}
 	}
 	return nil
 }
@@ -307,7 +314,7 @@ func (s *schedReading) close(t bpf.SchedThread, times *bundle.ThreadTimes) {
 		times.OffCPUNS += ns
 		s.doc.OffCPUNS[stateName(state)] += ns
 	}
-	s.wait(state, t.Stack, t.Caller, t.Goid, ns)
+	s.wait(state, t.Stack, t.Caller, ns)
 }
 
 // log2 is the slot of a histogram by powers of two that n belongs to.

@@ -11,10 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"chokepoint/harness/load/account"
 	"chokepoint/harness/load/attack"
+	"chokepoint/harness/procfs"
 )
 
 // liveEvery is how often a worker says how things stand.
@@ -190,11 +189,12 @@ func (w resultWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// peakRSS is the most memory this process has held, in bytes.
+// peakRSS is the most memory this process has held, in bytes; 0 when the machine
+// does not say.
 func peakRSS() int64 {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+	status, err := procfs.Of(os.Getpid()).Status()
+	if err != nil {
 		return 0
 	}
-	return u.Maxrss << 10
+	return status.PeakRSSBytes
 }
