@@ -64,10 +64,35 @@ struct {
 	__type(value, struct inflight_call);
 } inflight SEC(".maps");
 
+struct call_key {
+	__u64 caller; // return_word
+	__s32 stack;
+	__u16 nr;
+	__u16 op;
+};
+
+struct call_value {
+	__u64 calls;
+	__u64 ns;
+	__u64 returned; // sum of positive results
+};
+
+// Quick calls that wait for the next of their kind whose stack is walked, and are
+// then given to that stack: so sums stay exact, and the shares of stacks are a
+// sample. A kind is a number, or an op. What waits at the window's end goes to
+// the last stack.
+struct pending {
+	struct sampler sampler;
+	struct call_key last;
+	struct call_value sum;
+};
+
+// What a quick call touches stands together.
 struct call_totals {
 	__u64 calls;
 	__u64 ns;
 	__u64 again; // failed with EAGAIN, which is how a socket says "not yet"
+	struct pending pending;
 	__u64 log2_ns[LOG2_SLOTS];
 };
 
@@ -105,19 +130,6 @@ struct {
 	__type(value, struct epoll_totals);
 } epoll SEC(".maps");
 
-struct call_key {
-	__u64 caller; // return_word
-	__s32 stack;
-	__u16 nr;
-	__u16 op;
-};
-
-struct call_value {
-	__u64 calls;
-	__u64 ns;
-	__u64 returned; // sum of positive results
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, 16384);
@@ -125,19 +137,10 @@ struct {
 	__type(value, struct call_value);
 } calls SEC(".maps");
 
-// Quick calls that wait for the next of their kind whose stack is walked, and are
-// then given to that stack: so sums stay exact, and the shares of stacks are a
-// sample. A kind is a number, or an op. What waits at the window's end goes to
-// the last stack.
-struct pending {
-	struct sampler sampler;
-	struct call_key last;
-	struct call_value sum;
-};
-
+// Those of calls that have an op, by that.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SYSCALLS + OPS);
+	__uint(max_entries, OPS);
 	__type(key, __u32);
 	__type(value, struct pending);
 } waiting SEC(".maps");
@@ -282,12 +285,11 @@ static __always_inline void add_calls(struct call_key *key, struct call_value *s
 		count_many(COUNTER_MAP_FULL, sum->calls);
 }
 
-static __always_inline void add_stack(__u64 *ctx, __u32 nr, __u32 op, long result, __u64 ns, __u64 now)
+static __always_inline void add_stack(__u64 *ctx, struct call_totals *t, __u32 nr, __u32 op, long result, __u64 ns, __u64 now)
 {
 	struct call_value one = {.calls = 1, .ns = ns, .returned = result > 0 ? result : 0};
 	struct call_key key = {.nr = nr, .op = op};
-	__u32 kind = op ? SYSCALLS + op : nr;
-	struct pending *p;
+	struct pending *p = &t->pending;
 
 	if (is_epoll(nr)) {
 		// The program's own polling must not be mixed with the runtime's: which
@@ -300,7 +302,8 @@ static __always_inline void add_stack(__u64 *ctx, __u32 nr, __u32 op, long resul
 	// Threads that wait on a futex are idle, and however long they are, their
 	// stacks are all the runtime's.
 	if (ns < QUICK_NS || op == OP_FUTEX_WAIT) {
-		p = bpf_map_lookup_elem(&waiting, &kind);
+		if (op)
+			p = bpf_map_lookup_elem(&waiting, &op);
 		if (!p)
 			return;
 		p->sum.calls += one.calls;
@@ -395,6 +398,6 @@ int chokepoint_sys_exit(__u64 *ctx)
 	if (is_epoll(nr))
 		add_epoll(op, result, ns);
 	if (in(stack_calls, nr))
-		add_stack(ctx, nr, op, result, ns, now);
+		add_stack(ctx, t, nr, op, result, ns, now);
 	return 0;
 }

@@ -22,11 +22,12 @@ type SyscallsCallKey struct {
 }
 
 type SyscallsCallTotals struct {
-	_      structs.HostLayout
-	Calls  uint64
-	Ns     uint64
-	Again  uint64
-	Log2Ns [36]uint64
+	_       structs.HostLayout
+	Calls   uint64
+	Ns      uint64
+	Again   uint64
+	Pending SyscallsPending
+	Log2Ns  [36]uint64
 }
 
 type SyscallsCallValue struct {

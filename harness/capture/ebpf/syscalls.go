@@ -298,6 +298,16 @@ func (p *syscallsProbe) readStacks(stacks *stackReader, img *image, e *bundle.Ep
 		return nil, fmt.Errorf("read syscall stacks: %w", err)
 	}
 	// Calls that the window's end kept from a stack of their own.
+	totals := p.coll.Maps["totals"]
+	for nr := range totals.MaxEntries() {
+		var each []bpf.SyscallsCallTotals
+		if err := totals.Lookup(nr, &each); err != nil {
+			return nil, fmt.Errorf("read the last syscall stacks: %w", err)
+		}
+		for _, cpu := range each {
+			s.add(cpu.Pending.Last, cpu.Pending.Sum)
+		}
+	}
 	waiting := p.coll.Maps["waiting"]
 	for kind := range waiting.MaxEntries() {
 		var each []bpf.SyscallsPending
