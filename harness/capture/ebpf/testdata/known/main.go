@@ -23,10 +23,10 @@ func main() {
 	fmt.Println("ready")
 	wait(in)
 
+	contend(200) // first: the stacks of the first wake-ups are all walked
 	countParents(1000)
 	openNothing(200)
 	polls()
-	contend(1600)
 	rest(300 * time.Millisecond)
 	ids := make(chan string)
 	go burn(1500*time.Millisecond, ids)
