@@ -75,7 +75,7 @@ struct thread {
 	__u16 state;
 	__u16 ran;	// was on a CPU inside the window
 	__u16 left_state; // how it left
-	__u16 often;	  // enum often: how it left, if that is frequent
+	__u16 pad;
 	__u32 nr; // of the system call it is in, if it is in one
 	struct thread_sums sums;
 };
@@ -208,44 +208,23 @@ static __always_inline void ran(struct thread *t)
 		sum->threads++;
 }
 
-// Two kinds of waits are so many that not every stack is walked: those of idle
-// threads, which the runtime parks over and over, and those of preempted ones, whose
-// stack is a sample of what was on the CPU. Waits whose stack was left out are put by
-// until the next one of their kind that was walked, and given to it. So most switches
-// look nothing up by a hash.
-enum often {
-	OFTEN_NOT = 0,
-	OFTEN_PREEMPTED,
-	OFTEN_FUTEX,
-	OFTEN_EPOLL,
-	OFTEN_NANOSLEEP,
-	OFTEN_KINDS,
-};
-
+// Of preempted threads not every stack is walked, for it is a sample of what was on
+// the CPU and no more. Waits whose stack was left out are put by until the next one
+// that was walked, and given to it.
 #define STACK_LEFT_OUT -3
 
 struct put_by {
 	struct sampler sampler;
 	struct wait_key last;
 	struct wait_value sum;
-	__u32 walked; // last holds something
-	__u32 pad;
 };
 
-// By kind, and then by whether the thread was runnable.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, OFTEN_KINDS * 2);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct put_by);
-} put_bys SEC(".maps");
-
-static __always_inline struct put_by *get_put_by(__u32 often, __u32 runnable)
-{
-	__u32 key = often * 2 + runnable;
-
-	return bpf_map_lookup_elem(&put_bys, &key);
-}
+} preempted SEC(".maps");
 
 // end_wait accounts for what a thread did off the CPU until now.
 static __always_inline void end_wait(struct thread *t, __u64 now)
@@ -255,6 +234,7 @@ static __always_inline void end_wait(struct thread *t, __u64 now)
 	struct wait_value one = {.ns = ns, .times = 1}, *v;
 	struct sched_totals *sum = get_totals();
 	struct put_by *p;
+	__u32 zero = 0;
 
 	if (!ns || !sum)
 		return;
@@ -266,8 +246,8 @@ static __always_inline void end_wait(struct thread *t, __u64 now)
 		sum->off_ns[key.state] += ns;
 		t->sums.off_ns += ns;
 	}
-	if (t->often) {
-		p = get_put_by(t->often, key.state == STATE_RUNNABLE);
+	if (key.state == STATE_RUNNABLE && t->left_state == STATE_RUNNABLE) {
+		p = bpf_map_lookup_elem(&preempted, &zero);
 		if (!p)
 			return;
 		p->sum.ns += ns;
@@ -278,7 +258,6 @@ static __always_inline void end_wait(struct thread *t, __u64 now)
 		p->sum.ns = 0;
 		p->sum.times = 0;
 		p->last = key;
-		p->walked = 1;
 	}
 	v = bpf_map_lookup_elem(&waits, &key);
 	if (!v) {
@@ -337,37 +316,30 @@ static __always_inline void tell(struct thread *t, __u32 tid, __u64 now)
 	bpf_ringbuf_submit(c, BPF_RB_NO_WAKEUP);
 }
 
-// often_of is the kind of a thread that leaves the CPU in a system call, or in none.
-static __always_inline __u32 often_of(__u32 state, __u32 nr)
-{
-	if (state == STATE_RUNNABLE)
-		return OFTEN_PREEMPTED;
-	if (state != STATE_SLEEP)
-		return OFTEN_NOT;
-	if (nr == nr_futex)
-		return OFTEN_FUTEX;
-	if (nr == nr_epoll_pwait)
-		return OFTEN_EPOLL;
-	return nr == nr_nanosleep ? OFTEN_NANOSLEEP : OFTEN_NOT;
-}
-
 // leave keeps how and where the current thread leaves the CPU.
 static __always_inline void leave(void *ctx, struct thread *t, __u64 now)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	__u32 nr = regs->orig_ax, zero = 0;
 	struct put_by *p;
 
-	t->nr = regs->orig_ax;
-	t->often = often_of(t->state, t->nr);
-	// A thread that sleeps in one of these calls has no goroutine.
-	t->goid = t->often > OFTEN_PREEMPTED ? 0 : goroutine_id(task);
-	t->caller = 0;
-	t->stack = STACK_LEFT_OUT;
-	if (t->often) {
-		p = get_put_by(t->often, 0);
-		if (p && !walk_due(&p->sampler, now))
+	t->nr = nr;
+	t->goid = 0;
+	// A thread that sleeps in one of these has no goroutine: the runtime parks it.
+	if (t->state == STATE_SLEEP && (nr == nr_futex || nr == nr_epoll_pwait || nr == nr_nanosleep)) {
+		t->caller = return_word(task);
+		t->stack = recent_stack_id(ctx, t->caller, nr, 0, now);
+		return;
+	}
+	t->goid = goroutine_id(task);
+	if (t->state == STATE_RUNNABLE) {
+		p = bpf_map_lookup_elem(&preempted, &zero);
+		if (p && !walk_due(&p->sampler, now)) {
+			t->caller = 0;
+			t->stack = STACK_LEFT_OUT;
 			return;
+		}
 	}
 	t->caller = return_word(task);
 	t->stack = stack_id(ctx, BPF_F_USER_STACK);

@@ -61,10 +61,8 @@ type SchedPutBy struct {
 		First  uint32
 		Pad    uint32
 	}
-	Last   SchedWaitKey
-	Sum    SchedWaitValue
-	Walked uint32
-	Pad    uint32
+	Last SchedWaitKey
+	Sum  SchedWaitValue
 }
 
 type SchedRecent struct {
@@ -122,7 +120,7 @@ type SchedThread struct {
 	State     uint16
 	Ran       uint16
 	LeftState uint16
-	Often     uint16
+	Pad       uint16
 	Nr        uint32
 	Sums      SchedThreadSums
 }
@@ -165,7 +163,7 @@ const (
 	SchedMapCpus                      = "cpus"
 	SchedMapCuts                      = "cuts"
 	SchedMapEnded                     = "ended"
-	SchedMapPutBys                    = "put_bys"
+	SchedMapPreempted                 = "preempted"
 	SchedMapRecents                   = "recents"
 	SchedMapStacks                    = "stacks"
 	SchedMapThreads                   = "threads"
@@ -245,17 +243,17 @@ type SchedProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SchedMapSpecs struct {
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Cpus     *ebpf.MapSpec `ebpf:"cpus"`
-	Cuts     *ebpf.MapSpec `ebpf:"cuts"`
-	Ended    *ebpf.MapSpec `ebpf:"ended"`
-	PutBys   *ebpf.MapSpec `ebpf:"put_bys"`
-	Recents  *ebpf.MapSpec `ebpf:"recents"`
-	Stacks   *ebpf.MapSpec `ebpf:"stacks"`
-	Threads  *ebpf.MapSpec `ebpf:"threads"`
-	Totals   *ebpf.MapSpec `ebpf:"totals"`
-	Waits    *ebpf.MapSpec `ebpf:"waits"`
-	Walks    *ebpf.MapSpec `ebpf:"walks"`
+	Counters  *ebpf.MapSpec `ebpf:"counters"`
+	Cpus      *ebpf.MapSpec `ebpf:"cpus"`
+	Cuts      *ebpf.MapSpec `ebpf:"cuts"`
+	Ended     *ebpf.MapSpec `ebpf:"ended"`
+	Preempted *ebpf.MapSpec `ebpf:"preempted"`
+	Recents   *ebpf.MapSpec `ebpf:"recents"`
+	Stacks    *ebpf.MapSpec `ebpf:"stacks"`
+	Threads   *ebpf.MapSpec `ebpf:"threads"`
+	Totals    *ebpf.MapSpec `ebpf:"totals"`
+	Waits     *ebpf.MapSpec `ebpf:"waits"`
+	Walks     *ebpf.MapSpec `ebpf:"walks"`
 }
 
 // SchedVariableSpecs contains global variables before they are loaded into the kernel.
@@ -299,17 +297,17 @@ func (o *SchedObjects) Close() error {
 //
 // It can be passed to LoadSchedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SchedMaps struct {
-	Counters *ebpf.Map `ebpf:"counters"`
-	Cpus     *ebpf.Map `ebpf:"cpus"`
-	Cuts     *ebpf.Map `ebpf:"cuts"`
-	Ended    *ebpf.Map `ebpf:"ended"`
-	PutBys   *ebpf.Map `ebpf:"put_bys"`
-	Recents  *ebpf.Map `ebpf:"recents"`
-	Stacks   *ebpf.Map `ebpf:"stacks"`
-	Threads  *ebpf.Map `ebpf:"threads"`
-	Totals   *ebpf.Map `ebpf:"totals"`
-	Waits    *ebpf.Map `ebpf:"waits"`
-	Walks    *ebpf.Map `ebpf:"walks"`
+	Counters  *ebpf.Map `ebpf:"counters"`
+	Cpus      *ebpf.Map `ebpf:"cpus"`
+	Cuts      *ebpf.Map `ebpf:"cuts"`
+	Ended     *ebpf.Map `ebpf:"ended"`
+	Preempted *ebpf.Map `ebpf:"preempted"`
+	Recents   *ebpf.Map `ebpf:"recents"`
+	Stacks    *ebpf.Map `ebpf:"stacks"`
+	Threads   *ebpf.Map `ebpf:"threads"`
+	Totals    *ebpf.Map `ebpf:"totals"`
+	Waits     *ebpf.Map `ebpf:"waits"`
+	Walks     *ebpf.Map `ebpf:"walks"`
 }
 
 func (m *SchedMaps) Close() error {
@@ -318,7 +316,7 @@ func (m *SchedMaps) Close() error {
 		m.Cpus,
 		m.Cuts,
 		m.Ended,
-		m.PutBys,
+		m.Preempted,
 		m.Recents,
 		m.Stacks,
 		m.Threads,

@@ -171,6 +171,11 @@ func TestKnownAnswers(t *testing.T) {
 	} {
 		t.Run(build.name, func(t *testing.T) {
 			rec := record(t, startKnown(t, build.flags...))
+			// Whether an unlock has to wake a thread is up to Go's scheduler: where others
+			// keep the CPUs busy, one that is awake may come by every time.
+			for try := 0; try < 4 && unlockWakes(t, rec) == 0; try++ {
+				rec = record(t, startKnown(t, build.flags...))
+			}
 			rec.stripped = build.name == "stripped"
 			require.True(t, rec.dim.Captured, "%+v", rec.dim)
 			for _, p := range rec.dim.Probes {
@@ -185,6 +190,12 @@ func TestKnownAnswers(t *testing.T) {
 			t.Run("oncpu", func(t *testing.T) { checkOnCPU(t, rec) })
 		})
 	}
+}
+
+// unlockWakes is how many wake-ups the lock of testdata/known is seen to make.
+func unlockWakes(t *testing.T, rec recording) int64 {
+	t.Helper()
+	return sum(rec.profile(t, bundle.EBPFSyscallsProfile), 0, "main.(*store).get", map[string]string{"syscall": "futex", "op": "wake"})
 }
 
 func checkSyscalls(t *testing.T, rec recording) {
@@ -224,7 +235,7 @@ func checkSyscalls(t *testing.T, rec recording) {
 	assert.EqualValues(t, 5, sum(p, 0, "main.pollByTimespec", map[string]string{"syscall": "epoll_pwait2", "op": "infinite"}))
 	assert.EqualValues(t, calls["futex"].Count, sum(p, 0, "", map[string]string{"syscall": "futex"}))
 	assert.EqualValues(t, calls["futex"].TotalNS, sum(p, 1, "", map[string]string{"syscall": "futex"}))
-	assert.Positive(t, sum(p, 0, "main.(*store).get", map[string]string{"syscall": "futex", "op": "wake"}))
+	assert.Positive(t, unlockWakes(t, rec))
 	assert.EqualValues(t, doc.Epoll.Waits-doc.Epoll.ProgramWaits, sum(p, 0, "runtime.netpoll", nil))
 	if rec.stripped {
 		return // inlined calls, and with them the lines, are not told

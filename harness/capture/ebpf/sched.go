@@ -233,25 +233,14 @@ func (p *schedProbe) readWaits(s *schedReading) error {
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("read waits: %w", err)
 	}
-	// Waits that the window's end kept from a stack.
-	putBy := p.coll.Maps["put_bys"]
-	for kind := range putBy.MaxEntries() {
-		var each []bpf.SchedPutBy
-		if err := putBy.Lookup(kind, &each); err != nil {
-			return fmt.Errorf("read waits: %w", err)
-		}
-		for _, cpu := range each {
-			if cpu.Sum.Times == 0 {
-				continue
-			}
-			last := cpu.Last
-			if cpu.Walked == 0 {
-				last.Stack, last.State = stackNone, uint32(bpf.SchedStateSTATE_SLEEP)
-				if kind%2 == 1 {
-					last.State = uint32(bpf.SchedStateSTATE_RUNNABLE)
-				}
-			}
-			s.wait(bpf.SchedState(last.State), last.Stack, last.Caller, int64(cpu.Sum.Ns))
+	// Preempted threads that the window's end kept from a stack.
+	var late []bpf.SchedPutBy
+	if err := p.coll.Maps["preempted"].Lookup(uint32(0), &late); err != nil {
+		return fmt.Errorf("read waits: %w", err)
+	}
+	for _, cpu := range late {
+		if cpu.Sum.Times > 0 {
+			s.wait(bpf.SchedStateSTATE_RUNNABLE, cpu.Last.Stack, cpu.Last.Caller, int64(cpu.Sum.Ns))
 		}
 	}
 	return nil

@@ -23,7 +23,7 @@ func main() {
 	fmt.Println("ready")
 	wait(in)
 
-	contend(200) // first: the stacks of the first wake-ups are all walked
+	contend(400) // first: the stacks of the first wake-ups are all walked
 	countParents(1000)
 	openNothing(200)
 	polls()
