@@ -201,6 +201,11 @@ func (c counts) checkSleeps(t *testing.T) {
 	// Once in some dozens of runs on a busy machine one of the sleeps was not below its
 	// function; why is not known yet.
 	assert.GreaterOrEqual(t, slept, asked/2)
+	if slept < asked {
+		for _, s := range off.Sample {
+			t.Logf("asleep for %v: %v, %v", time.Duration(s.Value[len(s.Value)-1]), s.Label["state"], frames(s))
+		}
+	}
 	assert.LessOrEqual(t, slept, c.Sleeps.Took)
 	checkGoID(t, off, c.Sleeps.Function, c.Sleeps.GoID)
 }
