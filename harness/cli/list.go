@@ -18,6 +18,7 @@ type listed struct {
 	File     string   `json:"file"`
 	Scenario string   `json:"scenario"`
 	Causes   []string `json:"causes"`
+	NearMiss []string `json:"near_miss_of,omitempty"` // causes that it only looks like
 	InFlight int      `json:"in_flight"`
 	RateHz   float64  `json:"rate_hz,omitempty"` // requests a second of an open loop
 	About    string   `json:"about,omitempty"`
@@ -67,7 +68,7 @@ func scenarios(dir string) ([]listed, error) {
 			errs = append(errs, err)
 			continue
 		}
-		l := listed{File: file, Scenario: s.Name, Causes: []string{}, InFlight: s.Load.InFlight, RateHz: s.Load.Rate.Hz(), About: strings.TrimSpace(s.About)}
+		l := listed{File: file, Scenario: s.Name, Causes: []string{}, InFlight: s.Load.InFlight, RateHz: s.Load.Rate.Hz(), NearMiss: s.Expect.NearMissOf, About: strings.TrimSpace(s.About)}
 		if at := s.Load.Captured(); at >= 0 {
 			l.InFlight, l.RateHz = max(l.InFlight, s.Load.Stages[at].InFlight), s.Load.Stages[at].Rate.Hz()
 		}
@@ -91,6 +92,14 @@ func (l listed) load() string {
 	return strings.Join(asked, ", ")
 }
 
+// shows is what a diagnosis ought to find, or not fall for.
+func (l listed) shows() string {
+	if len(l.NearMiss) > 0 {
+		return "none, nearly " + strings.Join(l.NearMiss, ", ")
+	}
+	return strings.Join(l.Causes, ", ")
+}
+
 func (a *app) printScenarios(all []listed) {
 	t := table.NewWriter()
 	t.SetOutputMirror(a.out)
@@ -101,7 +110,7 @@ func (a *app) printScenarios(all []listed) {
 	t.SetColumnConfigs([]table.ColumnConfig{{Name: "about", WidthMax: 70, WidthMaxEnforcer: text.WrapSoft}})
 	t.AppendHeader(table.Row{"file", "scenario", "causes", "load", "about"})
 	for _, l := range all {
-		t.AppendRow(table.Row{l.File, l.Scenario, strings.Join(l.Causes, ", "), l.load(), l.About})
+		t.AppendRow(table.Row{l.File, l.Scenario, l.shows(), l.load(), l.About})
 	}
 	t.Render()
 }

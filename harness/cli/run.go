@@ -123,10 +123,7 @@ func planOne(file, variant string, o scenario.Overrides) ([]planned, error) {
 	}
 	variants := []scenario.Variant{scenario.Variant(variant)}
 	if variant == bothVariants {
-		variants = []scenario.Variant{""}
-		if s.Target.HasTwin() {
-			variants = []scenario.Variant{scenario.Flawed, scenario.Fixed}
-		}
+		variants = s.Variants()
 	}
 	var plans []planned
 	for _, v := range variants {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +60,8 @@ func (s *Scenario) Resolve(o Overrides) (Resolved, error) {
 			return Resolved{}, fmt.Errorf("unknown variant %q: it is %s or %s", o.Variant, Flawed, Fixed)
 		case !s.Target.HasTwin():
 			return Resolved{}, fmt.Errorf("scenario %s: variant %s was asked for, and the target has no variants", s.Name, o.Variant)
+		case !slices.Contains(s.Variants(), o.Variant):
+			return Resolved{}, fmt.Errorf("scenario %s: variant %s was asked for, and a near miss is %s alone", s.Name, o.Variant, Fixed)
 		}
 		r.Target.Variant = o.Variant
 	}

@@ -114,6 +114,19 @@ type TLS struct {
 // UsesTLS reports whether the server speaks TLS.
 func (t Target) UsesTLS() bool { return t.TLS != nil || isHTTPS(t.URL) }
 
+// Variants lists the variants that may run, the flaw before its twin: both where
+// the target has a twin, the fixed one alone for a near miss, and the empty one
+// where the target has none.
+func (s *Scenario) Variants() []Variant {
+	switch {
+	case len(s.Expect.NearMissOf) > 0 && s.Target.HasTwin():
+		return []Variant{Fixed}
+	case s.Target.HasTwin():
+		return []Variant{Flawed, Fixed}
+	}
+	return []Variant{""}
+}
+
 // HasTwin reports whether there is a fixed variant to run as the control.
 func (t Target) HasTwin() bool { return t.Package != "" || len(t.Command) > 0 && t.uses("variant") }
 
@@ -198,6 +211,10 @@ type Expect struct {
 	Findings []ExpectedFinding `yaml:"findings" json:"findings"`
 	// NothingElse makes any other finding a failure. Default: true.
 	NothingElse bool `yaml:"nothing_else" json:"nothing_else" jsonschema:"default=true"`
+	// NearMissOf names the causes that a healthy target could be mistaken for: it
+	// shows their symptom for a good reason. Such a scenario expects no finding,
+	// and its target runs as the fixed variant alone.
+	NearMissOf []string `yaml:"near_miss_of" json:"near_miss_of,omitempty"`
 }
 
 // ExpectedFinding is one finding that a scenario is about.

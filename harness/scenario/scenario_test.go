@@ -29,7 +29,7 @@ func TestShippedScenarios(t *testing.T) {
 			assert.NotEmpty(t, s.About, "a shipped scenario says what it is about")
 			assert.Empty(t, names[s.Name], "the name %s is taken", s.Name)
 			names[s.Name] = file
-			for _, variant := range []Variant{Flawed, Fixed} {
+			for _, variant := range s.Variants() {
 				r, err := s.Resolve(Overrides{Variant: variant})
 				require.NoError(t, err)
 				assertRoundTrip(t, r)
@@ -232,8 +232,17 @@ func TestParseBad(t *testing.T) {
 		"package above":       {map[string]string{"target": "target: {package: ../y}"}, []string{`f.yaml:2:19: target.package: "../y" must be a directory inside the module, such as ./targets/lockcontention`}},
 		"package absolute":    {map[string]string{"target": "target: {package: /y}"}, []string{`f.yaml:2:19: target.package: "/y" must be a directory inside the module, such as ./targets/lockcontention`}},
 		"variant":             {map[string]string{"target": "target: {package: ./t, variant: fixd}"}, []string{`f.yaml:2:33: target.variant: unknown variant "fixd"; did you mean "fixed"?`}},
-		"knob name":           {map[string]string{"target": "target: {package: ./t, knobs: {\"a=b\": 1}}"}, []string{`f.yaml:2:31: target.knobs: "a=b" is not the name of a knob`}},
-		"env name":            {map[string]string{"target": "target: {package: ./t, env: {\"A=B\": 1}}"}, []string{`f.yaml:2:29: target.env: "A=B" cannot be set in an environment`}},
+		"near miss that is flawed": {map[string]string{"target": "target: {package: ./t}", "expect": "expect: {near_miss_of: [lock-contention]}"}, []string{
+			"f.yaml:2:9: target.variant: is flawed; a near miss is healthy: write fixed",
+		}},
+		"near miss with findings": {map[string]string{"expect": "expect: {near_miss_of: [lock-contension], findings: [{cause: gc-pressure}]}"}, []string{
+			"f.yaml:2:9: target.variant: is flawed; a near miss is healthy: write fixed",
+			"f.yaml:5:24: expect.near_miss_of: names what this target only looks like, and expect.findings what it shows; remove one of them",
+			`f.yaml:5:25: expect.near_miss_of[0]: unknown cause "lock-contension"; did you mean "lock-contention"?`,
+			"f.yaml:5:54: expect.findings[0].at: is missing; name the function that holds the marker comment, such as (*store).get",
+		}},
+		"knob name": {map[string]string{"target": "target: {package: ./t, knobs: {\"a=b\": 1}}"}, []string{`f.yaml:2:31: target.knobs: "a=b" is not the name of a knob`}},
+		"env name":  {map[string]string{"target": "target: {package: ./t, env: {\"A=B\": 1}}"}, []string{`f.yaml:2:29: target.env: "A=B" cannot be set in an environment`}},
 		"not for this target": {map[string]string{"target": "target: {url: \"http://x\", variant: fixed, knobs: {a: 1}, args: [x], env: {A: b}, gomaxprocs: 1, start_timeout: 1s, address: \"x:1\"}"}, []string{
 			"f.yaml:2:36: target.variant: has no meaning for this target; only a package target or a command with {variant} has it",
 			"f.yaml:2:50: target.knobs: has no meaning for this target; only a package target has it",
@@ -300,7 +309,7 @@ func TestParseBad(t *testing.T) {
 		"long trace":        {map[string]string{"capture": "capture: {window: 5s, trace: {for: 6s}}"}, []string{"f.yaml:4:36: capture.trace.for: is 6s; the trace lies inside the capture window of 5s"}},
 		"trace size":        {map[string]string{"capture": "capture: {trace: {at_most: 64KiB}}"}, []string{"f.yaml:4:28: capture.trace.at_most: is 64KiB; it must be between 1MiB and 1GiB"}},
 		"size without unit": {map[string]string{"capture": "capture: {trace: {at_most: 64}}"}, []string{`f.yaml:4:28: capture.trace.at_most: "64" is not a size; write a whole number with a unit, such as 512KiB or 64MiB`}},
-		"no expectation":    {map[string]string{"expect": ""}, []string{"f.yaml:1:1: expect.findings: is missing; say which cause this target shows, and where"}},
+		"no expectation":    {map[string]string{"expect": ""}, []string{"f.yaml:1:1: expect.findings: is missing; say which cause this target shows, and where, or what it is a near_miss_of"}},
 		"cause":             {map[string]string{"expect": "expect: {findings: [{cause: lock-contension, at: x}]}"}, []string{`f.yaml:5:29: expect.findings[0].cause: unknown cause "lock-contension"; did you mean "lock-contention"?`}},
 		"no cause":          {map[string]string{"expect": "expect: {findings: [{at: x}]}"}, []string{"f.yaml:5:21: expect.findings[0].cause: is missing; name a cause, such as lock-contention"}},
 		"no at":             {map[string]string{"expect": "expect: {findings: [{cause: stalled}]}"}, []string{"f.yaml:5:21: expect.findings[0].at: is missing; name the function that holds the marker comment, such as (*store).get"}},
@@ -497,4 +506,18 @@ func TestResolveCustomProbes(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []CustomProbe{{Name: "gets", Function: "main.get", Time: true, SlowerThan: Duration(time.Millisecond),
 		Argument: &CustomArgument{Name: "len(p)", Keep: Comparison{Op: ">", Value: 100}}}}, again.Scenario.Capture.Custom)
+}
+
+// A near miss has no flawed variant to run.
+func TestNearMissRunsFixedAlone(t *testing.T) {
+	s, err := Parse("f.yaml", []byte("scenario: a/near\ntarget: {command: [./s, '{listen}', '{variant}'], variant: fixed}\n"+
+		"load: {in_flight: 1}\nexpect: {near_miss_of: [lock-contention]}\n"))
+	require.NoError(t, err)
+	assert.Equal(t, []Variant{Fixed}, s.Variants())
+	r, err := s.Resolve(Overrides{})
+	require.NoError(t, err)
+	assert.Equal(t, Fixed, r.Variant)
+	assertRoundTrip(t, r)
+	_, err = s.Resolve(Overrides{Variant: Flawed})
+	assert.EqualError(t, err, "scenario a/near: variant flawed was asked for, and a near miss is fixed alone")
 }

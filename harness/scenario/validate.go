@@ -113,7 +113,7 @@ func (s *Scenario) validate(d document) error {
 	c.target(s.Target)
 	c.load(s.Load, or(s.Capture.Window, DefaultWindow), s.Target.UsesTLS())
 	c.capture(s.Capture)
-	c.expect(s.Expect, s.Target.Package != "")
+	c.expect(s.Expect, s.Target)
 	return strictyaml.Join(c.problems)
 }
 
@@ -307,10 +307,12 @@ func (c *checker) capture(p Capture) {
 	}
 }
 
-func (c *checker) expect(e Expect, isPackage bool) {
-	if isPackage && len(e.Findings) == 0 {
-		c.add("expect.findings", "is missing; say which cause this target shows, and where")
+func (c *checker) expect(e Expect, t Target) {
+	isPackage := t.Package != ""
+	if isPackage && len(e.Findings) == 0 && len(e.NearMissOf) == 0 {
+		c.add("expect.findings", "is missing; say which cause this target shows, and where, or what it is a near_miss_of")
 	}
+	c.nearMiss(e, t)
 	for i, f := range e.Findings {
 		field := fmt.Sprintf("expect.findings[%d]", i)
 		if f.Cause == "" {
@@ -325,5 +327,18 @@ func (c *checker) expect(e Expect, isPackage bool) {
 		if slices.ContainsFunc(e.Findings[:i], func(g ExpectedFinding) bool { return g.Cause == f.Cause && g.At == f.At }) {
 			c.add(field, "expects the same finding as an entry above it")
 		}
+	}
+}
+
+func (c *checker) nearMiss(e Expect, t Target) {
+	if len(e.NearMissOf) == 0 {
+		return
+	}
+	c.subset("expect.near_miss_of", "cause", e.NearMissOf, cause.IDs())
+	if len(e.Findings) > 0 {
+		c.add("expect.near_miss_of", "names what this target only looks like, and expect.findings what it shows; remove one of them")
+	}
+	if t.HasTwin() && t.Variant != Fixed {
+		c.add("target.variant", "is %s; a near miss is healthy: write fixed", or(t.Variant, Flawed))
 	}
 }
