@@ -23,7 +23,7 @@ const (
 type Recording struct {
 	Name     string // of the file, without folder and ending: "lock-contention-sleep-flawed"
 	Scenario string // file in scenarios, without ending: "lock-contention-sleep"
-	Flawed   bool   // or its twin
+	Flawed   bool   // or its twin, or a near miss
 	Path     string // absolute; bundle.Open reads it
 }
 
