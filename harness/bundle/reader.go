@@ -241,6 +241,15 @@ func (m Manifest) Dimension(name string) (Dimension, bool) {
 	return Dimension{}, false
 }
 
+// Captured says of a dimension whether any of it was captured, and if not why.
+func (m Manifest) Captured(dimension string) (captured bool, reason string) {
+	d, ok := m.Dimension(dimension)
+	if !ok {
+		return false, "the recording has nothing of it"
+	}
+	return d.Captured, d.Reason
+}
+
 // Probe finds the probe of a dimension that wrote the artifact, or was to.
 func (m Manifest) Probe(artifact string) (Probe, bool) {
 	for _, d := range m.Dimensions {

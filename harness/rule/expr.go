@@ -87,6 +87,7 @@ func newLanguage(catalogue []signal.Definition) (*language, error) {
 type expression struct {
 	program cel.Program
 	signals []string // those it uses, in the order of the text, each once
+	ast     *cel.Ast
 }
 
 // fault is what is wrong with one expression or template.
@@ -124,7 +125,7 @@ func (l *language) compile(text string, want ...*cel.Type) (*expression, *fault)
 	if err != nil {
 		return nil, faultf("%v", err)
 	}
-	return &expression{program: program, signals: used}, nil
+	return &expression{program: program, signals: used, ast: checked}, nil
 }
 
 // signalsOf lists the signals a parsed expression uses. Names are checked here

@@ -3,7 +3,9 @@ package signal
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"sort"
 
 	"github.com/google/pprof/profile"
@@ -22,11 +24,15 @@ type evidence struct {
 	program  stack.Program
 
 	parsed map[string]result
+	// reading are the keys of what is being parsed, each with the artifacts that
+	// were read for it; the first is of whoever asks.
+	reading []map[string]bool
 }
 
 type result struct {
-	value any
-	err   error
+	value     any
+	err       error
+	artifacts map[string]bool // that it was made of, by path
 }
 
 func newEvidence(b bundle.Evidence) *evidence {
@@ -35,19 +41,36 @@ func newEvidence(b bundle.Evidence) *evidence {
 		bundle: b, manifest: m,
 		program: stack.Program{MainModule: m.Target.MainModule},
 		parsed:  map[string]result{},
+		reading: []map[string]bool{{}},
 	}
 }
 
-// once keeps the outcome of parsing under a key.
+// once keeps the outcome of parsing under a key: an artifact's path for what is
+// parsed from one, and any other for what is made of such.
 func once[T any](e *evidence, key string, parse func() (T, error)) (T, error) {
 	r, ok := e.parsed[key]
 	if !ok {
+		e.reading = append(e.reading, map[string]bool{})
 		v, err := parse()
-		r = result{v, err}
+		last := len(e.reading) - 1
+		r = result{v, err, e.reading[last]}
+		e.reading = e.reading[:last]
+		if e.bundle.Has(key) {
+			r.artifacts[key] = true
+		}
 		e.parsed[key] = r
 	}
+	maps.Copy(e.reading[len(e.reading)-1], r.artifacts)
 	v, _ := r.value.(T)
 	return v, r.err
+}
+
+// sources are the artifacts that were read, directly or by what was parsed
+// before, since it was last asked.
+func (e *evidence) sources() []string {
+	read := slices.Sorted(maps.Keys(e.reading[0]))
+	e.reading[0] = map[string]bool{}
+	return read
 }
 
 func (e *evidence) trace() (*gotrace.Summary, error) {

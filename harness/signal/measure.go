@@ -60,24 +60,22 @@ func MeasureTrace(b bundle.Evidence) (Set, func() (*gotrace.Summary, error)) {
 // Trace is a bundle's execution trace, reduced.
 func Trace(b bundle.Evidence) (*gotrace.Summary, error) { return newEvidence(b).trace() }
 
+// Sources says for each signal which artifacts of the bundle it was taken from,
+// by path. What it has none of, it had no need of or could not read.
+func Sources(b bundle.Evidence) map[string][]string {
+	e := newEvidence(b)
+	from := map[string][]string{}
+	for _, d := range definitions() {
+		e.take(d)
+		from[d.Name] = e.sources()
+	}
+	return from
+}
+
 func (e *evidence) measure() Set {
 	set := Set{Signals: map[string]Signal{}, Missing: map[string]string{}}
 	for _, d := range definitions() {
-		s := Signal{Definition: d.Definition}
-		var err error
-		if d.number != nil {
-			s.Value, err = d.number(e)
-			if err == nil && d.of != nil {
-				s.Of, err = d.of(e)
-			}
-		} else {
-			var f stack.Frame
-			f, err = d.place(e)
-			if err == nil && f.IsZero() {
-				err = errNone
-			}
-			s.Where = Location{Function: f.Function, File: f.File, Line: f.Line}
-		}
+		s, err := e.take(d)
 		if err != nil {
 			set.Missing[d.Name] = err.Error()
 			continue
@@ -85,6 +83,25 @@ func (e *evidence) measure() Set {
 		set.Signals[d.Name] = s
 	}
 	return set
+}
+
+// take measures one signal.
+func (e *evidence) take(d definition) (Signal, error) {
+	s := Signal{Definition: d.Definition}
+	var err error
+	if d.number != nil {
+		s.Value, err = d.number(e)
+		if err == nil && d.of != nil {
+			s.Of, err = d.of(e)
+		}
+		return s, err
+	}
+	f, err := d.place(e)
+	if err == nil && f.IsZero() {
+		err = errNone
+	}
+	s.Where = Location{Function: f.Function, File: f.File, Line: f.Line}
+	return s, err
 }
 
 func number(name, dimension string, unit Unit, measure func(*evidence) (float64, error), meaning string) definition {
