@@ -54,18 +54,11 @@ func diagnose(path string) (*diagnosis, error) {
 	defer b.Close()
 	evidence := b.Evidence()
 	m := b.Manifest()
-	captured := func(dimension string) (bool, string) {
-		d, ok := m.Dimension(dimension)
-		if !ok {
-			return false, "the recording has nothing of it"
-		}
-		return d.Captured, d.Reason
-	}
 	signals, trace := signal.MeasureTrace(evidence)
 	r := reports.Report{
 		Bundle: path,
 		Host:   m.Host, Target: m.Target, Window: m.Window, Dimensions: m.Dimensions,
-		Result: rules.Evaluate(signals, captured),
+		Result: rules.Evaluate(signals, m.Captured),
 	}
 	if s, err := trace(); err == nil {
 		r.Marked = signal.MarkedOf(s)
@@ -108,7 +101,7 @@ func diagnose(path string) (*diagnosis, error) {
 		Name: resolved.Scenario.Name, Variant: string(resolved.Variant), About: resolved.Scenario.About,
 	}
 	r.Price = reports.NewPrice(m.Dimensions, resolved.Scenario.Capture.Budget.Fraction())
-	if !judged(resolved) {
+	if !resolved.Judged() {
 		return &diagnosis{r, exitUnjudged(r)}, nil
 	}
 	v := verdict.Judge(resolved, verdictInput(m, r.Load, r.Health, r.Result))
@@ -136,12 +129,6 @@ func fellShort(m bundle.Manifest, generator *health.Report) string {
 		return generator.Reason
 	}
 	return ""
-}
-
-// judged reports whether a scenario expects anything that findings can be held
-// against.
-func judged(r scenario.Resolved) bool {
-	return r.Variant != "" || len(r.Scenario.Expect.Findings) > 0 || r.Scenario.Expect.NothingElse
 }
 
 func verdictInput(m bundle.Manifest, l *bundle.Load, generator *health.Report, result rule.Result) verdict.Input {

@@ -42,6 +42,12 @@ type Resolved struct {
 	Truth []Truth `json:"truth"`
 }
 
+// Judged reports whether the scenario expects anything that findings can be held
+// against.
+func (r Resolved) Judged() bool {
+	return r.Variant != "" || len(r.Scenario.Expect.Findings) > 0 || r.Scenario.Expect.NothingElse
+}
+
 // Overrides are what a command line may change. The zero value changes nothing.
 type Overrides struct {
 	Variant  Variant  // for a target that has a twin
