@@ -12,6 +12,7 @@ import (
 
 func (a *app) analyzeCommand() *cobra.Command {
 	var asJSON, asHTML bool
+	var rules ruleFlags
 	cmd := &cobra.Command{
 		Use:   "analyze BUNDLE",
 		Short: "Diagnose a recording, on any machine and without any rights",
@@ -20,7 +21,11 @@ says what is wrong with the server it was recorded from. The same bundle gives
 the same findings, byte for byte, wherever it is analyzed.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			d, err := diagnose(args[0])
+			set, err := rules.load()
+			if err != nil {
+				return err
+			}
+			d, err := diagnose(args[0], set, rules.notes(set)...)
 			if err != nil {
 				return err
 			}
@@ -38,6 +43,7 @@ the same findings, byte for byte, wherever it is analyzed.`,
 			return exitWith(d.code)
 		},
 	}
+	rules.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
 	cmd.Flags().BoolVar(&asHTML, "html", false, "print one HTML page")
 	cmd.MarkFlagsMutuallyExclusive("json", "html")

@@ -11,7 +11,6 @@ import (
 	"chokepoint/harness/health"
 	"chokepoint/harness/heatmap"
 	"chokepoint/harness/rule"
-	"chokepoint/harness/rule/builtin"
 	"chokepoint/harness/scenario"
 	"chokepoint/harness/signal"
 	"chokepoint/harness/verdict"
@@ -26,14 +25,6 @@ const findingsFile = "findings.json"
 // pageFile is the report for a browser, which a run leaves there too.
 const pageFile = "report.html"
 
-func builtinRules() (*rule.Set, error) {
-	set, err := rule.LoadFS(builtin.FS(), signal.Catalogue())
-	if err != nil {
-		return nil, fmt.Errorf("built-in rules: %w", err)
-	}
-	return set, nil
-}
-
 // diagnosis is what there is to say of a bundle, and the exit code it earns.
 type diagnosis struct {
 	reports.Report
@@ -41,12 +32,9 @@ type diagnosis struct {
 }
 
 // diagnose takes a bundle to its report: signals, findings and, where the
-// bundle says what was expected, the verdict. It touches nothing else.
-func diagnose(path string) (*diagnosis, error) {
-	rules, err := builtinRules()
-	if err != nil {
-		return nil, err
-	}
+// bundle says what was expected, the verdict. It touches nothing else. The notes
+// are added to the report's.
+func diagnose(path string, rules *rule.Set, notes ...string) (*diagnosis, error) {
 	b, err := bundle.Open(path)
 	if err != nil {
 		return nil, err
@@ -59,6 +47,7 @@ func diagnose(path string) (*diagnosis, error) {
 		Bundle: path,
 		Host:   m.Host, Target: m.Target, Window: m.Window, Dimensions: m.Dimensions,
 		Result: rules.Evaluate(signals, m.Captured),
+		Notes:  notes,
 	}
 	if s, err := trace(); err == nil {
 		r.Marked = signal.MarkedOf(s)
