@@ -29,7 +29,7 @@ const module = "chokepoint/"
 // packages below it too.
 var (
 	live = []string{"bpf", "harness/affinity", "harness/binary", "harness/capture", "harness/load", "harness/overhead", "harness/procfs", "harness/run", "harness/sockdiag", "harness/target", "targets"}
-	pure = []string{"harness/health", "harness/heatmap", "harness/rule", "harness/signal", "harness/verdict", "reports"}
+	pure = []string{"harness/health", "harness/heatmap", "harness/matrix", "harness/rule", "harness/signal", "harness/verdict", "reports"}
 
 	// meets are the only packages that may know both sides.
 	meets = []string{"harness/cli"}
