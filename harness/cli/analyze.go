@@ -21,11 +21,11 @@ says what is wrong with the server it was recorded from. The same bundle gives
 the same findings, byte for byte, wherever it is analyzed.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			set, err := rules.load()
+			with, err := rules.choose()
 			if err != nil {
 				return err
 			}
-			d, err := diagnose(args[0], set, rules.notes(set)...)
+			d, err := diagnose(args[0], with)
 			if err != nil {
 				return err
 			}

@@ -83,7 +83,7 @@ Of several runs the gravest decides: 130 before 2, 1, 3 and 0.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		a.runCommand(), a.analyzeCommand(), a.whereCommand(), a.kernelCommand(), a.heatmapCommand(), a.signalsCommand(), a.packCommand(),
-		a.matrixCommand(), a.probeCommand(), a.overheadCommand(), a.doctorCommand(),
+		a.testCommand(), a.explainCommand(), a.matrixCommand(), a.probeCommand(), a.overheadCommand(), a.doctorCommand(),
 		a.listCommand(), a.validateCommand(), a.schemaCommand(), a.workerCommand(),
 	)
 	return root

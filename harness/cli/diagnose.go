@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/health"
@@ -32,9 +33,14 @@ type diagnosis struct {
 }
 
 // diagnose takes a bundle to its report: signals, findings and, where the
-// bundle says what was expected, the verdict. It touches nothing else. The notes
-// are added to the report's.
-func diagnose(path string, rules *rule.Set, notes ...string) (*diagnosis, error) {
+// bundle says what was expected, the verdict. It touches nothing else.
+func diagnose(path string, rules chosen) (*diagnosis, error) {
+	if rules.set == nil {
+		var err error
+		if rules, err = (ruleFlags{}).choose(); err != nil {
+			return nil, err
+		}
+	}
 	b, err := bundle.Open(path)
 	if err != nil {
 		return nil, err
@@ -46,8 +52,8 @@ func diagnose(path string, rules *rule.Set, notes ...string) (*diagnosis, error)
 	r := reports.Report{
 		Bundle: path,
 		Host:   m.Host, Target: m.Target, Window: m.Window, Dimensions: m.Dimensions,
-		Result: rules.Evaluate(signals, m.Captured),
-		Notes:  notes,
+		Result: rules.set.Evaluate(signals, m.Captured),
+		Notes:  slices.Clone(rules.notes),
 	}
 	if s, err := trace(); err == nil {
 		r.Marked = signal.MarkedOf(s)

@@ -100,7 +100,7 @@ func newMatrixPlan(plans []planned, repeat int) (matrix.Plan, error) {
 	seen := map[string]string{}
 	for _, one := range plans {
 		r := one.resolved
-		if judged(r) {
+		if r.Judged() {
 			text, err := json.Marshal(r)
 			if err != nil {
 				return p, fmt.Errorf("scenario %s: %w", r.Scenario.Name, err)

@@ -23,6 +23,22 @@ func (f *ruleFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.only, "only-rules", false, "leave the built-in rules out")
 }
 
+// chosen are rules ready for use, and what a report must say of them. The zero
+// value stands for the built-in rules.
+type chosen struct {
+	set   *rule.Set
+	notes []string
+}
+
+// choose loads the rules that the flags ask for.
+func (f ruleFlags) choose() (chosen, error) {
+	set, err := f.load()
+	if err != nil {
+		return chosen{}, err
+	}
+	return chosen{set, f.notes(set)}, nil
+}
+
 // own reports whether the rules are not those built in.
 func (f ruleFlags) own() bool { return f.dir != "" }
 

@@ -23,6 +23,7 @@ func (a *app) runCommand() *cobra.Command {
 		window   time.Duration
 		out      string
 		asJSON   bool
+		rules    ruleFlags
 	)
 	cmd := &cobra.Command{
 		Use:   "run SCENARIO...",
@@ -44,6 +45,13 @@ verdict failed), 3 (could not tell), 0.`,
 			if err != nil {
 				return err
 			}
+			with, err := rules.choose()
+			if err != nil {
+				return err
+			}
+			for i := range plans {
+				plans[i].rules = with
+			}
 			if err := writable(out); err != nil {
 				return fmt.Errorf("make the directory for bundles: %w; name another with --out", err)
 			}
@@ -55,6 +63,7 @@ verdict failed), 3 (could not tell), 0.`,
 	f.IntVar(&inFlight, "in-flight", 0, "requests in flight, in place of the scenario's")
 	f.DurationVar(&window, "window", 0, "length of the capture window, in place of the scenario's")
 	f.StringVar(&out, "out", "runs", "directory that bundles are made in")
+	rules.add(cmd)
 	f.BoolVar(&asJSON, "json", false, "print one JSON document")
 	return cmd
 }
@@ -76,6 +85,7 @@ func writable(dir string) error {
 type planned struct {
 	resolved scenario.Resolved
 	dir      string // of the scenario's module
+	rules    chosen // that the recording is diagnosed by
 }
 
 // name is what a person calls the run.
@@ -132,7 +142,7 @@ func planOne(file, variant string, o scenario.Overrides) ([]planned, error) {
 		if err != nil {
 			return nil, err
 		}
-		plans = append(plans, planned{r, dir})
+		plans = append(plans, planned{resolved: r, dir: dir})
 	}
 	return plans, nil
 }
@@ -218,7 +228,7 @@ func (a *app) runOne(ctx context.Context, p planned, out string) (*diagnosis, er
 		return nil, err
 	}
 	show.words(p.name(), "diagnosing")
-	d, failed := diagnose(made.Bundle)
+	d, failed := diagnose(made.Bundle, p.rules)
 	if failed != nil {
 		return nil, errors.Join(failed, err)
 	}

@@ -224,6 +224,11 @@ func (ev *evidence) term(e celast.Expr, info *celast.SourceInfo) Term {
 	if t.Made == If {
 		t.Terms[1].take(t.Terms[0].Value == True)
 		t.Terms[2].take(t.Terms[0].Value == False)
+		for _, branch := range t.Terms[1:] {
+			if !branch.NotTaken {
+				t.Value = branch.Value // with the unit of a signal
+			}
+		}
 	}
 	return t
 }
