@@ -116,7 +116,7 @@ func TestText(w io.Writer, r TestReport, o TextOptions) error {
 		p.scenarios(r.Score.ByScene)
 		p.mistakes(r.Score.Outcomes)
 	}
-	p.baseline(r.Baseline)
+	p.baseline(r)
 	return p.flush(w)
 }
 
@@ -136,8 +136,11 @@ func (p *printer) flush(w io.Writer) error {
 
 func (p *printer) testHead(r TestReport) {
 	c, outcome := green, "PASS"
-	if !r.Passed {
+	switch {
+	case !r.Passed:
 		c, outcome = red, "FAIL"
+	case r.Baseline == nil: // there was nothing to fail
+		c, outcome = bold, "SCORED"
 	}
 	what := r.Detector
 	if r.Detector == RulesDetector {
@@ -145,9 +148,10 @@ func (p *printer) testHead(r TestReport) {
 	}
 	s := r.Score
 	p.line(p.paint(c, outcome) + "  " + p.paint(bold, inline(fmt.Sprintf("%s; %s of %s", what, plural(s.Recordings, "recording"), plural(s.Scenarios, "scenario")))))
-	p.wrapped("      ", "      ", fmt.Sprintf("%d with a flaw, %d healthy: %s, %s", s.Sick, s.Twins+s.NearMisses, plural(s.Twins, "twin"), manyMisses(s.NearMisses)))
+	indent := strings.Repeat(" ", len(outcome)+2)
+	p.wrapped(indent, indent, fmt.Sprintf("%d with a flaw, %d healthy: %s, %s", s.Sick, s.Twins+s.NearMisses, plural(s.Twins, "twin"), manyMisses(s.NearMisses)))
 	for _, note := range r.Notes {
-		p.wrapped("      ", "      ", note)
+		p.wrapped(indent, indent, note)
 	}
 }
 
@@ -297,7 +301,7 @@ func (p *printer) mistakes(outcomes []score.Outcome) {
 			continue
 		}
 		if !titled {
-			p.title("Not as it is")
+			p.title("Answered wrong")
 			titled = true
 		}
 		p.line("  " + p.paint(yellow, inline(o.Recording)))
@@ -307,10 +311,15 @@ func (p *printer) mistakes(outcomes []score.Outcome) {
 	}
 }
 
-func (p *printer) baseline(b *AgainstBaseline) {
+func (p *printer) baseline(r TestReport) {
+	b := r.Baseline
 	if b == nil {
+		how := "--update-baseline"
+		if r.Detector != RulesDetector {
+			how = "--baseline FILE --update-baseline"
+		}
 		p.line("")
-		p.wrapped("", "", "Held against no baseline. --update-baseline writes one, and from then on what gets worse fails.")
+		p.wrapped("", "", "Held against no baseline. "+how+" writes one, and from then on what gets worse fails.")
 		return
 	}
 	p.title("Against the baseline in " + inline(b.File))
