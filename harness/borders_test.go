@@ -28,8 +28,8 @@ const module = "chokepoint/"
 // live system, and what turns a recording into an answer. A path stands for the
 // packages below it too.
 var (
-	live = []string{"bpf", "harness/affinity", "harness/binary", "harness/capture", "harness/load", "harness/overhead", "harness/procfs", "harness/run", "harness/sockdiag", "harness/target", "targets"}
-	pure = []string{"harness/health", "harness/heatmap", "harness/matrix", "harness/rule", "harness/signal", "harness/verdict", "reports"}
+	live = []string{"bpf", "harness/affinity", "harness/binary", "harness/capture", "harness/detector", "harness/load", "harness/overhead", "harness/procfs", "harness/run", "harness/sockdiag", "harness/target", "targets"}
+	pure = []string{"harness/corpus", "harness/health", "harness/heatmap", "harness/matrix", "harness/rule", "harness/score", "harness/signal", "harness/verdict", "reports"}
 
 	// meets are the only packages that may know both sides.
 	meets = []string{"harness/cli"}
