@@ -19,7 +19,10 @@ import (
 	"chokepoint/reports"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var (
+	update = flag.Bool("update", false, "write the golden files and the baseline anew")
+	all    = flag.Bool("all", false, "try on every recording what is tried on a sample otherwise")
+)
 
 // golden is what is kept of a report: all that was concluded, and nothing that
 // only repeats the recording.
@@ -88,6 +91,27 @@ func TestEveryFlawHasItsTwin(t *testing.T) {
 	for _, cause := range []string{"finalizer-backlog", "lock-contention", "netpoll-spin", "pool-misuse"} {
 		assert.True(t, families[cause], "no recording shows %s", cause)
 	}
+}
+
+// TestBaseline holds the corpus to the baseline that is committed, and that to the
+// corpus: what got worse must not pass, and what got better must be kept.
+func TestBaseline(t *testing.T) {
+	args := []string{"test", "--json"}
+	if *update {
+		args = append(args, "--update-baseline")
+	}
+	var stdout, stderr bytes.Buffer
+	code := cli.Main(args, &stdout, &stderr)
+	require.Empty(t, stderr.String())
+	var r reports.TestReport
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &r))
+	assert.Empty(t, r.Failed, "every rule holds its own cases")
+	require.NotNil(t, r.Baseline)
+	assert.Empty(t, r.Baseline.Worse)
+	assert.Empty(t, r.Baseline.Better, "-update keeps what got better")
+	assert.Empty(t, r.Baseline.New, "-update adds what is new")
+	assert.Equal(t, cli.ExitPass, code)
+	assert.Len(t, r.Score.Outcomes, len(corpus.Bundles(t)))
 }
 
 // TestAnalyzeTwiceGivesTheSameBytes holds that a diagnosis does not depend on
