@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -120,6 +121,9 @@ func (a *app) test(ctx context.Context, o testFlags) error {
 	for i, t := range tried {
 		outcomes[i] = score.Judge(t.sample)
 		r.Corpus.Recordings = append(r.Corpus.Recordings, t.recorded)
+		if t.incomplete != "" {
+			r.Notes = append(r.Notes, fmt.Sprintf("the recording %s is incomplete, which counts against whoever reads it: %s", t.sample.Name, t.incomplete))
+		}
 	}
 	r.Score = score.Of(outcomes)
 	if r.Score.Unanswered == len(outcomes) {
@@ -203,6 +207,8 @@ func shown(path string) string {
 type tried struct {
 	sample   score.Sample
 	recorded reports.Recorded
+	// incomplete says why the recording is; empty when it is not.
+	incomplete string
 }
 
 // answerer finds out what is wrong in a bundle. The error is not the detector's.
@@ -224,6 +230,9 @@ func try(ctx context.Context, rec corpus.Recording, ask answerer) (t tried, err 
 	}
 	t.sample.Name, t.sample.Truth = rec.Name, truth
 	t.recorded = recorded(rec.Name, b.Manifest(), truth)
+	if m := b.Manifest(); !m.Complete {
+		t.incomplete = cmp.Or(m.Incomplete, "the run that made it did not say why")
+	}
 	return t, nil
 }
 

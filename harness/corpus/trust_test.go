@@ -363,7 +363,9 @@ func (c contents) holdNone(t *testing.T, module string, n names) {
 		if strings.HasSuffix(name, ".pb.gz") {
 			p, err := profile.ParseData(data)
 			require.NoError(t, err)
-			data = []byte(p.String())
+			var raw bytes.Buffer // which holds each of its strings once
+			require.NoError(t, p.WriteUncompressed(&raw))
+			data = raw.Bytes()
 		}
 		for from, to := range n {
 			if from == module {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -362,6 +363,20 @@ func TestParseAnswer(t *testing.T) {
 		_, err := ParseAnswer([]byte(tt.text))
 		require.ErrorContains(t, err, tt.want)
 	}
+}
+
+// TestDocumentedAnswer holds that the example of docs/benchmark.md is an answer.
+func TestDocumentedAnswer(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/benchmark.md")
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(doc), "```json\n")
+	require.True(t, ok)
+	example, _, ok := strings.Cut(rest, "```")
+	require.True(t, ok)
+	findings, err := ParseAnswer([]byte(example))
+	require.NoError(t, err)
+	require.Len(t, findings, 1)
+	assert.Equal(t, at("main.(*store).get", "/src/shop/store.go", 41), findings[0].Where)
 }
 
 func FuzzParseAnswer(f *testing.F) {
