@@ -115,8 +115,8 @@ func TestText(w io.Writer, r TestReport, o TextOptions) error {
 		p.causes(r.Score)
 		p.scenarios(r.Score.ByScene)
 		p.mistakes(r.Score.Outcomes)
+		p.baseline(r)
 	}
-	p.baseline(r)
 	return p.flush(w)
 }
 
@@ -139,7 +139,7 @@ func (p *printer) testHead(r TestReport) {
 	switch {
 	case !r.Passed:
 		c, outcome = red, "FAIL"
-	case r.Baseline == nil: // there was nothing to fail
+	case r.Baseline == nil && r.Score.Recordings > 0: // there was nothing to fail
 		c, outcome = bold, "SCORED"
 	}
 	what := r.Detector
@@ -147,9 +147,14 @@ func (p *printer) testHead(r TestReport) {
 		what = plural(len(r.Rules), "rule") + ", " + plural(len(r.Cases), "case")
 	}
 	s := r.Score
-	p.line(p.paint(c, outcome) + "  " + p.paint(bold, inline(fmt.Sprintf("%s; %s of %s", what, plural(s.Recordings, "recording"), plural(s.Scenarios, "scenario")))))
 	indent := strings.Repeat(" ", len(outcome)+2)
-	p.wrapped(indent, indent, fmt.Sprintf("%d with a flaw, %d healthy: %s, %s", s.Sick, s.Twins+s.NearMisses, plural(s.Twins, "twin"), manyMisses(s.NearMisses)))
+	if s.Recordings > 0 {
+		what += "; " + plural(s.Recordings, "recording") + " of " + plural(s.Scenarios, "scenario")
+	}
+	p.line(p.paint(c, outcome) + "  " + p.paint(bold, inline(what)))
+	if s.Recordings > 0 {
+		p.wrapped(indent, indent, fmt.Sprintf("%d with a flaw, %d healthy: %s, %s", s.Sick, s.Twins+s.NearMisses, plural(s.Twins, "twin"), manyMisses(s.NearMisses)))
+	}
 	for _, note := range r.Notes {
 		p.wrapped(indent, indent, note)
 	}

@@ -30,6 +30,7 @@ type testFlags struct {
 	rules                      ruleFlags
 	corpus, baseline, junit    string
 	update, asJSON, corpusInfo bool
+	casesOnly                  bool
 	detector                   string
 	timeout                    time.Duration
 }
@@ -67,10 +68,14 @@ path of a bundle without its ground truth and prints findings as JSON.`,
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON document")
 	f.StringVar(&o.junit, "junit", "", "write JUnit XML to this file too")
 	f.BoolVar(&o.corpusInfo, "corpus-info", false, "say which machines and versions the recordings came from, and test nothing")
+	f.BoolVar(&o.casesOnly, "cases-only", false, "try the rules on their own cases alone, without a corpus")
 	f.StringVar(&o.detector, "detector", "", "command to score in place of the rules")
 	f.DurationVar(&o.timeout, "detector-timeout", detector.DefaultTimeout, "time the detector has for one bundle")
 	cmd.MarkFlagsMutuallyExclusive("detector", "rules")
 	cmd.MarkFlagsMutuallyExclusive("detector", "only-rules")
+	for _, flag := range []string{"detector", "corpus", "corpus-info", "baseline", "update-baseline"} {
+		cmd.MarkFlagsMutuallyExclusive("cases-only", flag)
+	}
 	cmd.MarkFlagsMutuallyExclusive("corpus-info", "update-baseline")
 	cmd.MarkFlagsMutuallyExclusive("corpus-info", "junit")
 	return cmd
@@ -90,7 +95,7 @@ func (a *app) test(ctx context.Context, o testFlags) error {
 	}
 	r := reports.TestReport{
 		SchemaVersion: schemaVersion, Detector: reports.RulesDetector, Notes: []string{},
-		Rules: []reports.TestedRule{}, Failed: []rule.CaseResult{}, Corpus: reports.Corpus{Dir: o.corpus},
+		Rules: []reports.TestedRule{}, Failed: []rule.CaseResult{}, Corpus: reports.Corpus{Dir: o.corpus, Recordings: []reports.Recorded{}},
 	}
 	ask := askDetector(detector.Detector{Command: o.detector, Timeout: o.timeout})
 	if o.detector != "" {
@@ -126,7 +131,7 @@ func (a *app) test(ctx context.Context, o testFlags) error {
 		}
 	}
 	r.Score = score.Of(outcomes)
-	if r.Score.Unanswered == len(outcomes) {
+	if len(outcomes) > 0 && r.Score.Unanswered == len(outcomes) {
 		return fmt.Errorf("the detector gave no answer to any of the %d recordings; to %s: %s", len(outcomes), outcomes[0].Recording, outcomes[0].Failed)
 	}
 	if err := o.hold(&r); err != nil {
@@ -142,7 +147,7 @@ func (a *app) test(ctx context.Context, o testFlags) error {
 		err = a.json(r)
 	} else {
 		err = reports.TestText(a.out, r, a.textOptions())
-		fmt.Fprintf(a.err, "%d recordings in %.1f s on %d CPUs\n", len(list), time.Since(begun).Seconds(), runtime.GOMAXPROCS(0))
+		fmt.Fprintf(a.err, "recordings read: %d, in %.1f s on %d CPUs\n", len(list), time.Since(begun).Seconds(), runtime.GOMAXPROCS(0))
 	}
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
@@ -167,12 +172,15 @@ func quickMemory() (restore func()) {
 
 // recordings lists the corpus, and settles which one and which baseline it is.
 func (o *testFlags) recordings() ([]corpus.Recording, error) {
+	if o.casesOnly {
+		return nil, nil
+	}
 	// What the rules are held against says nothing of another detector.
 	ours := o.detector == "" && !o.rules.only
 	if o.corpus == "" {
 		dir, err := corpus.Dir()
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w, or try the rules on their own cases alone with --cases-only", err)
 		}
 		if o.baseline == "" && ours {
 			o.baseline = shown(filepath.Join(filepath.Dir(dir), corpus.BaselineFile))

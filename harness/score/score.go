@@ -284,9 +284,9 @@ type Score struct {
 
 // Of scores the outcomes of a corpus. They may come in any order.
 func Of(outcomes []Outcome) Score {
-	outcomes = slices.Clone(outcomes)
+	outcomes = append([]Outcome{}, outcomes...) // an empty list is [], never null
 	slices.SortFunc(outcomes, func(a, b Outcome) int { return strings.Compare(a.Recording, b.Recording) })
-	s := Score{Recordings: len(outcomes), Overall: rates(outcomes, ""), Causes: []CauseScore{}, Outcomes: outcomes}
+	s := Score{Recordings: len(outcomes), Overall: rates(outcomes, ""), Causes: []CauseScore{}, ByScene: []ScenarioScore{}, Outcomes: outcomes}
 	chance := newChance(outcomes)
 	s.Chance = chance.overall()
 

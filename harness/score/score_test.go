@@ -146,6 +146,7 @@ func TestScoreOfNothing(t *testing.T) {
 	data, err := json.Marshal(s)
 	require.NoError(t, err)
 	assert.Contains(t, string(data), `"precision":{"share":null,"part":0,"of":0}`)
+	assert.NotContains(t, strings.ReplaceAll(string(data), `"share":null`, ""), "null")
 	assert.Equal(t, "-", s.Overall.Recall.String())
 }
 
