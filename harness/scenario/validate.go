@@ -224,7 +224,11 @@ func (c *checker) command(t Target) {
 	}
 	for i, arg := range t.Command {
 		field := fmt.Sprintf("target.command[%d]", i)
-		c.placeholders(startPlaceholder, field, arg, startWords()...)
+		words := startWords()
+		if i == 0 { // the program is looked up before any port is chosen
+			words = []string{"variant"}
+		}
+		c.placeholders(startPlaceholder, field, arg, words...)
 		if strings.ContainsRune(arg, 0) {
 			c.add(field, "holds a NUL byte, which no argument can")
 		}

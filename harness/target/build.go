@@ -45,7 +45,7 @@ func Build(ctx context.Context, c Config) (string, error) {
 
 // lookUp finds the executable of a command as a shell in Dir would.
 func lookUp(c Config) (string, error) {
-	name := c.Command[0]
+	name := strings.ReplaceAll(c.Command[0], "{variant}", c.Variant)
 	if strings.ContainsRune(name, filepath.Separator) && !filepath.IsAbs(name) {
 		dir, err := filepath.Abs(c.Dir)
 		if err != nil {
@@ -55,7 +55,7 @@ func lookUp(c Config) (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("%w: command %s: build or install it, or correct its path: %w", ErrConfig, c.Command[0], err)
+		return "", fmt.Errorf("%w: command %s: build or install it, or correct its path: %w", ErrConfig, name, err)
 	}
 	return filepath.Abs(path)
 }
