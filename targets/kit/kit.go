@@ -112,11 +112,13 @@ func serve(ctx context.Context, s Service, cfg config, stderr io.Writer) error {
 	failed := make(chan error, 2)
 	var running sync.WaitGroup
 	start := func(srv *http.Server, l net.Listener) {
-		running.Go(func() {
+		running.Add(1) // and not Go, which the oldest release that builds targets lacks
+		go func() {
+			defer running.Done()
 			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serving on %s: %w", l.Addr(), err)
 			}
-		})
+		}()
 	}
 	debugServer := &http.Server{Handler: debugHandler()}
 	mainServer := &http.Server{Handler: handler}
