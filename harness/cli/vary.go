@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,7 +21,7 @@ func asItIs() variation {
 	return variation{apply: func(*scenario.Scenario, *scenario.Overrides) string { return "" }}
 }
 
-const variationForms = "none, in-flight/N, gomaxprocs=N, go=1.X.Y, strip"
+const variationForms = "none, in-flight/N, gomaxprocs=N, beside=TIME, go=1.X.Y, strip"
 
 // newVariation reads one word of --vary.
 func newVariation(word string) (variation, error) {
@@ -40,6 +41,14 @@ func newVariation(word string) (variation, error) {
 	case strings.HasPrefix(word, "go="):
 		release := strings.TrimPrefix(word, "go=")
 		v.apply = building(func(b *scenario.Build) { b.Go = release })
+	case strings.HasPrefix(word, "beside="):
+		v.apply = func(s *scenario.Scenario, _ *scenario.Overrides) string {
+			if s.Target.Package == "" {
+				return "only lab targets can be told to do other work"
+			}
+			s.Target.Args = append(slices.Clone(s.Target.Args), "-beside", strings.TrimPrefix(word, "beside="))
+			return ""
+		}
 	case strings.HasPrefix(word, "in-flight/"):
 		n, err := number(strings.TrimPrefix(word, "in-flight/"))
 		if err != nil {
