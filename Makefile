@@ -4,7 +4,7 @@
 GO ?= go
 FUZZ_TIME ?= 10s
 
-.PHONY: build demo test quick check fuzz crash bench-load soak-load doctor fixtures clean
+.PHONY: build demo test quick check fuzz crash wild bench-load soak-load doctor fixtures clean
 
 build: ## the command, as bin/chokepoint
 	$(GO) build -o bin/chokepoint .
@@ -32,6 +32,9 @@ fuzz: ## each fuzz test for FUZZ_TIME
 
 crash: ## every probe against programs that grow, fork, exec and die, for each Go and build: about ten minutes, as root
 	$(GO) test -count=1 -timeout 40m -v -run 'TestCrash|TestKilled|TestCounts' ./harness/capture/ebpf -crash=all
+
+wild: ## servers and library bugs of other people, from the module proxy; WILD='--repeat 3' passes flags
+	scripts/wild $(WILD)
 
 bench-load: ## what load generators cost at 10,000 connections; BENCH='-install -rounds 3' passes flags
 	$(GO) run ./scripts/bench-load $(BENCH)

@@ -22,6 +22,7 @@ type matrixFlags struct {
 	repeat, inFlight, retry int
 	window                  time.Duration
 	out                     string
+	vary                    []string
 	anew, keepAll, asJSON   bool
 }
 
@@ -35,6 +36,11 @@ rounds over, and ends with the matrix: for each scenario and variant in how many
 runs the answer was right, what was found first, what was taken for what, and what
 changed since the last matrix that came to its end.
 
+With --vary they are run changed, in ways that ought not to change the answer: at a
+part of their load, with other GOMAXPROCS, built by another Go release or stripped;
+"none" among them is the scenario as it is. A change that means nothing for a
+scenario is left out.
+
 A run that could not tell, for want of CPU that other processes took or of load, is
 tried again --retry times; the matrix says when it still could not. Each cell is on
 disk when it ends: after an interruption the same command goes on where it stopped,
@@ -44,7 +50,8 @@ right are kept.
 The exit code is that of the gravest cell: 2 (a run left nothing to judge), 1 (a
 verdict failed), 3 (could not tell), 0; and 130 when it was interrupted.`,
 		Example: `  chokepoint matrix --repeat 5
-  chokepoint matrix scenarios/lock-*.yaml --in-flight 1000 --window 5s`,
+  chokepoint matrix scenarios/lock-*.yaml --in-flight 1000 --window 5s
+  chokepoint matrix --vary in-flight/10,gomaxprocs=1,go=1.24.0`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.matrix(cmd.Context(), args, o)
 		},
@@ -53,12 +60,20 @@ verdict failed), 3 (could not tell), 0; and 130 when it was interrupted.`,
 	f.IntVar(&o.repeat, "repeat", 1, "rounds")
 	f.IntVar(&o.inFlight, "in-flight", 0, "requests in flight, in place of the scenarios'")
 	f.DurationVar(&o.window, "window", 0, "length of the capture window, in place of the scenarios'")
+	f.StringSliceVar(&o.vary, "vary", nil, "also or only run scenarios changed in ways that ought not to matter: "+variationForms)
 	f.IntVar(&o.retry, "retry", 1, "times that a run which could not tell is tried again")
 	f.StringVar(&o.out, "out", filepath.Join("runs", "matrix"), "directory that matrices are kept in")
 	f.BoolVar(&o.anew, "new", false, "begin a new matrix, even if the last is not at its end")
 	f.BoolVar(&o.keepAll, "keep", false, "keep the recordings of all cells")
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON document")
 	return cmd
+}
+
+// cell names the row of a run.
+func (p planned) cell() string { return cellName(p.resolved.Scenario.Name, p.resolved.Variant, p.vary) }
+
+func cellName(name string, v scenario.Variant, vary string) string {
+	return runName(name, v) + " " + vary
 }
 
 const maxRepeat = 100 // keeps a slip of the pen from becoming a week
@@ -76,7 +91,15 @@ func (a *app) matrix(ctx context.Context, files []string, o matrixFlags) error {
 			return errors.New("scenarios holds no .yaml file; name scenario files, or change to the project's directory")
 		}
 	}
-	plans, err := plan(files, bothVariants, o.inFlight, o.window)
+	var vary []variation
+	for _, word := range o.vary {
+		v, err := newVariation(word)
+		if err != nil {
+			return err
+		}
+		vary = append(vary, v)
+	}
+	plans, err := plan(files, bothVariants, o.inFlight, o.window, vary...)
 	if err != nil {
 		return err
 	}
@@ -107,7 +130,7 @@ func newMatrixPlan(plans []planned, repeat int) (matrix.Plan, error) {
 			}
 			digest := sha256.Sum256(text)
 			row := matrix.Row{
-				Scenario: r.Scenario.Name, Variant: r.Variant, Expect: []string{},
+				Scenario: r.Scenario.Name, Variant: r.Variant, Vary: one.vary, Expect: []string{},
 				NearMissOf: r.Scenario.Expect.NearMissOf, Digest: hex.EncodeToString(digest[:]),
 			}
 			if r.Variant != scenario.Fixed {
@@ -115,10 +138,10 @@ func newMatrixPlan(plans []planned, repeat int) (matrix.Plan, error) {
 					row.Expect = append(row.Expect, f.Cause)
 				}
 			}
-			if seen[one.name()] != "" {
+			if seen[one.cell()] != "" {
 				return p, fmt.Errorf("%s is there twice; a matrix needs scenarios of different names", one.name())
 			}
-			seen[one.name()] = row.Digest
+			seen[one.cell()] = row.Digest
 			p.Rows = append(p.Rows, row)
 			continue
 		}
@@ -167,7 +190,7 @@ func (a *app) openMatrix(p matrix.Plan, o matrixFlags) (*matrix.Journal, error) 
 func (a *app) fillMatrix(ctx context.Context, j *matrix.Journal, plans []planned, o matrixFlags) error {
 	by := map[string]planned{}
 	for _, p := range plans {
-		by[p.name()] = p
+		by[p.cell()] = p
 	}
 	// On a terminal the status of a run is painted over; in a log it would bury the cells.
 	runner := a
@@ -176,7 +199,7 @@ func (a *app) fillMatrix(ctx context.Context, j *matrix.Journal, plans []planned
 	}
 	total := len(j.Plan.Keys())
 	for _, k := range j.Missing() {
-		c, err := runner.fillCell(ctx, k, by[runName(k.Scenario, k.Variant)], filepath.Join(j.Dir, "bundles"), o)
+		c, err := runner.fillCell(ctx, k, by[cellName(k.Scenario, k.Variant, k.Vary)], filepath.Join(j.Dir, "bundles"), o)
 		if ctx.Err() != nil {
 			break // what was interrupted is not a cell
 		}

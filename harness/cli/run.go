@@ -85,6 +85,7 @@ func writable(dir string) error {
 type planned struct {
 	resolved scenario.Resolved
 	dir      string // of the scenario's module
+	vary     string // what a matrix changed; empty: nothing
 	rules    chosen // that the recording is diagnosed by
 }
 
@@ -100,7 +101,7 @@ func runName(name string, v scenario.Variant) string {
 
 // plan reads all scenarios before the first is run, so that a typo in the last
 // does not cost the runs before it.
-func plan(files []string, variant string, inFlight int, window time.Duration) ([]planned, error) {
+func plan(files []string, variant string, inFlight int, window time.Duration, vary ...variation) ([]planned, error) {
 	switch variant {
 	case "", bothVariants, string(scenario.Flawed), string(scenario.Fixed):
 	default:
@@ -115,14 +116,28 @@ func plan(files []string, variant string, inFlight int, window time.Duration) ([
 	var plans []planned
 	var errs []error
 	for _, file := range files {
-		p, err := planOne(file, variant, scenario.Overrides{InFlight: inFlight, Window: scenario.Duration(window)})
-		plans = append(plans, p...)
-		errs = append(errs, err)
+		o := scenario.Overrides{InFlight: inFlight, Window: scenario.Duration(window)}
+		if len(vary) == 0 {
+			vary = []variation{asItIs()}
+		}
+		for _, v := range vary {
+			p, err := planOne(file, variant, o, v, len(files) > 1)
+			plans = append(plans, p...)
+			errs = append(errs, err)
+		}
 	}
-	return plans, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if len(plans) == 0 {
+		return nil, errors.New("nothing is left to run: none of the scenarios can be run so")
+	}
+	return plans, nil
 }
 
-func planOne(file, variant string, o scenario.Overrides) ([]planned, error) {
+// planOne plans the runs of a file. Among many a near miss, which has no flawed
+// variant, is passed over where that one is asked for.
+func planOne(file, variant string, o scenario.Overrides, vary variation, many bool) ([]planned, error) {
 	s, err := scenario.Load(file)
 	if err != nil {
 		return nil, err
@@ -131,9 +146,15 @@ func planOne(file, variant string, o scenario.Overrides) ([]planned, error) {
 	if err != nil {
 		return nil, err
 	}
+	if why := vary.apply(s, &o); why != "" {
+		return nil, nil
+	}
 	variants := []scenario.Variant{scenario.Variant(variant)}
-	if variant == bothVariants {
+	switch {
+	case variant == bothVariants:
 		variants = s.Variants()
+	case many && len(s.Expect.NearMissOf) > 0 && variant == string(scenario.Flawed):
+		return nil, nil
 	}
 	var plans []planned
 	for _, v := range variants {
@@ -142,7 +163,7 @@ func planOne(file, variant string, o scenario.Overrides) ([]planned, error) {
 		if err != nil {
 			return nil, err
 		}
-		plans = append(plans, planned{resolved: r, dir: dir})
+		plans = append(plans, planned{resolved: r, dir: dir, vary: vary.name})
 	}
 	return plans, nil
 }

@@ -22,20 +22,19 @@ import (
 type Key struct {
 	Scenario string           `json:"scenario"`
 	Variant  scenario.Variant `json:"variant,omitempty"`
-	Round    int              `json:"round"` // from 1
+	Vary     string           `json:"vary,omitempty"` // what was changed that ought not to matter
+	Round    int              `json:"round"`          // from 1
 }
 
 func (k Key) String() string {
-	if k.Variant == "" {
-		return fmt.Sprintf("%s, round %d", k.Scenario, k.Round)
-	}
-	return fmt.Sprintf("%s (%s), round %d", k.Scenario, k.Variant, k.Round)
+	return fmt.Sprintf("%s, round %d", Row{Scenario: k.Scenario, Variant: k.Variant, Vary: k.Vary}.name(), k.Round)
 }
 
 // Row is one scenario in one variant: a row of the matrix.
 type Row struct {
 	Scenario string           `json:"scenario"`
 	Variant  scenario.Variant `json:"variant,omitempty"`
+	Vary     string           `json:"vary,omitempty"` // as in Key
 	// Expect names the causes that must be found, the first of them first; none
 	// for a twin and for a near miss.
 	Expect []string `json:"expect"`
@@ -59,7 +58,7 @@ func (p Plan) Keys() []Key {
 	keys := make([]Key, 0, p.Repeat*len(p.Rows))
 	for round := 1; round <= p.Repeat; round++ {
 		for _, r := range p.Rows {
-			keys = append(keys, Key{r.Scenario, r.Variant, round})
+			keys = append(keys, Key{r.Scenario, r.Variant, r.Vary, round})
 		}
 	}
 	return keys
@@ -68,7 +67,7 @@ func (p Plan) Keys() []Key {
 // same reports whether the cells of one plan can stand beside those of another.
 func (p Plan) same(q Plan) bool {
 	return p.Program == q.Program && p.Repeat == q.Repeat && slices.EqualFunc(p.Rows, q.Rows, func(a, b Row) bool {
-		return a.Scenario == b.Scenario && a.Variant == b.Variant && a.Digest == b.Digest
+		return a.Scenario == b.Scenario && a.Variant == b.Variant && a.Vary == b.Vary && a.Digest == b.Digest
 	})
 }
 
@@ -226,7 +225,7 @@ func Summarize(p Plan, cells []Cell) Summary {
 	for _, row := range p.Rows {
 		r := RowSummary{Row: row, First: map[string]int{}}
 		for round := 1; round <= p.Repeat; round++ {
-			c, ok := by[Key{row.Scenario, row.Variant, round}]
+			c, ok := by[Key{row.Scenario, row.Variant, row.Vary, round}]
 			if !ok {
 				s.Complete = false
 				continue
@@ -283,28 +282,30 @@ func (s *Summary) add(r *RowSummary, c Cell) {
 type Change struct {
 	Scenario string           `json:"scenario"`
 	Variant  scenario.Variant `json:"variant,omitempty"`
+	Vary     string           `json:"vary,omitempty"`
 	What     string           `json:"what"` // a sentence without its full stop
 	Worse    bool             `json:"worse"`
 }
 
-// Changes says what is not as it was in an earlier matrix: rows that came or went,
-// that are right more or less often, and those in which another thing is found.
-// The worse come first.
+// Changes says what is not as it was in an earlier matrix: rows that are new, that
+// are right more or less often, and those in which another thing is found; and how
+// many went. The worse come first.
 func Changes(was, is Summary) []Change {
 	type name struct {
 		scenario string
 		variant  scenario.Variant
+		vary     string
 	}
 	before := map[name]RowSummary{}
 	for _, r := range was.Rows {
-		before[name{r.Scenario, r.Variant}] = r
+		before[name{r.Scenario, r.Variant, r.Vary}] = r
 	}
 	var changes []Change
 	say := func(r RowSummary, worse bool, format string, args ...any) {
-		changes = append(changes, Change{r.Scenario, r.Variant, fmt.Sprintf(format, args...), worse})
+		changes = append(changes, Change{r.Scenario, r.Variant, r.Vary, fmt.Sprintf(format, args...), worse})
 	}
 	for _, r := range is.Rows {
-		n := name{r.Scenario, r.Variant}
+		n := name{r.Scenario, r.Variant, r.Vary}
 		old, ok := before[n]
 		delete(before, n)
 		switch {
@@ -317,10 +318,8 @@ func Changes(was, is Summary) []Change {
 			say(r, false, "is %s as before, and finds %s in place of %s", r.right(), r.found(), old.found())
 		}
 	}
-	for _, r := range was.Rows {
-		if _, gone := before[name{r.Scenario, r.Variant}]; gone {
-			say(r, false, "is no longer run; it was %s", r.right())
-		}
+	if len(before) > 0 { // often a part was asked for
+		changes = append(changes, Change{What: fmt.Sprintf("%d of the last matrix's %d rows were not run", len(before), len(was.Rows))})
 	}
 	slices.SortStableFunc(changes, func(a, b Change) int { return cmp.Compare(rank(a.Worse), rank(b.Worse)) })
 	return changes

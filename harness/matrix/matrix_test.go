@@ -97,7 +97,7 @@ func TestChanges(t *testing.T) {
 	other := plan(2)
 	other.Rows[2].Scenario = "lock/far"
 	changes = matrix.Changes(was, matrix.Summarize(other, append(cells(), matrix.Judged(key("lock/far", scenario.Fixed, 1), nil, &verdict.Verdict{Outcome: verdict.Pass}))))
-	assert.Equal(t, []string{"is new: right in 1 of 1", "is no longer run; it was right in 0 of 2"}, []string{changes[0].What, changes[1].What})
+	assert.Equal(t, []string{"is new: right in 1 of 1", "1 of the last matrix's 3 rows were not run"}, []string{changes[0].What, changes[1].What})
 }
 
 func TestText(t *testing.T) {

@@ -30,7 +30,11 @@ func Text(w io.Writer, s Summary, changes []Change, compared bool) error {
 			if c.Worse {
 				mark = "!"
 			}
-			fmt.Fprintf(&b, "%s %s %s\n", mark, RowSummary{Row: Row{Scenario: c.Scenario, Variant: c.Variant}}.name(), c.What)
+			if c.Scenario == "" {
+				fmt.Fprintf(&b, "  %s\n", c.What)
+				continue
+			}
+			fmt.Fprintf(&b, "%s %s %s\n", mark, Row{Scenario: c.Scenario, Variant: c.Variant, Vary: c.Vary}.name(), c.What)
 		}
 	}
 	b.WriteByte('\n')
@@ -87,6 +91,9 @@ func rows(b *strings.Builder, s Summary) {
 		if len(r.NearMissOf) > 0 {
 			variant = "near miss"
 		}
+		if r.Vary != "" {
+			variant += ", " + r.Vary
+		}
 		if r.Cells == 0 {
 			t.AppendRow(table.Row{name, variant, "not run"})
 			continue
@@ -136,9 +143,13 @@ func wrong(b *strings.Builder, s Summary) {
 	}
 }
 
-func (r RowSummary) name() string {
-	if r.Variant == "" {
+func (r Row) name() string {
+	what := string(r.Variant)
+	if r.Vary != "" {
+		what = strings.TrimPrefix(what+", "+r.Vary, ", ")
+	}
+	if what == "" {
 		return r.Scenario
 	}
-	return fmt.Sprintf("%s (%s)", r.Scenario, r.Variant)
+	return fmt.Sprintf("%s (%s)", r.Scenario, what)
 }

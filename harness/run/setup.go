@@ -29,7 +29,12 @@ func (s Setup) Target() (target.Config, error) {
 	if err != nil {
 		return target.Config{}, fmt.Errorf("target.tls: %w", err)
 	}
+	build := scenario.Build{}
+	if t.Build != nil {
+		build = *t.Build
+	}
 	return target.Config{
+		GoRelease: build.Go, Strip: build.Strip,
 		Package: t.Package, Command: t.Command, PID: t.PID, URL: t.URL, Dir: s.Dir,
 		Address: t.Address, Variant: string(s.Scenario.Variant), Knobs: t.Knobs, Args: t.Args, Env: t.Env,
 		GOMAXPROCS: t.GOMAXPROCS, Debug: t.Debug, Metrics: t.Metrics, Ready: "{address}" + t.Ready,

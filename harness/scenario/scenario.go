@@ -91,12 +91,25 @@ type Target struct {
 	// GOMAXPROCS is set in the environment of a target that the harness starts:
 	// how many CPUs Go code uses at once. Default: not set.
 	GOMAXPROCS int `yaml:"gomaxprocs" json:"gomaxprocs,omitempty"`
+	// Build says how a package target is built, where it should not be as go build
+	// does it here.
+	Build *Build `yaml:"build" json:"build,omitempty"`
 	// CPUs are the CPUs that a target which the harness starts may run on, as
 	// taskset -c takes them: "0", "0-2,5". Default: all.
 	CPUs CPUSet `yaml:"cpus" json:"cpus,omitempty"`
 	// TLS says that the server speaks TLS, and how its certificate is checked:
 	// {} trusts the system's roots. The https:// of a url target means the same.
 	TLS *TLS `yaml:"tls" json:"tls,omitempty"`
+}
+
+// Build says how a package target is built.
+type Build struct {
+	// Go is the Go release that builds it, 1.24.0 or later, such as 1.25.3. The go
+	// command fetches it where it is not there. The package, and the modules that it
+	// needs, must hold to that release's language and library. Default: the one here.
+	Go string `yaml:"go" json:"go,omitempty"`
+	// Strip leaves out symbols and debug information, as many do who ship a server.
+	Strip bool `yaml:"strip" json:"strip,omitempty"`
 }
 
 // TLS says how the certificate of a server that speaks TLS is checked.

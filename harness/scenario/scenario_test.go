@@ -259,6 +259,9 @@ func TestParseBad(t *testing.T) {
 		"command, no port":    {map[string]string{"target": "target: {command: [./x]}"}, []string{"f.yaml:2:9: target.address: is missing; put {port} or {listen} into the command, or say where it listens, such as 127.0.0.1:8080"}},
 		"command, two ports":  {map[string]string{"target": "target: {command: [./x, \"{port}\"], address: \"x:1\"}"}, []string{"f.yaml:2:45: target.address: is given, and the command has {port} or {listen} too; remove one of them"}},
 		"command, slip":       {map[string]string{"target": "target: {command: [./x, \"{listn}\", '{\"a\": {B}}', \"{port}\"]}"}, []string{`f.yaml:2:25: target.command[1]: unknown placeholder {listn}; did you mean "{listen}"?`}},
+		"build":               {map[string]string{"target": "target: {package: ./t, build: {go: \"1.23.0\"}}"}, []string{`f.yaml:2:36: target.build.go: "1.23.0" is not a Go release that targets are built with: write 1.24.0 or later, with all three numbers`}},
+		"build, minor":        {map[string]string{"target": "target: {command: [./x, \"{port}\"], build: {go: \"1.25\"}}"}, []string{"f.yaml:2:43: target.build: has no meaning for this target; only a package target has it", `f.yaml:2:48: target.build.go: "1.25" is not a Go release that targets are built with: write 1.24.0 or later, with all three numbers`}},
+		"command, program":    {map[string]string{"target": "target: {command: [\"./x-{variant}-{port}\", \"{port}\"]}"}, []string{"f.yaml:2:20: target.command[0]: unknown placeholder {port}; known here: {variant}"}},
 		"command, no program": {map[string]string{"target": "target: {command: ['', \"{port}\"]}"}, []string{"f.yaml:2:20: target.command[0]: is empty; name the program to start"}},
 		"env placeholder": {map[string]string{"target": "target: {package: ./t, env: {A: \"{prot}\"}, args: [\"{variants}\"]}"}, []string{
 			`f.yaml:2:33: target.env.A: unknown placeholder {prot}; did you mean "{port}"?`,

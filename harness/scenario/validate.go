@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"fmt"
+	"go/version"
 	"maps"
 	"net"
 	"net/url"
@@ -152,6 +153,10 @@ func (c *checker) target(t Target) {
 	only(t.CPUs != "", "cpus", "a target that is started (package, command)", started)
 	only(t.GOMAXPROCS != 0, "gomaxprocs", "a target that is started (package, command)", started)
 	only(t.StartTimeout != 0, "start_timeout", "a target that is started (package, command)", started)
+	only(t.Build != nil, "build", "a package target", t.Package != "")
+	if b := t.Build; b != nil && b.Go != "" && (!goRelease.MatchString(b.Go) || version.Compare("go"+b.Go, oldestGo) < 0) {
+		c.add("target.build.go", "%q is not a Go release that targets are built with: write 1.24.0 or later, with all three numbers", b.Go)
+	}
 	only(t.Address != "", "address", "a target of pid or command", t.PID != 0 || len(t.Command) > 0)
 	for i, arg := range t.Args {
 		c.placeholders(startPlaceholder, fmt.Sprintf("target.args[%d]", i), arg, startWords()...)
@@ -218,13 +223,23 @@ func (t Target) uses(names ...string) bool {
 	})
 }
 
+// goRelease is how the go command names a release, without its "go".
+var goRelease = regexp.MustCompile(`^1\.[0-9]+\.[0-9]+$`)
+
+// oldestGo is the oldest release whose traces and stacks can be read.
+const oldestGo = "go1.24.0"
+
 func (c *checker) command(t Target) {
 	if t.Command[0] == "" {
 		c.add("target.command[0]", "is empty; name the program to start")
 	}
 	for i, arg := range t.Command {
 		field := fmt.Sprintf("target.command[%d]", i)
-		c.placeholders(startPlaceholder, field, arg, startWords()...)
+		words := startWords()
+		if i == 0 { // the program is looked up before any port is chosen
+			words = []string{"variant"}
+		}
+		c.placeholders(startPlaceholder, field, arg, words...)
 		if strings.ContainsRune(arg, 0) {
 			c.add(field, "holds a NUL byte, which no argument can")
 		}

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -45,7 +47,8 @@ func Build(ctx context.Context, c Config) (string, error) {
 
 // lookUp finds the executable of a command as a shell in Dir would.
 func lookUp(c Config) (string, error) {
-	name := c.Command[0]
+	written := strings.ReplaceAll(c.Command[0], "{variant}", c.Variant)
+	name := written
 	if strings.ContainsRune(name, filepath.Separator) && !filepath.IsAbs(name) {
 		dir, err := filepath.Abs(c.Dir)
 		if err != nil {
@@ -55,7 +58,7 @@ func lookUp(c Config) (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("%w: command %s: build or install it, or correct its path: %w", ErrConfig, c.Command[0], err)
+		return "", fmt.Errorf("%w: command %s: build or install it, or correct its path: %w", ErrConfig, written, err)
 	}
 	return filepath.Abs(path)
 }
@@ -101,7 +104,7 @@ func compile(ctx context.Context, c Config) (string, error) {
 	if name == "." || name == ".." || name == "/" {
 		name = filepath.Base(filepath.Join(dir, c.Package))
 	}
-	key := sha256.Sum256([]byte(dir + "\x00" + c.Package))
+	key := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%t", dir, c.Package, c.GoRelease, c.Strip))
 	work := filepath.Join(cache, "build", hex.EncodeToString(key[:8]))
 	if err := os.MkdirAll(work, 0o700); err != nil {
 		return "", fmt.Errorf("build %s: %w", c.Package, err)
@@ -112,7 +115,16 @@ func compile(ctx context.Context, c Config) (string, error) {
 	}
 	defer unlock()
 	output := filepath.Join(work, name)
-	if err := goBuild(ctx, c.Package, dir, output); err != nil {
+	var env, flags []string
+	if c.GoRelease != "" {
+		if env, flags, err = olderModule(ctx, c, dir, work); err != nil {
+			return "", err
+		}
+	}
+	if c.Strip {
+		flags = append(flags, "-ldflags=-s -w")
+	}
+	if err := goBuild(ctx, c.Package, dir, output, env, flags); err != nil {
 		return "", err
 	}
 	path, err := byContent(output, filepath.Join(cache, "bin"))
@@ -122,11 +134,60 @@ func compile(ctx context.Context, c Config) (string, error) {
 	return path, nil
 }
 
-func goBuild(ctx context.Context, pkg, dir, output string) error {
+// olderModule makes a module file with which another Go release builds the
+// package: the module's own may ask for a newer one, and for modules that do though
+// the package does not need them. It returns what the go command needs besides.
+func olderModule(ctx context.Context, c Config, dir, work string) (env, flags []string, err error) {
+	failed := func(err error) error {
+		return fmt.Errorf("%w: %s with Go %s: %w", ErrBuild, c.Package, c.GoRelease, err)
+	}
+	list := exec.CommandContext(ctx, "go", "list", "-deps", "-f", "{{with .Module}}{{.Path}} {{.Version}} {{.Main}}{{end}}", c.Package)
+	list.Dir = dir
+	out, err := list.Output()
+	if err != nil {
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+			err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(exit.Stderr))
+		}
+		return nil, nil, failed(err)
+	}
+	module, require := "", map[string]bool{}
+	for line := range strings.Lines(string(out)) {
+		switch f := strings.Fields(line); {
+		case len(f) == 2 && f[1] == "true": // the main module has no version
+			module = f[0]
+		case len(f) == 3:
+			require[f[0]+" "+f[1]] = true
+		}
+	}
+	minor, _, _ := strings.Cut(strings.TrimPrefix(c.GoRelease, "1."), ".")
+	text := fmt.Sprintf("module %s\n\ngo 1.%s\n", module, minor)
+	for _, r := range slices.Sorted(maps.Keys(require)) {
+		text += "require " + r + "\n"
+	}
+	name := filepath.Join(work, "older.mod")
+	sums, err := os.ReadFile(filepath.Join(dir, "go.sum"))
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	if err == nil {
+		err = os.WriteFile(name, []byte(text), 0o600)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(work, "older.sum"), sums, 0o600)
+	}
+	if err != nil {
+		return nil, nil, failed(err)
+	}
+	return []string{"GOTOOLCHAIN=go" + c.GoRelease}, []string{"-modfile=" + name, "-mod=mod"}, nil
+}
+
+func goBuild(ctx context.Context, pkg, dir, output string, env, flags []string) error {
 	// The empty linker flags override any in GOFLAGS that would strip symbols:
 	// without them no finding can name a line.
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags=", "-o", output, pkg)
+	args := append([]string{"build", "-buildvcs=false", "-ldflags="}, flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "-o", output, pkg)...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
 	// go runs compilers below it; they end with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

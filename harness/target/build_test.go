@@ -2,6 +2,7 @@ package target
 
 import (
 	"context"
+	"debug/buildinfo"
 	"debug/elf"
 	"os"
 	"os/exec"
@@ -133,4 +134,36 @@ func TestPruneKeepsWhatIsUsed(t *testing.T) {
 	prune(dir, now.Add(-time.Minute))
 	assert.NoDirExists(t, filepath.Join(dir, "old"))
 	assert.DirExists(t, filepath.Join(dir, "new"))
+}
+
+// The module may ask for a newer Go than the release that builds the package.
+func TestBuildWithAnotherRelease(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it fetches a Go toolchain")
+	}
+	ownCache(t)
+	dir := module(t, map[string]string{"svc/main.go": "package main\n\nfunc main() { println(1) }\n"})
+	built, err := Build(t.Context(), Config{Package: "./svc", Dir: dir, GoRelease: "1.24.0", Strip: true})
+	if err != nil && strings.Contains(err.Error(), "toolchain not available") {
+		t.Skipf("Go 1.24.0 cannot be had: %v", err)
+	}
+	require.NoError(t, err)
+	info, err := buildinfo.ReadFile(built)
+	require.NoError(t, err)
+	assert.Equal(t, "go1.24.0", info.GoVersion)
+	assert.Equal(t, "example.com/m", info.Main.Path)
+	f, err := elf.Open(built)
+	require.NoError(t, err)
+	defer f.Close()
+	_, err = f.Symbols()
+	assert.Error(t, err, "symbols are left out")
+
+	here, err := Build(t.Context(), Config{Package: "./svc", Dir: dir})
+	require.NoError(t, err)
+	assert.NotEqual(t, built, here, "one build does not take the place of another")
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "svc/main.go"), []byte("package main\n\nimport \"sync\"\n\nfunc main() { var w sync.WaitGroup; w.Go(func() {}) }\n"), 0o644))
+	_, err = Build(t.Context(), Config{Package: "./svc", Dir: dir, GoRelease: "1.24.0"})
+	require.ErrorIs(t, err, ErrBuild)
+	assert.ErrorContains(t, err, "w.Go undefined")
 }

@@ -61,6 +61,11 @@ type Config struct {
 	// URL is where a server answers that is reached by its address alone.
 	URL string
 
+	// GoRelease, such as "1.24.0", builds a Package in place of the Go that is here;
+	// Strip leaves symbols and debug information out of it.
+	GoRelease string
+	Strip     bool
+
 	// Dir is where Package is built and where the target runs; empty: here.
 	Dir string
 	// Address is host:port the target serves on. For a PID it may be empty when

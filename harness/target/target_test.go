@@ -490,3 +490,18 @@ func (s *syncBuffer) String() string {
 	defer s.mu.Unlock()
 	return s.b.String()
 }
+
+// A command may be another program for each variant.
+func TestBuildFindsTheVariantsProgram(t *testing.T) {
+	dir := t.TempDir()
+	for _, variant := range []string{"flawed", "fixed"} {
+		path := filepath.Join(dir, "server-"+variant)
+		require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"), 0o755))
+		got, err := Build(t.Context(), Config{Dir: dir, Command: []string{"./server-{variant}", "{port}"}, Variant: variant})
+		require.NoError(t, err)
+		assert.Equal(t, path, got)
+	}
+	_, err := Build(t.Context(), Config{Dir: dir, Command: []string{"./server-{variant}", "{port}"}, Variant: "other"})
+	assert.ErrorIs(t, err, ErrConfig)
+	assert.ErrorContains(t, err, "server-other")
+}

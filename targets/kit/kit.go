@@ -4,7 +4,7 @@
 //
 // The command line of every lab target is
 //
-//	<target> -listen HOST:PORT -debug HOST:PORT -variant flawed|fixed [-set name=value]...
+//	<target> -listen HOST:PORT -debug HOST:PORT -variant flawed|fixed [-set name=value]... [-beside TIME]
 //
 // A target accepts connections on -listen as soon as it is ready to serve
 // them. SIGTERM or SIGINT stops it.
@@ -112,14 +112,16 @@ func serve(ctx context.Context, s Service, cfg config, stderr io.Writer) error {
 	failed := make(chan error, 2)
 	var running sync.WaitGroup
 	start := func(srv *http.Server, l net.Listener) {
-		running.Go(func() {
+		running.Add(1) // and not Go, which the oldest release that builds targets lacks
+		go func() {
+			defer running.Done()
 			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serving on %s: %w", l.Addr(), err)
 			}
-		})
+		}()
 	}
 	debugServer := &http.Server{Handler: debugHandler()}
-	mainServer := &http.Server{Handler: handler}
+	mainServer := &http.Server{Handler: beside(handler, cfg.beside)}
 	start(debugServer, debug)
 	start(mainServer, main)
 	fmt.Fprintf(stderr, "listening on %s, debug on %s, variant %s\n", main.Addr(), debug.Addr(), cfg.options.Variant)

@@ -191,6 +191,7 @@ func parseSize(text string) (any, error) {
 // config is a parsed command line.
 type config struct {
 	listen, debug string
+	beside        time.Duration // CPU time of other work in each request
 	options       Options
 }
 
@@ -208,6 +209,7 @@ func parse(s Service, args []string, usage io.Writer) (config, error) {
 	flags.StringVar(&cfg.listen, "listen", "", "`HOST:PORT` to serve on (port 0 takes a free one)")
 	flags.StringVar(&cfg.debug, "debug", "", "`HOST:PORT` for /debug/pprof/ and /debug/metrics")
 	flags.StringVar(&variant, "variant", "", "`flawed` or fixed")
+	flags.DurationVar(&cfg.beside, "beside", 0, "CPU `time` of other, healthy work before each request's own")
 	flags.Func("set", "`name=value` of a knob; may be repeated", func(setting string) error {
 		settings = append(settings, setting)
 		return nil
@@ -230,6 +232,9 @@ func parse(s Service, args []string, usage io.Writer) (config, error) {
 		if required.value == "" {
 			return config{}, fmt.Errorf("%s is missing: give %s", required.flag, required.want)
 		}
+	}
+	if cfg.beside < 0 || cfg.beside > time.Second {
+		return config{}, fmt.Errorf("-beside %s: it is between 0s and 1s", cfg.beside)
 	}
 	var err error
 	cfg.options, err = NewOptions(s, Variant(variant), settings...)
