@@ -9,8 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"time"
 
@@ -97,7 +99,11 @@ func (a *app) test(ctx context.Context, o testFlags) error {
 		SchemaVersion: schemaVersion, Detector: reports.RulesDetector, Notes: []string{},
 		Rules: []reports.TestedRule{}, Failed: []rule.CaseResult{}, Corpus: reports.Corpus{Dir: o.corpus, Recordings: []reports.Recorded{}},
 	}
-	ask := askDetector(detector.Detector{Command: o.detector, Timeout: o.timeout})
+	command, err := fromHere(o.detector)
+	if err != nil {
+		return err
+	}
+	ask := askDetector(detector.Detector{Command: command, Timeout: o.timeout})
 	if o.detector != "" {
 		r.Detector = o.detector
 	} else {
@@ -274,6 +280,23 @@ func askRules(set *rule.Set) answerer {
 		}
 		return s, nil
 	}
+}
+
+// relative are the words of a command that are paths from the working directory:
+// the program, if it is one, and what begins with ./ or ../.
+var relative = regexp.MustCompile(`^[^\s/'"$=]+/[^\s'"]*|(^|\s)\.{1,2}/[^\s'"]*`)
+
+// fromHere makes these words absolute, since the detector works elsewhere.
+func fromHere(command string) (string, error) {
+	here, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("--detector: %w", err)
+	}
+	return relative.ReplaceAllStringFunc(command, func(word string) string {
+		path := strings.TrimLeft(word, " \t\n")
+		space := word[:len(word)-len(path)]
+		return space + "'" + strings.ReplaceAll(filepath.Join(here, path), "'", `'\''`) + "'"
+	}), nil
 }
 
 func askDetector(d detector.Detector) answerer {
