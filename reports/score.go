@@ -153,7 +153,11 @@ func (p *printer) testHead(r TestReport) {
 	}
 	p.line(p.paint(c, outcome) + "  " + p.paint(bold, inline(what)))
 	if s.Recordings > 0 {
-		p.wrapped(indent, indent, fmt.Sprintf("%d with a flaw, %d healthy: %s, %s", s.Sick, s.Twins+s.NearMisses, plural(s.Twins, "twin"), manyMisses(s.NearMisses)))
+		healthy := []string{plural(s.Twins, "twin"), manyMisses(s.NearMisses)}
+		if s.Others > 0 {
+			healthy = append(healthy, plural(s.Others, "other server"))
+		}
+		p.wrapped(indent, indent, fmt.Sprintf("%d with a flaw, %d healthy: %s", s.Sick, s.Twins+s.NearMisses+s.Others, strings.Join(healthy, ", ")))
 	}
 	for _, note := range r.Notes {
 		p.wrapped(indent, indent, note)

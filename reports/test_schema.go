@@ -105,6 +105,7 @@ func describeTest(t reflect.Type, field string) string {
 		"Score.Sick":       "Recordings with a flaw.",
 		"Score.Twins":      "Healthy recordings of a scenario that has a flawed variant.",
 		"Score.NearMisses": "Healthy recordings that only look sick.",
+		"Score.Others":     "Healthy recordings of servers without a flawed variant.",
 		"Score.Unanswered": "Recordings for which the detector failed.",
 		"Score.Overall":    "The measures over all recordings.",
 		"Score.Chance":     "What the chance detector can expect: exact, nothing is drawn.",

@@ -272,6 +272,7 @@ type Score struct {
 	Sick       int `json:"sick"`        // recordings with a flaw
 	Twins      int `json:"twins"`       // healthy recordings that a flawed one stands beside
 	NearMisses int `json:"near_misses"` // healthy recordings that only look sick
+	Others     int `json:"others"`      // healthy recordings of servers without a flawed variant
 	Unanswered int `json:"unanswered"`  // the detector failed
 
 	Overall   Rates           `json:"overall"`
@@ -297,8 +298,10 @@ func Of(outcomes []Outcome) Score {
 			s.Sick++
 		case len(o.NearMissOf) > 0:
 			s.NearMisses++
-		default:
+		case o.Variant == scenario.Fixed:
 			s.Twins++
+		default:
+			s.Others++
 		}
 		if o.Failed != "" {
 			s.Unanswered++

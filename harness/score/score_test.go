@@ -159,6 +159,14 @@ func TestBesides(t *testing.T) {
 	assert.Len(t, Judge(worked()[2]).False, 1)
 }
 
+func TestHealthyServersOfOthers(t *testing.T) {
+	s := Of(judged([]Sample{
+		recording("a", "", nil, nil), recording("b", scenario.Fixed, nil, nil), recording("c", scenario.Fixed, nil, []string{"stalled"}),
+	}))
+	assert.Equal(t, []int{0, 1, 1, 1}, []int{s.Sick, s.Twins, s.NearMisses, s.Others})
+	share(t, 1, s.Overall.Silent)
+}
+
 // listed enumerates every list that the chance detector can draw, with its
 // probability: the definition, where chance has closed forms.
 func listed(p map[string]float64, left float64, drawn []string, prob float64, visit func([]string, float64)) {
