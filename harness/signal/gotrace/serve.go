@@ -452,7 +452,7 @@ func (s *scan) inherit(ev *trace.Event, id trace.GoID, g *goroutine, start *plac
 	if by == nil {
 		return
 	}
-	if creator := s.gs[ev.Goroutine()]; creator != nil {
+	if creator := s.goroutine(ev.Goroutine()); creator != nil {
 		s.touch(ev.Goroutine(), creator, by, now, false)
 		v := &creator.service
 		o := v.open
@@ -495,30 +495,29 @@ func (s *scan) cut(g *goroutine) {
 	v.open = nil
 }
 
-func (s *scan) taskEvent(ev *trace.Event, now int64) {
-	t := ev.Task()
+func (s *scan) taskEvent(ev *trace.Event, id trace.TaskID, now int64) {
 	w := s.serving
 	if ev.Kind() == trace.EventTaskBegin {
-		g := s.gs[ev.Goroutine()]
+		g := s.goroutine(ev.Goroutine())
 		if g == nil || len(w.openTask) >= maxOpenTasks {
 			return
 		}
-		if _, known := w.openTask[t.ID]; known {
+		if _, known := w.openTask[id]; known {
 			return // a damaged trace
 		}
 		s.taskPoint(ev, g, now)
 		o := w.tasks.Begin(now, int64(ev.Goroutine()))
-		w.tasks.At(o, stack.Frame{Function: t.Type}, 1)
-		w.openTask[t.ID] = task{o, g, ev.Goroutine()}
+		w.tasks.At(o, stack.Frame{Function: ev.Task().Type}, 1)
+		w.openTask[id] = task{o, g, ev.Goroutine()}
 		g.service.tasks = append(g.service.tasks, o)
 		return
 	}
-	x, ok := w.openTask[t.ID]
+	x, ok := w.openTask[id]
 	if !ok {
 		return // it began before the trace
 	}
-	delete(w.openTask, t.ID)
-	if g := s.gs[x.id]; g == x.g {
+	delete(w.openTask, id)
+	if g := s.goroutine(x.id); g == x.g {
 		if ev.Goroutine() == x.id {
 			s.taskPoint(ev, g, now)
 		} else {
