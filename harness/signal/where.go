@@ -90,10 +90,15 @@ func (e *evidence) where(endpoint string) (*Where, error) {
 		if err != nil {
 			return nil, err
 		}
-		w := &Where{Cut: s.Cut, Scheduler: s.Scheduler, Outside: e.outside(s), Machine: e.machine(), Kernel: e.kernelView(s)}
+		w := &Where{Cut: s.Cut, Scheduler: s.Scheduler, Machine: e.machine(), Kernel: e.kernelView(s)}
 		want := requests.Want{Endpoint: endpoint, TraceNS: s.DurationNS(), OffCPU: w.Kernel.CutsMissing == ""}
 		w.recorder = s.Served
 		w.Table = s.Served.Table(want)
+		if endpoint == "" {
+			w.Outside = e.outside(s, w.Table)
+		} else {
+			w.Outside = e.outside(s, s.Served.Table(requests.Want{})) // it is of all
+		}
 		if s.Tasks.Counts().Requests > 0 {
 			tasks := s.Tasks.Table(want)
 			w.Tasks = &tasks
@@ -109,13 +114,13 @@ func (e *evidence) where(endpoint string) (*Where, error) {
 	})
 }
 
-func (e *evidence) outside(s *gotrace.Summary) Outside {
+func (e *evidence) outside(s *gotrace.Summary, served requests.Table) Outside {
 	l, err := e.load()
 	if err != nil {
 		return Outside{Missing: err.Error()}
 	}
 	o := Outside{InFlight: l.Reached.InFlightMean, ClientP50: l.LatencySeconds.P50, ClientP99: l.LatencySeconds.P99}
-	all, ok := s.Served.Table(requests.Want{}).Band(requests.All)
+	all, ok := served.Band(requests.All)
 	switch {
 	case !ok:
 		o.Missing = "no requests of net/http's server in the trace"
