@@ -26,10 +26,22 @@ type Where struct {
 	Kernel    KernelView        `json:"kernel"`
 
 	recorder *requests.Recorder
+	want     requests.Want
 }
 
-// Profile is the same as a pprof profile, of all requests; nil for none.
-func (w *Where) Profile() *profile.Profile { return w.recorder.Profile() }
+// Profile is the same as a pprof profile, of the requests in Table; nil for none.
+func (w *Where) Profile() *profile.Profile { return w.spans(w.recorder.Profile(w.want)) }
+
+// OffCPUProfile is the time of goroutines without a CPU, by reason; nil for none.
+func (w *Where) OffCPUProfile() *profile.Profile { return w.spans(w.recorder.OffCPUProfile(w.want)) }
+
+// spans says of which time a profile is.
+func (w *Where) spans(p *profile.Profile) *profile.Profile {
+	if p != nil {
+		p.DurationNanos = w.Table.TraceNS
+	}
+	return p
+}
 
 // Outside is an estimate of the time that requests spent before the server saw
 // them and after it had answered: in sockets' queues, on the way and in the
@@ -92,7 +104,7 @@ func (e *evidence) where(endpoint string) (*Where, error) {
 		}
 		w := &Where{Cut: s.Cut, Scheduler: s.Scheduler, Machine: e.machine(), Kernel: e.kernelView(s)}
 		want := requests.Want{Endpoint: endpoint, TraceNS: s.DurationNS(), OffCPU: w.Kernel.CutsMissing == ""}
-		w.recorder = s.Served
+		w.recorder, w.want = s.Served, want
 		w.Table = s.Served.Table(want)
 		if endpoint == "" {
 			w.Outside = e.outside(s, w.Table)

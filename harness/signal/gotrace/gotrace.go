@@ -634,7 +634,8 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 		g.since = max(g.since, now)
 		return
 	}
-	if g.service.followed() {
+	followed := g.service.followed()
+	if followed {
 		s.account(id, g, g.since, now, next, sampled)
 	} else if g.service.early && g.state == waiting {
 		g.service.waitedNS += ns
@@ -659,6 +660,9 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	}
 	if g.ours || g.request {
 		s.all.add(g, ns)
+		if !followed {
+			s.unserved(id, g, now-ns, now, next)
+		}
 	}
 	if g.marks {
 		s.paths.charge(id, g, ns)

@@ -199,6 +199,47 @@ func (s *scan) account(id trace.GoID, g *goroutine, from, to int64, next *place,
 	}
 }
 
+// unserved accounts for the time without a CPU of a goroutine of the program that
+// serves no request.
+func (s *scan) unserved(id trace.GoID, g *goroutine, from, to int64, next *place) {
+	w, v := s.serving, &g.service
+	ns := to - from
+	switch g.state {
+	case waiting:
+		at := g.at
+		if at == nil {
+			at = v.point
+		}
+		w.http.Other(w.waitPart(at, g.blamed), ns)
+		return
+	case runnable:
+		stopped := s.sched.stoppedIn(from, to)
+		w.http.Other(w.part(v.point, slotStopped), stopped)
+		w.http.Other(w.part(v.point, slotRunnable), ns-stopped)
+		return
+	}
+	var off requests.OffCPU
+	if w.kernel != nil {
+		off = s.offCPU(id, g, from, to)
+	}
+	switch {
+	case g.state == inSyscall && off.Zero():
+		w.http.Other(w.part(g.at, slotSyscall), ns)
+	case g.state == inSyscall:
+		p := w.part(g.at, slotSyscall)
+		name := off.Syscall
+		if name == "" && off.Slow != nil {
+			name = off.Slow.Syscall
+		}
+		w.http.Other(w.derive(requests.Syscall, p, name), ns-off.QueuedNS)
+		w.http.Other(w.derive(requests.RunQueue, p, ""), off.QueuedNS)
+	case !off.Zero():
+		p := w.span(v.point, next)
+		w.http.Other(w.derive(requests.ThreadAsleep, p, off.Syscall), off.AsleepNS)
+		w.http.Other(w.derive(requests.RunQueue, p, ""), off.QueuedNS)
+	}
+}
+
 func (s *scan) offCPU(id trace.GoID, g *goroutine, from, to int64) requests.OffCPU {
 	v := &g.service
 	if !v.asked {
