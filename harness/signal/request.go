@@ -76,12 +76,8 @@ func requestSignals() []definition {
 			return float64(c.Stops[0].NS), nil
 		}), "Longest time from asking the world to stop until it went on."),
 		number("trace.stopping_longest", dim, Nanosecond, ofScheduler(func(c gotrace.Scheduler, _ int64) (float64, error) {
-			var ns int64
-			for _, x := range c.Stops {
-				ns = max(ns, x.StoppingNS)
-			}
-			return float64(ns), nil
-		}), "Longest time, of the eight longest stops, until the last P stood still."),
+			return float64(c.LongestStoppingNS), nil
+		}), "Longest time from asking the world to stop until the last P stood still."),
 		number("trace.long_run", dim, Nanosecond, ofScheduler(func(c gotrace.Scheduler, _ int64) (float64, error) {
 			if len(c.LongRuns) == 0 {
 				return 0, nil

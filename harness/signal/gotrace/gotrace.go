@@ -385,6 +385,7 @@ type scan struct {
 	moments       *moments
 	serving       *serving
 	sched         scheduler
+	states        states
 	stopper       *goroutine // that stopped the world last
 
 	lastStack trace.Stack // and its place: events come in pairs with the same
@@ -428,6 +429,7 @@ func (s *scan) event(ev *trace.Event) {
 		s.started = true
 		s.sum.StartNS = now
 		s.moments.begin(now)
+		s.states.begin(now)
 	}
 	kind := ev.Kind()
 	if kind != trace.EventSync {
@@ -447,8 +449,9 @@ func (s *scan) event(ev *trace.Event) {
 		case trace.ResourceGoroutine:
 			s.transition(ev, &st, now)
 		case trace.ResourceProc:
-			_, to := st.Proc()
+			from, to := st.Proc()
 			s.sched.proc(st.Resource.Proc(), to, now)
+			s.states.proc(from, to, now)
 		}
 	case trace.EventMetric:
 		s.sched.metric(ev, now)
@@ -469,6 +472,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	id := st.Resource.Goroutine()
 	from, to := st.Goroutine()
 	s.sched.transition(from, to, now)
+	s.states.goroutine(from, to, now)
 	g := s.goroutine(id)
 	at := s.place(st.Stack)
 	if g == nil {
@@ -844,6 +848,7 @@ func (s *scan) finish() *Summary {
 	s.sum.Moments = s.moments.finish(s.sum.EndNS)
 	s.sum.Served, s.sum.Tasks = s.serving.http, s.serving.tasks
 	s.sum.Scheduler = s.sched.finish(s.last)
+	s.sum.Scheduler.States = s.states.finish(s.last)
 	s.sum.Requests = s.requests.account()
 	s.sum.Program = s.all.account()
 	s.sum.Locks = s.locks.list()
