@@ -22,6 +22,7 @@ type Where struct {
 	Tasks     *requests.Table   `json:"tasks,omitempty"`
 	Scheduler gotrace.Scheduler `json:"scheduler"`
 	Outside   Outside           `json:"outside"`
+	Threads   Threads           `json:"threads"`
 	Machine   Machine           `json:"machine"`
 	Kernel    KernelView        `json:"kernel"`
 
@@ -70,6 +71,11 @@ type Machine struct {
 	// MayUse is how many CPUs the process may use at a time: the lesser of
 	// GOMAXPROCS and what the kernel allows it. 0: not known.
 	MayUse int `json:"may_use"`
+	// MayUseFrom says where GOMAXPROCS is from: "runtime", which was asked, or
+	// "trace", which has as many Ps. Empty where only the kernel's word is there.
+	MayUseFrom string `json:"may_use_from,omitempty"`
+	// Source is the artifact that IdleShare is from.
+	Source string `json:"source,omitempty"`
 	// IdleShare is the share of the machine's CPU time that was idle, and
 	// BarredShare the most of it that could not have been the process's, as it may
 	// not use that many CPUs: it is 0 for a process that may use all.
@@ -102,7 +108,7 @@ func (e *evidence) where(endpoint string) (*Where, error) {
 		if err != nil {
 			return nil, err
 		}
-		w := &Where{Cut: s.Cut, Scheduler: s.Scheduler, Machine: e.machine(), Kernel: e.kernelView(s)}
+		w := &Where{Cut: s.Cut, Scheduler: s.Scheduler, Threads: e.threads(s), Machine: e.machine(s), Kernel: e.kernelView(s)}
 		want := requests.Want{Endpoint: endpoint, TraceNS: s.DurationNS(), OffCPU: w.Kernel.CutsMissing == ""}
 		w.recorder, w.want = s.Served, want
 		w.Table = s.Served.Table(want)
@@ -145,21 +151,51 @@ func (e *evidence) outside(s *gotrace.Summary, served requests.Table) Outside {
 	return o
 }
 
-func (e *evidence) machine() Machine {
-	s, err := document[bundle.Sched](e, bundle.DimEBPF, bundle.EBPFSched)
+func (e *evidence) machine(s *gotrace.Summary) Machine {
+	m, err := e.idle()
 	if err != nil {
 		return Machine{Missing: err.Error()}
 	}
-	m := Machine{CPUs: s.CPUs, MayUse: min(e.manifest.Target.GOMAXPROCS, e.manifest.Target.CPUsAllowed)}
-	if m.MayUse == 0 {
-		m.MayUse = max(e.manifest.Target.GOMAXPROCS, e.manifest.Target.CPUsAllowed)
+	procs := e.manifest.Target.GOMAXPROCS
+	switch {
+	case procs > 0:
+		m.MayUseFrom = "runtime"
+	case s.Scheduler.Procs > 0:
+		procs, m.MayUseFrom = s.Scheduler.Procs, "trace"
 	}
-	span := int64(e.span(bundle.EBPFSched).Duration())
-	m.IdleShare = min(1, share(s.IdleNS, int64(max(1, s.CPUs))*span))
-	if barred := s.CPUs - m.MayUse; m.MayUse > 0 && barred > 0 {
-		m.BarredShare = min(m.IdleShare, share(int64(barred), int64(s.CPUs)))
+	m.MayUse = procs
+	if allowed := e.manifest.Target.CPUsAllowed; allowed > 0 && (procs == 0 || allowed < procs) {
+		m.MayUse = allowed
+	}
+	if barred := m.CPUs - m.MayUse; m.MayUse > 0 && barred > 0 {
+		m.BarredShare = min(m.IdleShare, share(int64(barred), int64(m.CPUs)))
 	}
 	return m
+}
+
+// idle is how idle the machine was, by its scheduler, else by /proc.
+func (e *evidence) idle() (Machine, error) {
+	c, err := document[bundle.Sched](e, bundle.DimEBPF, bundle.EBPFSched)
+	if err == nil {
+		span := int64(e.span(bundle.EBPFSched).Duration())
+		return Machine{
+			CPUs: c.CPUs, Source: bundle.EBPFSched,
+			IdleShare: min(1, share(c.IdleNS, int64(max(1, c.CPUs))*span)),
+		}, nil
+	}
+	samples, procErr := lines[bundle.ProcSample](e, bundle.DimProc, bundle.ProcSamples)
+	if procErr != nil || len(samples) < 2 || e.manifest.Host.CPUs == 0 {
+		return Machine{}, err
+	}
+	first, last := samples[0], samples[len(samples)-1]
+	total := last.MachineTotalNS - first.MachineTotalNS
+	if total <= 0 {
+		return Machine{}, err
+	}
+	return Machine{
+		CPUs: e.manifest.Host.CPUs, Source: bundle.ProcSamples,
+		IdleShare: min(1, share(max(0, last.MachineIdleNS-first.MachineIdleNS), total)),
+	}, nil
 }
 
 func (e *evidence) kernelView(s *gotrace.Summary) KernelView {

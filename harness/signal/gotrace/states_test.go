@@ -83,10 +83,11 @@ func TestStatesOfATrace(t *testing.T) {
 		return ns
 	}
 	assert.Equal(t, s.StartNS, x.StartNS)
-	// The sums are those of the counters beside; of what was so before the trace
-	// told, the states know more.
-	assert.InEpsilon(t, float64(c.RunnableNS)+1e6, sum(x.Runnable)+1e6, 0.05)
-	assert.InEpsilon(t, float64(c.RunningNS), sum(x.PUsed), 0.05)
+	// The counters beside begin when the trace first tells of something, the states
+	// when the trace does.
+	assert.GreaterOrEqual(t, sum(x.Runnable)+1, float64(c.RunnableNS))
+	assert.GreaterOrEqual(t, sum(x.PUsed)+1, float64(c.RunningNS))
+	assert.LessOrEqual(t, sum(x.PUsed), float64(c.Procs)*float64(s.DurationNS())+1)
 	assert.GreaterOrEqual(t, sum(x.Waiting), float64(3*20*time.Millisecond)*0.99)
 	for i := range x.Running {
 		assert.InDelta(t, runtime.GOMAXPROCS(0), x.PUsed[i]+x.PIdle[i], 1e-6)
