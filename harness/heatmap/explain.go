@@ -42,6 +42,10 @@ type Cause struct {
 	// window, finds as much of it; corrected for the number of comparisons, and
 	// never above 1.
 	Chance float64 `json:"chance"`
+	// FromNS to ToNS is when there was most of it: at least half as much more as at
+	// its height, which lies in there.
+	FromNS int64 `json:"from_ns"`
+	ToNS   int64 `json:"to_ns"`
 }
 
 const (
@@ -98,6 +102,7 @@ func explain(spells []Spell, all []Series, startNS, endNS int64) []Spell {
 				Kind: p.Kind, What: p.What, Unit: p.Unit, Source: p.Source,
 				During: during, Else: elsewhere, Chance: min(1, chance),
 			}
+			c.FromNS, c.ToNS = p.height(s.SinceNS, s.EndNS, elsewhere)
 			high, low := during, elsewhere
 			if p.Fewer {
 				high, low = low, high
@@ -198,6 +203,45 @@ func (p *sums) outside(from, to int64) float64 {
 		return 0
 	}
 	return (p.over(p.fromNS, p.toNS) - p.over(a, b)) * float64(p.SlotNS) / float64(rest)
+}
+
+// height is when there was most of the series between two times, to the slot.
+func (p *sums) height(from, to int64, elsewhere float64) (int64, int64) {
+	from, to = max(from, p.fromNS), min(to, p.toNS)
+	// Differences from elsewhere, so that of a series of which less matters it is the
+	// same.
+	above := func(i int64) float64 {
+		v := p.Values[i]
+		if math.IsNaN(v) {
+			return math.Inf(-1)
+		}
+		if p.Fewer {
+			return elsewhere - v
+		}
+		return v - elsewhere
+	}
+	first, last := (from-p.StartNS)/p.SlotNS, (to-1-p.StartNS)/p.SlotNS
+	first, last = max(first, 0), min(last, int64(len(p.Values))-1)
+	if first > last {
+		return from, to
+	}
+	top := first
+	for i := first; i <= last; i++ {
+		if above(i) > above(top) {
+			top = i
+		}
+	}
+	half := above(top) / 2
+	if half <= 0 {
+		return from, to
+	}
+	a, b := top, top
+	for i := first; i <= last; i++ {
+		if above(i) >= half {
+			a, b = min(a, i), max(b, i)
+		}
+	}
+	return max(from, p.StartNS+a*p.SlotNS), min(to, p.StartNS+(b+1)*p.SlotNS)
 }
 
 // placed is the mean of a span of a length that begins at a place of the ring.
