@@ -138,6 +138,9 @@ type Spell struct {
 	// SinceNS is when what held the requests up must have begun: StartNS less what
 	// they took longer than usual.
 	SinceNS int64 `json:"since_ns"`
+	// UntilNS is when it must have ended: EndNS, or where no request ended for most of
+	// the spell, the end of that silence; SinceNS is then its beginning.
+	UntilNS int64 `json:"until_ns"`
 	// Causes are the series that explain it, the surest first. Where there is none,
 	// nothing that was recorded explains it.
 	Causes []Cause `json:"causes"`
@@ -185,6 +188,9 @@ func New(in Input) Map {
 	m.Bands = append(m.Bands, g.bands()...)
 	var spells []Spell
 	spells, m.SpellsUnknown = g.spells(in.EndNS)
+	if in.ColumnNS == 0 {
+		silences(spells, points, in.EndNS-in.StartNS)
+	}
 	m.Trend = g.trend(in, points)
 	series := slices.Clone(in.Series)
 	known := slices.ContainsFunc(series, func(s Series) bool { return s.Kind == "errors" })
