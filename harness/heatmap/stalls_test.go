@@ -106,7 +106,8 @@ func grow(depth int) *hold {
 }
 
 // A server that is held up at known times, by known things, has a map that says
-// what it was and when.
+// what it was and when. Other work on the machine may hold it up as well, and is no
+// fault of the map: it has a second try.
 func TestTheMapSaysWhatHappenedAndWhen(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a server, and ten seconds")
@@ -114,6 +115,16 @@ func TestTheMapSaysWhatHappenedAndWhen(t *testing.T) {
 	if trace.IsEnabled() {
 		t.Skip("the tests are being traced themselves (go test -trace)")
 	}
+	wrong := holdUp(t)
+	if len(wrong) > 0 {
+		t.Logf("once more, since: %s", strings.Join(wrong, "; "))
+		wrong = holdUp(t)
+	}
+	assert.Empty(t, wrong)
+}
+
+// holdUp runs a server that is held up, and tells what its map has wrong.
+func holdUp(t *testing.T) (wrong []string) {
 	live := grow(18)
 	s := &shop{}
 	srv := httptest.NewServer(s)
@@ -191,7 +202,9 @@ func TestTheMapSaysWhatHappenedAndWhen(t *testing.T) {
 				return c.Kind == x.kind && c.FromNS >= x.begin-2*m.ColumnNS && c.ToNS <= x.end+2*m.ColumnNS && 2*both >= x.end-x.begin
 			})
 		})
-		assert.True(t, found, "%s from %.2f to %.2f s", x.kind, seconds(m, x.begin), seconds(m, x.end))
+		if !found {
+			wrong = append(wrong, fmt.Sprintf("%s from %.2f to %.2f s is not named", x.kind, seconds(m, x.begin), seconds(m, x.end)))
+		}
 	}
 	// What it is named for, it is named for where it was.
 	for _, sp := range m.Spells {
@@ -199,11 +212,14 @@ func TestTheMapSaysWhatHappenedAndWhen(t *testing.T) {
 			if !slices.ContainsFunc(stalls, func(x stalled) bool { return x.kind == c.Kind }) {
 				continue // waiting for a P, which these have with them
 			}
-			assert.True(t, slices.ContainsFunc(stalls, func(x stalled) bool {
+			if !slices.ContainsFunc(stalls, func(x stalled) bool {
 				return x.kind == c.Kind && x.begin < c.ToNS && c.FromNS < x.end || c.Kind == "stop-the-world" && x.kind == "collection"
-			}), "%s from %.2f to %.2f s", c.Kind, seconds(m, c.FromNS), seconds(m, c.ToNS))
+			}) {
+				wrong = append(wrong, fmt.Sprintf("%s is named from %.2f to %.2f s, where it was not", c.Kind, seconds(m, c.FromNS), seconds(m, c.ToNS)))
+			}
 		}
 	}
+	return wrong
 }
 
 func seconds(m heatmap.Map, ns int64) float64 { return float64(ns-m.StartNS) / 1e9 }
