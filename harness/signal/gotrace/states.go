@@ -1,6 +1,10 @@
 package gotrace
 
-import "golang.org/x/exp/trace"
+import (
+	"math"
+
+	"golang.org/x/exp/trace"
+)
 
 // States is how many goroutines and Ps were in which state, over time: mean
 // numbers in slots of SlotNS from StartNS on, of which the last may be cut short
@@ -67,9 +71,7 @@ func (s *states) begin(now int64) {
 
 // move counts that something is in another state from now on; gone is none.
 func (s *states) move(from, to int, now int64) {
-	for now >= s.endNS {
-		s.roll()
-	}
+	s.reach(now)
 	rest := s.endNS - now
 	s.now[from]--
 	s.delta[from] -= rest
@@ -79,12 +81,17 @@ func (s *states) move(from, to int, now int64) {
 
 // found counts something that has been in its state since the trace began.
 func (s *states) found(to int, now int64) {
-	for now >= s.endNS {
-		s.roll()
-	}
+	s.reach(now)
 	s.now[to]++
 	s.delta[to] += s.slotNS
 	s.early[to][len(s.done[to])]++
+}
+
+// reach ends the slots before a time.
+func (s *states) reach(now int64) {
+	for now >= s.endNS && s.endNS < math.MaxInt64 {
+		s.roll()
+	}
 }
 
 func (s *states) roll() {
@@ -102,6 +109,10 @@ func (s *states) roll() {
 			s.done[k] = d[:len(d)/2]
 		}
 		s.slotNS *= 2
+	}
+	if s.endNS > math.MaxInt64-s.slotNS {
+		s.endNS = math.MaxInt64 // a damaged trace has any times
+		return
 	}
 	s.endNS += s.slotNS
 }
@@ -122,9 +133,7 @@ func (s *states) backfill() {
 }
 
 func (s *states) finish(now int64) States {
-	for now >= s.endNS {
-		s.roll()
-	}
+	s.reach(now)
 	s.backfill()
 	last := now - (s.endNS - s.slotNS)
 	out := States{StartNS: s.startNS, SlotNS: s.slotNS}

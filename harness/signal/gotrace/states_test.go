@@ -1,6 +1,7 @@
 package gotrace
 
 import (
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"testing"
@@ -67,6 +68,18 @@ func TestStatesOverTime(t *testing.T) {
 				require.InDelta(t, float64(ns)/float64(b-a), got, 1e-6, "%s in slot %d of a trace of %d ns", state, i, length)
 			}
 		}
+	}
+}
+
+// A damaged trace may have any times.
+func TestStatesOfADamagedTrace(t *testing.T) {
+	for _, start := range []int64{0, 1, math.MaxInt64 - 5, -math.MaxInt64 / 4} {
+		var s states
+		s.begin(start)
+		s.goroutine(trace.GoUndetermined, trace.GoRunning, start)
+		s.goroutine(trace.GoRunning, trace.GoWaiting, math.MaxInt64-1)
+		s.goroutine(trace.GoWaiting, trace.GoRunning, math.MaxInt64)
+		assert.LessOrEqual(t, len(s.finish(math.MaxInt64).Running), stateSlots+1)
 	}
 }
 
