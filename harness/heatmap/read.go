@@ -87,7 +87,7 @@ func (r *reader) fromLoad() (Input, error) {
 		return Input{}, fmt.Errorf("%s: %w: it does not say what CLOCK_MONOTONIC was at its start", bundle.LoadLatency, bundle.ErrDamaged)
 	}
 	in = Input{Source: "histograms of each second of the load (" + bundle.LoadLatency + ")", ColumnNS: 1e9}
-	first := true
+	first, begun := true, int64(0) // how many ended in the first second
 	for _, i := range log.Intervals {
 		if i.Tag != latency.TagService || i.Length != 1e9 {
 			continue
@@ -99,15 +99,20 @@ func (r *reader) fromLoad() (Input, error) {
 		}); err != nil {
 			return Input{}, fmt.Errorf("%s: %w: %w", bundle.LoadLatency, bundle.ErrDamaged, err)
 		}
-		// Until the first requests of the load can have ended there is no silence, and
-		// in the second in which they do, only a part of one.
-		if first && len(in.Points) > before {
-			in.StartNS, first = start+int64(i.Length), false
+		if len(in.Points) == before && first {
+			continue // the first requests of the load cannot have ended yet: that is no silence
+		}
+		var ended int64
+		for _, p := range in.Points[before:] {
+			ended += p.Count
+		}
+		switch {
+		case first:
+			in.StartNS, first, begun = start, false, ended
+		case start == in.StartNS+1e9 && 2*begun < ended:
+			in.StartNS, begun = start, ended // nor had they for most of the second before
 		}
 		in.EndNS = max(in.EndNS, start+int64(i.Length))
-	}
-	if in.StartNS >= in.EndNS {
-		in.StartNS = in.EndNS - 1e9 // there was but one
 	}
 	// The load may end within a second, and begins with a ramp: the ramp is of no
 	// interest where the window was recorded for long enough.
