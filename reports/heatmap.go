@@ -135,7 +135,8 @@ func heatSpell(m heatmap.Map, s heatmap.Spell) (head string, why []string) {
 		head += fmt.Sprintf("%s, median %s (usually %s), p90 %s (%s)", s.Kind, ns(s.MedianNS), ns(s.UsualNS), ns(s.P90NS), ns(s.UsualP90NS))
 	}
 	for _, c := range s.Causes {
-		why = append(why, "then "+causeText(c))
+		since := func(ns int64) float64 { return float64(ns-m.StartNS) / 1e9 }
+		why = append(why, fmt.Sprintf("from %.2f to %.2f s ", since(c.FromNS), since(c.ToNS))+causeText(c))
 	}
 	if len(why) == 0 {
 		why = []string{"nothing that was recorded explains it" + closest(s.Tried)}

@@ -327,10 +327,14 @@ func (p *printer) scheduler(x *signal.Where) {
 	default:
 		fact("CPUs", fmt.Sprintf("%d, %s of their time idle", m.CPUs, show(m.IdleShare, signal.Share)))
 	}
+	p.states(x)
 	stops := "none"
 	if s.StopCount > 0 {
 		stops = fmt.Sprintf("the world %s times, %s in all, of it %s to get it to stop; longest %s (%s to stop): %s",
 			count(s.StopCount), ns(s.StopNS), ns(s.StoppingNS), ns(s.Stops[0].NS), ns(s.Stops[0].StoppingNS), s.Stops[0].Reason)
+		if s.LongestStoppingNS > s.Stops[0].StoppingNS {
+			stops += fmt.Sprintf("; the longest way to a stop took %s", ns(s.LongestStoppingNS))
+		}
 	}
 	fact("stopped", stops)
 	for i, a := range s.Assists {

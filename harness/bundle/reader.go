@@ -8,10 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 )
 
 // Bounds on what a reader accepts. The largest artifact in use is the trace,
@@ -33,6 +31,8 @@ var (
 	ErrNoArtifact = errors.New("no such artifact in the bundle")
 	// ErrDamaged means that an artifact is not what the manifest says it is.
 	ErrDamaged = errors.New("damaged artifact")
+
+	errMismatch = errors.New("its size or checksum is not what the manifest says")
 )
 
 // Bundle is an opened recording.
@@ -182,7 +182,7 @@ func (e Evidence) ReadFile(path string) ([]byte, error) {
 	}
 	sum := sha256.Sum256(data)
 	if int64(len(data)) != a.Bytes || hex.EncodeToString(sum[:]) != a.SHA256 {
-		return nil, fmt.Errorf("%s: %w: its size or checksum is not what the manifest says", path, ErrDamaged)
+		return nil, fmt.Errorf("%s: %w: %w", path, ErrDamaged, errMismatch)
 	}
 	return data, nil
 }
@@ -262,23 +262,4 @@ func (m Manifest) Probe(artifact string) (Probe, bool) {
 		}
 	}
 	return Probe{}, false
-}
-
-func readBounded(root *os.Root, path string, limit int64) ([]byte, error) {
-	f, err := root.Open(filepath.FromSlash(path))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	if info.Size() > limit {
-		return nil, fmt.Errorf("%s has %d bytes, more than the %d allowed", path, info.Size(), limit)
-	}
-	return io.ReadAll(io.LimitReader(f, limit))
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/pprof/profile"
 	"github.com/spf13/cobra"
 
 	"chokepoint/harness/bundle"
@@ -16,7 +17,7 @@ import (
 )
 
 func (a *app) whereCommand() *cobra.Command {
-	var band, endpoint, pprof string
+	var band, endpoint, pprof, offCPU string
 	var asJSON bool
 	bands := []string{requests.All, requests.P50, requests.P90, requests.P99, requests.Slowest}
 	cmd := &cobra.Command{
@@ -47,12 +48,19 @@ slowest the ten longest.`,
 			if endpoint != "" && len(w.Table.Endpoints) == 0 {
 				return a.noEndpoint(b.Evidence(), args[0], endpoint)
 			}
-			if pprof != "" {
-				p := w.Profile()
-				if p == nil {
-					return fmt.Errorf("%s: %w", args[0], errNoRequests)
+			for _, f := range []struct {
+				path string
+				make func() *profile.Profile
+				none error
+			}{{pprof, w.Profile, errNoRequests}, {offCPU, w.OffCPUProfile, errNoOffCPU}} {
+				if f.path == "" {
+					continue
 				}
-				if err := writeWhole(pprof, func(w io.Writer) error { return p.Write(w) }); err != nil {
+				p := f.make()
+				if p == nil {
+					return fmt.Errorf("%s: %w", args[0], f.none)
+				}
+				if err := writeWhole(f.path, func(w io.Writer) error { return p.Write(w) }); err != nil {
 					return err
 				}
 			}
@@ -69,10 +77,14 @@ slowest the ten longest.`,
 	cmd.Flags().StringVar(&endpoint, "endpoint", "", "only requests that the function of this name handles")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
 	cmd.Flags().StringVar(&pprof, "pprof", "", "also write request time by stack to this file, for go tool pprof")
+	cmd.Flags().StringVar(&offCPU, "off-cpu", "", "also write goroutines' time without a CPU, by reason and stack, to this file")
 	return cmd
 }
 
-var errNoRequests = errors.New("no requests in the trace")
+var (
+	errNoRequests = errors.New("no requests in the trace")
+	errNoOffCPU   = errors.New("no goroutine of the program was without a CPU in the trace")
+)
 
 // noEndpoint says which endpoints there are.
 func (a *app) noEndpoint(b bundle.Evidence, path, endpoint string) error {

@@ -62,7 +62,7 @@ func (g *grid) bursts(endNS int64) *Bursts {
 		}
 		at := g.startNS + int64(c)*g.columnNS
 		if low(c) {
-			b.Silences = append(b.Silences, Spell{Kind: Silent, StartNS: at, SinceNS: at, EndNS: g.startNS + int64(end)*g.columnNS})
+			b.Silences = append(b.Silences, Spell{Kind: Silent, StartNS: at, SinceNS: at, EndNS: g.startNS + int64(end)*g.columnNS, UntilNS: g.startNS + int64(end)*g.columnNS})
 		} else {
 			starts = append(starts, float64(at))
 		}

@@ -42,6 +42,10 @@ type Cause struct {
 	// window, finds as much of it; corrected for the number of comparisons, and
 	// never above 1.
 	Chance float64 `json:"chance"`
+	// FromNS to ToNS is when there was most of it: at least half as much more as at
+	// its height, which lies in there.
+	FromNS int64 `json:"from_ns"`
+	ToNS   int64 `json:"to_ns"`
 }
 
 const (
@@ -50,23 +54,31 @@ const (
 	// more is how many times as much of it there must be in the spell, which is
 	// longer than what caused it.
 	more = 1.25
-	// draws is how often all spells of a kind are put at random places.
+	// fifth is how improbable a spell of several must be by itself, and what share of
+	// the risk is taken with several.
+	fifth = 0.2
+	// draws is how often all spells are put at random places.
 	draws = 2000
 	// places is at how many places one spell is put, evenly over the window.
 	places = 1000
 )
 
-// explain looks for what explains each spell. From a spell's SinceNS to its end the
-// mean of a series is taken, and held against chance in two ways:
+// explain looks for what explains each spell. From a spell's SinceNS to its UntilNS
+// the mean of a series is taken, and held against chance in two ways:
 //
 //   - the spell is put at each of many places in the window, from its start to its
 //     end, as if the window were a ring; the share of places with as much of the
 //     series is the probability. This needs no assumption about the series, which is
 //     moved as a whole, however its values hang together;
-//   - all spells of the kind are put at random places, each by itself; the share of
-//     draws with as much in all of them is the probability that all were hit.
+//   - all spells are put at random places, each by itself; the share of draws with as
+//     much in them together is the probability. Spells may have different causes, so
+//     what is summed is the squares of how much more than usual there is: it takes
+//     much of the series in some of them, and not a little in all. If that is
+//     improbable, those spells are explained that by the first way, and taken each for
+//     itself, have as much in at most a fifth of places.
 //
-// The smaller one is multiplied by two where there are both, and by the number of
+// Where there are both, four fifths of what may be risked go to the first and one to
+// the second; the smaller probability counts, and is multiplied by the number of
 // series compared (Bonferroni). A collection that ran once and was in the only spell is thus named
 // if both are short against the window, and not if it ran half of the time.
 func explain(spells []Spell, all []Series, startNS, endNS int64) []Spell {
@@ -78,26 +90,28 @@ func explain(spells []Spell, all []Series, startNS, endNS int64) []Spell {
 	}
 	out := slices.Clone(spells)
 	for _, p := range tried {
-		together := map[string]float64{}
+		all := p.together(spells)
 		for i := range out {
 			s := &out[i]
-			during, ok := p.mean(s.SinceNS, s.EndNS)
+			during, ok := p.mean(s.SinceNS, s.UntilNS)
 			if !ok {
 				continue
 			}
-			if _, done := together[s.Kind]; !done {
-				together[s.Kind] = p.together(spells, s.Kind)
-			}
-			elsewhere := p.outside(s.SinceNS, s.EndNS)
-			chance := p.alone(s.SinceNS, s.EndNS)
-			if all := together[s.Kind]; all < 1 { // a second look, which costs its price
-				chance = 2 * min(chance, all)
+			elsewhere := p.outside(s.SinceNS, s.UntilNS)
+			chance := p.alone(s.SinceNS, s.UntilNS)
+			if all < 1 { // a second look, which costs its price
+				one := chance / (1 - fifth)
+				if s.Kind != Faster && chance <= fifth {
+					one = min(one, all/fifth)
+				}
+				chance = one
 			}
 			chance *= float64(len(tried))
 			c := Cause{
 				Kind: p.Kind, What: p.What, Unit: p.Unit, Source: p.Source,
 				During: during, Else: elsewhere, Chance: min(1, chance),
 			}
+			c.FromNS, c.ToNS = p.height(s.SinceNS, s.UntilNS, elsewhere)
 			high, low := during, elsewhere
 			if p.Fewer {
 				high, low = low, high
@@ -200,6 +214,45 @@ func (p *sums) outside(from, to int64) float64 {
 	return (p.over(p.fromNS, p.toNS) - p.over(a, b)) * float64(p.SlotNS) / float64(rest)
 }
 
+// height is when there was most of the series between two times, to the slot.
+func (p *sums) height(from, to int64, elsewhere float64) (int64, int64) {
+	from, to = max(from, p.fromNS), min(to, p.toNS)
+	// Differences from elsewhere, so that of a series of which less matters it is the
+	// same.
+	above := func(i int64) float64 {
+		v := p.Values[i]
+		if math.IsNaN(v) {
+			return math.Inf(-1)
+		}
+		if p.Fewer {
+			return elsewhere - v
+		}
+		return v - elsewhere
+	}
+	first, last := (from-p.StartNS)/p.SlotNS, (to-1-p.StartNS)/p.SlotNS
+	first, last = max(first, 0), min(last, int64(len(p.Values))-1)
+	if first > last {
+		return from, to
+	}
+	top := first
+	for i := first; i <= last; i++ {
+		if above(i) > above(top) {
+			top = i
+		}
+	}
+	half := above(top) / 2
+	if half <= 0 {
+		return from, to
+	}
+	a, b := top, top
+	for i := first; i <= last; i++ {
+		if above(i) >= half {
+			a, b = min(a, i), max(b, i)
+		}
+	}
+	return max(from, p.StartNS+a*p.SlotNS), min(to, p.StartNS+(b+1)*p.SlotNS)
+}
+
 // placed is the mean of a span of a length that begins at a place of the ring.
 func (p *sums) placed(at, length int64) float64 {
 	end := at + length
@@ -238,22 +291,23 @@ func (p *sums) alone(from, to int64) float64 {
 	return float64(hits) / (places + 1)
 }
 
-// together is the share of random draws in which the spells of a kind find as much
-// in sum. The draws are the same for the same input.
-func (p *sums) together(spells []Spell, kind string) float64 {
+// together is the share of random draws in which the spells together find as much.
+// The draws are the same for the same input.
+func (p *sums) together(spells []Spell) float64 {
 	var lengths []int64
 	var want float64
 	for _, s := range spells {
-		if s.Kind != kind {
+		if s.Kind == Faster {
 			continue
 		}
-		if _, ok := p.mean(s.SinceNS, s.EndNS); ok {
-			at, length := p.known(s.SinceNS, s.EndNS)
+		if _, ok := p.mean(s.SinceNS, s.UntilNS); ok {
+			at, length := p.known(s.SinceNS, s.UntilNS)
 			lengths = append(lengths, length)
-			want += p.placed(at, length)
+			x := p.beyond(p.placed(at, length))
+			want += x * x
 		}
 	}
-	if len(lengths) < 2 {
+	if len(lengths) < 2 || want == 0 {
 		return 1 // nothing but what alone says
 	}
 	random := rand.New(rand.NewPCG(1, 2))
@@ -261,13 +315,23 @@ func (p *sums) together(spells []Spell, kind string) float64 {
 	for range draws {
 		var got float64
 		for _, length := range lengths {
-			got += p.placed(p.fromNS+random.Int64N(p.toNS-p.fromNS), length)
+			x := p.beyond(p.placed(p.fromNS+random.Int64N(p.toNS-p.fromNS), length))
+			got += x * x
 		}
-		if p.asMuch(got, want) {
+		if got >= want*(1-1e-9) {
 			hits++
 		}
 	}
 	return float64(hits) / (draws + 1)
+}
+
+// beyond is how much more than the series' mean this is; or less, where that matters.
+func (p *sums) beyond(v float64) float64 {
+	mean := p.over(p.fromNS, p.toNS) * float64(p.SlotNS) / float64(p.toNS-p.fromNS)
+	if p.Fewer {
+		return max(0, mean-v)
+	}
+	return max(0, v-mean)
 }
 
 // track is the series by columns.

@@ -40,6 +40,8 @@
 package heatmap
 
 import (
+	"cmp"
+	"fmt"
 	"math"
 	"slices"
 )
@@ -58,6 +60,9 @@ type Input struct {
 	Source string
 	// StartNS to EndNS is the time they are of. Points outside it are left out.
 	StartNS, EndNS int64
+	// SeriesNS is from when on the series are held against each other, where that is
+	// before StartNS; 0: from there.
+	SeriesNS int64
 	// ColumnNS is the least width of a column, where times are known no better; 0
 	// where they are exact.
 	ColumnNS int64
@@ -82,6 +87,8 @@ type Map struct {
 	Counts   [][]int64 `json:"counts"`
 	Requests int64     `json:"requests"` // sum of Counts
 	Failed   int64     `json:"failed"`   // of these
+	// Below is how many of them are quicker than the lowest row, which they are in.
+	Below int64 `json:"below"`
 	// MedianNS and P99NS are by column; -1 where no request ended.
 	MedianNS []int64 `json:"median_ns"`
 	P99NS    []int64 `json:"p99_ns"`
@@ -131,6 +138,9 @@ type Spell struct {
 	// SinceNS is when what held the requests up must have begun: StartNS less what
 	// they took longer than usual.
 	SinceNS int64 `json:"since_ns"`
+	// UntilNS is when it must have ended: EndNS, or where no request ended for most of
+	// the spell, the end of that silence; SinceNS is then its beginning.
+	UntilNS int64 `json:"until_ns"`
 	// Causes are the series that explain it, the surest first. Where there is none,
 	// nothing that was recorded explains it.
 	Causes []Cause `json:"causes"`
@@ -162,7 +172,10 @@ func New(in Input) Map {
 	}
 	g := newGrid(in, points)
 	m.ColumnNS, m.EdgesNS, m.Counts = g.columnNS, g.edges, g.counts
-	m.Requests = g.requests
+	m.Requests, m.Below = g.requests, g.below
+	if g.below > 0 {
+		m.Notes = append(m.Notes, fmt.Sprintf("requests far quicker than all others are in the lowest row: %d", g.below))
+	}
 	for _, p := range points {
 		if p.Failed {
 			m.Failed += p.Count
@@ -175,6 +188,9 @@ func New(in Input) Map {
 	m.Bands = append(m.Bands, g.bands()...)
 	var spells []Spell
 	spells, m.SpellsUnknown = g.spells(in.EndNS)
+	if in.ColumnNS == 0 {
+		silences(spells, points, in.EndNS-in.StartNS)
+	}
 	m.Trend = g.trend(in, points)
 	series := slices.Clone(in.Series)
 	known := slices.ContainsFunc(series, func(s Series) bool { return s.Kind == "errors" })
@@ -184,7 +200,11 @@ func New(in Input) Map {
 	if m.Bursts = g.bursts(in.EndNS); m.Bursts != nil {
 		m.Bursts.explain(series, in.StartNS, in.EndNS)
 	}
-	m.Spells = append(m.Spells, explain(spells, series, in.StartNS, in.EndNS)...)
+	from := in.StartNS
+	if in.SeriesNS != 0 {
+		from = min(from, in.SeriesNS)
+	}
+	m.Spells = append(m.Spells, explain(spells, series, from, in.EndNS)...)
 	for _, s := range series {
 		m.Tracks = append(m.Tracks, s.track(g))
 	}
@@ -210,6 +230,7 @@ type grid struct {
 	edges             []int64
 	counts            [][]int64
 	requests          int64
+	below             int64 // of them, quicker than the lowest edge
 
 	low, step float64   // of the bins: logarithms of ns
 	bins      [][]int64 // by column
@@ -218,13 +239,38 @@ type grid struct {
 
 const binCount = 400
 
+// stray is the share of requests that may be quicker than the map's lowest row, and
+// apart how many times as long as they the others must then take.
+const stray, apart = 0.005, 3
+
+// lowest is where the rows begin: at the quickest request, but that a few which are
+// far quicker than all others (a look at a server's health among its work) must not
+// take the room of these. The slowest are never left out.
+func lowest(points []Point, requests int64) int64 {
+	sorted := slices.Clone(points)
+	slices.SortFunc(sorted, func(a, b Point) int { return cmp.Compare(a.LatencyNS, b.LatencyNS) })
+	lo := sorted[0].LatencyNS
+	var seen int64
+	for i := 1; i < len(sorted); i++ {
+		seen += sorted[i-1].Count
+		if float64(seen) > stray*float64(requests) {
+			break
+		}
+		if sorted[i].LatencyNS >= apart*sorted[i-1].LatencyNS {
+			lo = sorted[i].LatencyNS
+		}
+	}
+	return lo
+}
+
 func newGrid(in Input, points []Point) *grid {
 	g := &grid{startNS: in.StartNS}
-	lo, hi := int64(math.MaxInt64), int64(0)
+	hi := int64(0)
 	for _, p := range points {
-		lo, hi = min(lo, p.LatencyNS), max(hi, p.LatencyNS)
+		hi = max(hi, p.LatencyNS)
 		g.requests += p.Count
 	}
+	lo := lowest(points, g.requests)
 	span := in.EndNS - in.StartNS
 	columns := min(mostColumns, max(1, g.requests/perColumn))
 	g.columnNS = nice(max(span/columns, in.ColumnNS, leastNS), in.ColumnNS)
@@ -242,11 +288,14 @@ func newGrid(in Input, points []Point) *grid {
 	g.step = (math.Log(float64(g.edges[rows])) - g.low) / binCount
 	for _, p := range points {
 		c := int((p.EndNS - g.startNS) / g.columnNS)
+		if p.LatencyNS < g.edges[0] {
+			g.below += p.Count
+		}
 		row, exact := slices.BinarySearch(g.edges, p.LatencyNS)
 		if !exact {
 			row--
 		}
-		g.counts[c][min(row, rows-1)] += p.Count
+		g.counts[c][min(max(row, 0), rows-1)] += p.Count
 		g.bins[c][g.bin(p.LatencyNS)] += p.Count
 		g.sums[c] += p.Count
 	}

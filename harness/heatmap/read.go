@@ -87,25 +87,36 @@ func (r *reader) fromLoad() (Input, error) {
 		return Input{}, fmt.Errorf("%s: %w: it does not say what CLOCK_MONOTONIC was at its start", bundle.LoadLatency, bundle.ErrDamaged)
 	}
 	in = Input{Source: "histograms of each second of the load (" + bundle.LoadLatency + ")", ColumnNS: 1e9}
-	first := true
+	first, begun := true, int64(0) // how many ended in the first second
 	for _, i := range log.Intervals {
 		if i.Tag != latency.TagService || i.Length != 1e9 {
 			continue
 		}
 		start := log.MonoNS + int64(i.Start)
-		if first {
-			in.StartNS, first = start, false
-		}
-		in.EndNS = max(in.EndNS, start+int64(i.Length))
+		before := len(in.Points)
 		if err := i.Each(func(us, count int64) {
 			in.Points = append(in.Points, Point{EndNS: start + int64(i.Length)/2, LatencyNS: us * 1000, Count: count})
 		}); err != nil {
 			return Input{}, fmt.Errorf("%s: %w: %w", bundle.LoadLatency, bundle.ErrDamaged, err)
 		}
+		if len(in.Points) == before && first {
+			continue // the first requests of the load cannot have ended yet: that is no silence
+		}
+		var ended int64
+		for _, p := range in.Points[before:] {
+			ended += p.Count
+		}
+		switch {
+		case first:
+			in.StartNS, first, begun = start, false, ended
+		case start == in.StartNS+1e9 && 2*begun < ended:
+			in.StartNS, begun = start, ended // nor had they for most of the second before
+		}
+		in.EndNS = max(in.EndNS, start+int64(i.Length))
 	}
 	// The load may end within a second, and begins with a ramp: the ramp is of no
 	// interest where the window was recorded for long enough.
-	if w := r.manifest.Window; w.EndNS-w.StartNS >= 20e9 {
+	if w := r.manifest.Window; w.EndNS-w.StartNS >= 10e9 {
 		in.StartNS += max(0, w.StartNS-in.StartNS) / 1e9 * 1e9
 	}
 	return in, nil
@@ -175,7 +186,31 @@ func (r *reader) fromTrace() (Input, error) {
 			in.Points = append(in.Points, Point{EndNS: t.EndNS, LatencyNS: t.EndNS - t.StartNS, Count: 1})
 		}
 	}
+	r.settle(&in)
 	return in, nil
+}
+
+// settle leaves out the beginning of a trace, in which only quick requests have
+// both their ends: of those that took longer the beginning was not seen. Taken for
+// all, they would be a spell of quick ones after a silence. How long that is the
+// requests themselves say: as long as nearly all of them take.
+func (r *reader) settle(in *Input) {
+	lengths := make([]int64, len(in.Points))
+	for i, p := range in.Points {
+		lengths[i] = p.LatencyNS
+	}
+	if len(lengths) == 0 {
+		return
+	}
+	slices.Sort(lengths)
+	long := lengths[min(len(lengths)-1, len(lengths)*99/100)]
+	whole := in.EndNS - in.StartNS
+	if long < whole/200 {
+		return // less than half a column
+	}
+	in.SeriesNS = in.StartNS
+	in.StartNS += min(long, whole-1)
+	r.notes = append(r.notes, fmt.Sprintf("the first %.2f s of the trace are left out: of the requests that ended in them, only those are known that had begun in the trace", float64(long)/1e9))
 }
 
 func (r *reader) fromServed() (Input, error) {
@@ -184,6 +219,7 @@ func (r *reader) fromServed() (Input, error) {
 	for start, end := range r.trace.Served.Whole() {
 		in.Points = append(in.Points, Point{EndNS: end, LatencyNS: end - start, Count: each})
 	}
+	r.settle(&in)
 	if len(in.Points) == 0 {
 		return Input{}, fmt.Errorf("%w: no request and no task of the program (package mark, runtime/trace) began and ended in the trace; take them from the load", ErrNoRequests)
 	}

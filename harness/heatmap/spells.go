@@ -174,11 +174,46 @@ func (g *grid) spell(from, to int, kinds []string, distance, usual []float64) Sp
 			s.Kind = kind
 		}
 	}
-	s.SinceNS = s.StartNS
+	s.SinceNS, s.UntilNS = s.StartNS, s.EndNS
 	if excess := s.P90NS - s.UsualP90NS; excess > 0 && s.Kind != Faster {
 		s.SinceNS = max(g.startNS, s.StartNS-excess)
 	}
 	return s
+}
+
+// silence is how many requests must be expected in a silence for it to be one: none
+// of eight come by chance in one case of three thousand.
+const silence = 8
+
+// silences finds, in spells in which requests held each other up until they ended
+// together, when exactly none did. Columns say that to their width only.
+func silences(spells []Spell, points []Point, wholeNS int64) {
+	ends := make([]int64, 0, len(points))
+	var all int64
+	for _, p := range points {
+		ends = append(ends, p.EndNS)
+		all += p.Count
+	}
+	slices.Sort(ends)
+	usual := float64(wholeNS) / float64(max(1, all)) // from one to the next, on average
+	for i := range spells {
+		s := &spells[i]
+		if s.Kind == Faster {
+			continue
+		}
+		from, to := int64(0), int64(0)
+		at, _ := slices.BinarySearch(ends, s.StartNS)
+		for j := max(1, at); j < len(ends) && ends[j-1] < s.EndNS; j++ {
+			if ends[j]-ends[j-1] > to-from {
+				from, to = ends[j-1], ends[j]
+			}
+		}
+		gap, excess := to-from, s.StartNS-s.SinceNS
+		most := 2*gap >= s.EndNS-s.SinceNS || 2*gap >= excess && 4*gap >= s.EndNS-s.StartNS
+		if float64(gap) >= silence*usual && most {
+			s.SinceNS, s.UntilNS = from, to
+		}
+	}
 }
 
 func (g *grid) usualQuantile(usual []float64, q float64) int64 {

@@ -1,7 +1,6 @@
 package signal
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"math"
@@ -75,11 +74,12 @@ func (e *evidence) sources() []string {
 
 func (e *evidence) trace() (*gotrace.Summary, error) {
 	return once(e, bundle.TraceOut, func() (*gotrace.Summary, error) {
-		data, err := e.bundle.ReadFile(bundle.TraceOut)
+		f, err := e.bundle.Open(bundle.TraceOut)
 		if err != nil {
 			return nil, missing(e.manifest, bundle.DimTrace, bundle.TraceOut, err)
 		}
-		s, err := gotrace.ReadWith(bytes.NewReader(data), e.program, gotrace.Beside{Kernel: e.kernel(), Parked: e.parked()})
+		defer f.Close()
+		s, err := gotrace.ReadWith(f, e.program, gotrace.Beside{Kernel: e.kernel(), Parked: e.parked()})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w: %w", bundle.TraceOut, bundle.ErrDamaged, err)
 		}

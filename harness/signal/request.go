@@ -76,12 +76,8 @@ func requestSignals() []definition {
 			return float64(c.Stops[0].NS), nil
 		}), "Longest time from asking the world to stop until it went on."),
 		number("trace.stopping_longest", dim, Nanosecond, ofScheduler(func(c gotrace.Scheduler, _ int64) (float64, error) {
-			var ns int64
-			for _, x := range c.Stops {
-				ns = max(ns, x.StoppingNS)
-			}
-			return float64(ns), nil
-		}), "Longest time, of the eight longest stops, until the last P stood still."),
+			return float64(c.LongestStoppingNS), nil
+		}), "Longest time from asking the world to stop until the last P stood still."),
 		number("trace.long_run", dim, Nanosecond, ofScheduler(func(c gotrace.Scheduler, _ int64) (float64, error) {
 			if len(c.LongRuns) == 0 {
 				return 0, nil
@@ -94,6 +90,27 @@ func requestSignals() []definition {
 			}
 			return c.LongRuns[0].Where
 		}), "The program's line at which that stretch ended."),
+		number("trace.long_run_share", dim, Share, ofScheduler(func(c gotrace.Scheduler, ns int64) (float64, error) {
+			if c.Procs == 0 {
+				return 0, errNone
+			}
+			return min(1, share(c.ManyRunsNS, int64(c.Procs)*ns)), nil
+		}), "Share of the time of all Ps that went to stretches of 20 ms and more in which a goroutine of the program kept its P without any transition."),
+		number("trace.stopping_share", dim, Share, ofScheduler(func(c gotrace.Scheduler, ns int64) (float64, error) {
+			return share(c.StoppingNS, ns), nil
+		}), "Share of the trace's length between asking the world to stop and the last P standing still."),
+		number("trace.runnable_per_p", dim, Ratio, ofScheduler(func(c gotrace.Scheduler, ns int64) (float64, error) {
+			if c.Procs == 0 || ns <= 0 {
+				return 0, errNone
+			}
+			return float64(c.RunnableNS) / float64(ns) / float64(c.Procs), nil
+		}), "Mean number of goroutines that could run and had no P, for each P there is."),
+		number("trace.syscall_threads_per_p", dim, Ratio, ofScheduler(func(c gotrace.Scheduler, _ int64) (float64, error) {
+			if c.Procs == 0 || len(c.States.Syscall) == 0 {
+				return 0, errNone
+			}
+			return gotrace.Mean(c.States.Syscall) / float64(c.Procs), nil
+		}), "Mean number of threads that are in a system call for a goroutine, for each P there is."),
 		place("trace.assist_site", dim, ofSchedulerSite(func(c gotrace.Scheduler) stack.Frame {
 			for _, x := range c.Assists {
 				if !x.Where.IsZero() {

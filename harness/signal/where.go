@@ -22,14 +22,27 @@ type Where struct {
 	Tasks     *requests.Table   `json:"tasks,omitempty"`
 	Scheduler gotrace.Scheduler `json:"scheduler"`
 	Outside   Outside           `json:"outside"`
+	Threads   Threads           `json:"threads"`
 	Machine   Machine           `json:"machine"`
 	Kernel    KernelView        `json:"kernel"`
 
 	recorder *requests.Recorder
+	want     requests.Want
 }
 
-// Profile is the same as a pprof profile, of all requests; nil for none.
-func (w *Where) Profile() *profile.Profile { return w.recorder.Profile() }
+// Profile is the same as a pprof profile, of the requests in Table; nil for none.
+func (w *Where) Profile() *profile.Profile { return w.spans(w.recorder.Profile(w.want)) }
+
+// OffCPUProfile is the time of goroutines without a CPU, by reason; nil for none.
+func (w *Where) OffCPUProfile() *profile.Profile { return w.spans(w.recorder.OffCPUProfile(w.want)) }
+
+// spans says of which time a profile is.
+func (w *Where) spans(p *profile.Profile) *profile.Profile {
+	if p != nil {
+		p.DurationNanos = w.Table.TraceNS
+	}
+	return p
+}
 
 // Outside is an estimate of the time that requests spent before the server saw
 // them and after it had answered: in sockets' queues, on the way and in the
@@ -58,6 +71,11 @@ type Machine struct {
 	// MayUse is how many CPUs the process may use at a time: the lesser of
 	// GOMAXPROCS and what the kernel allows it. 0: not known.
 	MayUse int `json:"may_use"`
+	// MayUseFrom says where GOMAXPROCS is from: "runtime", which was asked, or
+	// "trace", which has as many Ps. Empty where only the kernel's word is there.
+	MayUseFrom string `json:"may_use_from,omitempty"`
+	// Source is the artifact that IdleShare is from.
+	Source string `json:"source,omitempty"`
 	// IdleShare is the share of the machine's CPU time that was idle, and
 	// BarredShare the most of it that could not have been the process's, as it may
 	// not use that many CPUs: it is 0 for a process that may use all.
@@ -90,10 +108,15 @@ func (e *evidence) where(endpoint string) (*Where, error) {
 		if err != nil {
 			return nil, err
 		}
-		w := &Where{Cut: s.Cut, Scheduler: s.Scheduler, Outside: e.outside(s), Machine: e.machine(), Kernel: e.kernelView(s)}
+		w := &Where{Cut: s.Cut, Scheduler: s.Scheduler, Threads: e.threads(s), Machine: e.machine(s), Kernel: e.kernelView(s)}
 		want := requests.Want{Endpoint: endpoint, TraceNS: s.DurationNS(), OffCPU: w.Kernel.CutsMissing == ""}
-		w.recorder = s.Served
+		w.recorder, w.want = s.Served, want
 		w.Table = s.Served.Table(want)
+		if endpoint == "" {
+			w.Outside = e.outside(s, w.Table)
+		} else {
+			w.Outside = e.outside(s, s.Served.Table(requests.Want{})) // it is of all
+		}
 		if s.Tasks.Counts().Requests > 0 {
 			tasks := s.Tasks.Table(want)
 			w.Tasks = &tasks
@@ -109,13 +132,13 @@ func (e *evidence) where(endpoint string) (*Where, error) {
 	})
 }
 
-func (e *evidence) outside(s *gotrace.Summary) Outside {
+func (e *evidence) outside(s *gotrace.Summary, served requests.Table) Outside {
 	l, err := e.load()
 	if err != nil {
 		return Outside{Missing: err.Error()}
 	}
 	o := Outside{InFlight: l.Reached.InFlightMean, ClientP50: l.LatencySeconds.P50, ClientP99: l.LatencySeconds.P99}
-	all, ok := s.Served.Table(requests.Want{}).Band(requests.All)
+	all, ok := served.Band(requests.All)
 	switch {
 	case !ok:
 		o.Missing = "no requests of net/http's server in the trace"
@@ -128,21 +151,51 @@ func (e *evidence) outside(s *gotrace.Summary) Outside {
 	return o
 }
 
-func (e *evidence) machine() Machine {
-	s, err := document[bundle.Sched](e, bundle.DimEBPF, bundle.EBPFSched)
+func (e *evidence) machine(s *gotrace.Summary) Machine {
+	m, err := e.idle()
 	if err != nil {
 		return Machine{Missing: err.Error()}
 	}
-	m := Machine{CPUs: s.CPUs, MayUse: min(e.manifest.Target.GOMAXPROCS, e.manifest.Target.CPUsAllowed)}
-	if m.MayUse == 0 {
-		m.MayUse = max(e.manifest.Target.GOMAXPROCS, e.manifest.Target.CPUsAllowed)
+	procs := e.manifest.Target.GOMAXPROCS
+	switch {
+	case procs > 0:
+		m.MayUseFrom = "runtime"
+	case s.Scheduler.Procs > 0:
+		procs, m.MayUseFrom = s.Scheduler.Procs, "trace"
 	}
-	span := int64(e.span(bundle.EBPFSched).Duration())
-	m.IdleShare = min(1, share(s.IdleNS, int64(max(1, s.CPUs))*span))
-	if barred := s.CPUs - m.MayUse; m.MayUse > 0 && barred > 0 {
-		m.BarredShare = min(m.IdleShare, share(int64(barred), int64(s.CPUs)))
+	m.MayUse = procs
+	if allowed := e.manifest.Target.CPUsAllowed; allowed > 0 && (procs == 0 || allowed < procs) {
+		m.MayUse = allowed
+	}
+	if barred := m.CPUs - m.MayUse; m.MayUse > 0 && barred > 0 {
+		m.BarredShare = min(m.IdleShare, share(int64(barred), int64(m.CPUs)))
 	}
 	return m
+}
+
+// idle is how idle the machine was, by its scheduler, else by /proc.
+func (e *evidence) idle() (Machine, error) {
+	c, err := document[bundle.Sched](e, bundle.DimEBPF, bundle.EBPFSched)
+	if err == nil {
+		span := int64(e.span(bundle.EBPFSched).Duration())
+		return Machine{
+			CPUs: c.CPUs, Source: bundle.EBPFSched,
+			IdleShare: min(1, share(c.IdleNS, int64(max(1, c.CPUs))*span)),
+		}, nil
+	}
+	samples, procErr := lines[bundle.ProcSample](e, bundle.DimProc, bundle.ProcSamples)
+	if procErr != nil || len(samples) < 2 || e.manifest.Host.CPUs == 0 {
+		return Machine{}, err
+	}
+	first, last := samples[0], samples[len(samples)-1]
+	total := last.MachineTotalNS - first.MachineTotalNS
+	if total <= 0 {
+		return Machine{}, err
+	}
+	return Machine{
+		CPUs: e.manifest.Host.CPUs, Source: bundle.ProcSamples,
+		IdleShare: min(1, share(max(0, last.MachineIdleNS-first.MachineIdleNS), total)),
+	}, nil
 }
 
 func (e *evidence) kernelView(s *gotrace.Summary) KernelView {

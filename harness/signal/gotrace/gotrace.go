@@ -209,33 +209,6 @@ func ReadWith(r io.Reader, p stack.Program, b Beside) (*Summary, error) {
 	return s.finish(), nil
 }
 
-// events reads a trace to its end. Traces come from others, damaged ones among
-// them, and what they make the parser trip over is an error like any other.
-func (s *scan) events(tr *trace.Reader) (err error) {
-	parsing := false
-	defer func() {
-		if !parsing {
-			return
-		}
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the trace is damaged: %v", p)
-		}
-	}()
-	for {
-		parsing = true
-		ev, err := tr.ReadEvent()
-		parsing = false
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			// That includes a wrapped EOF: the trace ends in the middle of something.
-			return err
-		}
-		s.event(&ev)
-	}
-}
-
 // place is an interned stack with what the scan needs to know of it.
 type place struct {
 	frames    []stack.Frame
@@ -247,8 +220,9 @@ type place struct {
 	reads     bool
 	finalizer bool
 	diag      bool
-	ours      bool   // code of the program is on it
-	ledgers   [2]int // where its wait stands in each, as ledger.wait has it
+	ours      bool       // code of the program is on it
+	ledgers   [2]int     // where its wait stands in each, as ledger.wait has it
+	calls     *SiteCount // system calls at own; nil until there is one
 
 	// For requests:
 	stage       stack.Stage
@@ -411,13 +385,15 @@ type scan struct {
 	moments       *moments
 	serving       *serving
 	sched         scheduler
+	states        states
 	stopper       *goroutine // that stopped the world last
 
 	lastStack trace.Stack // and its place: events come in pairs with the same
 	lastPlace *place
-	lastID    trace.GoID
+	lastG     [recentGs]recentG
 	free      []*goroutine
-	lastG     *goroutine
+	// endedTasks are of the EventTaskEnds that come next.
+	endedTasks []trace.TaskID
 
 	leastRunning int64 // what a goroutine must have run to be among the longest
 }
@@ -453,13 +429,15 @@ func (s *scan) event(ev *trace.Event) {
 		s.started = true
 		s.sum.StartNS = now
 		s.moments.begin(now)
+		s.states.begin(now)
 	}
-	if ev.Kind() != trace.EventSync {
+	kind := ev.Kind()
+	if kind != trace.EventSync {
 		// The reader makes up sync events, also for a trace that holds nothing.
 		s.sum.Events++
 	}
 	s.last = max(s.last, now)
-	switch ev.Kind() {
+	switch kind {
 	case trace.EventSync:
 		// Stack handles belong to a generation, which this event ends; keeping
 		// them would keep its tables alive.
@@ -471,20 +449,22 @@ func (s *scan) event(ev *trace.Event) {
 		case trace.ResourceGoroutine:
 			s.transition(ev, &st, now)
 		case trace.ResourceProc:
-			_, to := st.Proc()
+			from, to := st.Proc()
 			s.sched.proc(st.Resource.Proc(), to, now)
+			s.states.proc(from, to, now)
 		}
 	case trace.EventMetric:
 		s.sched.metric(ev, now)
 	case trace.EventTaskBegin, trace.EventTaskEnd:
-		s.taskEvent(ev, now)
-		s.marked(ev, now)
+		id := s.taskOf(ev)
+		s.taskEvent(ev, id, now)
+		s.marked(ev, id, now)
 	case trace.EventStackSample:
 		s.sample(ev)
 	case trace.EventRangeBegin, trace.EventRangeActive, trace.EventRangeEnd:
 		s.span(ev, now)
 	case trace.EventRegionBegin, trace.EventRegionEnd, trace.EventLog:
-		s.marked(ev, now)
+		s.marked(ev, trace.NoTask, now)
 	}
 }
 
@@ -492,6 +472,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	id := st.Resource.Goroutine()
 	from, to := st.Goroutine()
 	s.sched.transition(from, to, now)
+	s.states.goroutine(from, to, now)
 	g := s.goroutine(id)
 	at := s.place(st.Stack)
 	if g == nil {
@@ -504,6 +485,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			g.service.early = true
 		}
 		s.gs[id] = g
+		s.lastG[uint64(id)%recentGs] = recentG{id, g}
 		s.settle(g, at)
 		switch from {
 		case trace.GoUndetermined:
@@ -550,12 +532,10 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		g.at = at
 		s.reach(id, g, at, now, false)
 		if at != nil && at.ours && !g.diag {
-			c := s.syscalls[at.own]
-			if c == nil {
-				c = &SiteCount{Where: at.own}
-				s.syscalls[at.own] = c
+			if at.calls == nil {
+				at.calls = s.callsAt(at.own)
 			}
-			c.Count++
+			at.calls.Count++
 		}
 	case to == trace.GoRunnable && from == trace.GoRunning:
 		if at != nil {
@@ -568,7 +548,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		s.left(g, now)
 		delete(s.gs, id)
 		s.paths.goroutineEnded(id)
-		s.lastG = nil
+		s.lastG[uint64(id)%recentGs] = recentG{}
 		s.keepRunning(id, g)
 		s.reuse(g)
 		return
@@ -601,13 +581,33 @@ func (s *scan) reuse(g *goroutine) {
 	}
 }
 
-// goroutine is the record of a goroutine; nil if there is none. Several events of
-// one goroutine often follow each other.
+// recentGs bounds the goroutines that are found without a look into the map: a
+// power of two.
+const recentGs = 4096
+
+type recentG struct {
+	id trace.GoID
+	g  *goroutine // nil for none
+}
+
+// goroutine is the record of a goroutine; nil if there is none. Most events are of
+// one of the last few thousand, whose ids follow each other.
 func (s *scan) goroutine(id trace.GoID) *goroutine {
-	if s.lastG == nil || s.lastID != id {
-		s.lastID, s.lastG = id, s.gs[id]
+	r := &s.lastG[uint64(id)%recentGs]
+	if r.g == nil || r.id != id {
+		r.id, r.g = id, s.gs[id]
 	}
-	return s.lastG
+	return r.g
+}
+
+// callsAt is the count of the program's system calls at a line.
+func (s *scan) callsAt(f stack.Frame) *SiteCount {
+	c := s.syscalls[f]
+	if c == nil {
+		c = &SiteCount{Where: f}
+		s.syscalls[f] = c
+	}
+	return c
 }
 
 // settle learns from a stack what kind of goroutine it is and whether it is
@@ -638,7 +638,8 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 		g.since = max(g.since, now)
 		return
 	}
-	if g.service.followed() {
+	followed := g.service.followed()
+	if followed {
 		s.account(id, g, g.since, now, next, sampled)
 	} else if g.service.early && g.state == waiting {
 		g.service.waitedNS += ns
@@ -650,7 +651,7 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	case inSyscall:
 		if g.at != nil && g.at.ours && !g.diag {
 			g.syscallNS += ns
-			if c := s.syscalls[g.at.own]; c != nil {
+			if c := g.at.calls; c != nil {
 				c.NS += ns
 			}
 		}
@@ -663,6 +664,9 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	}
 	if g.ours || g.request {
 		s.all.add(g, ns)
+		if !followed {
+			s.unserved(id, g, now-ns, now, next)
+		}
 	}
 	if g.marks {
 		s.paths.charge(id, g, ns)
@@ -731,7 +735,7 @@ func (s *scan) sample(ev *trace.Event) {
 	} else {
 		s.samples[s.other]++
 	}
-	g := s.gs[ev.Goroutine()]
+	g := s.goroutine(ev.Goroutine())
 	if g == nil {
 		return
 	}
@@ -751,7 +755,7 @@ func (s *scan) span(ev *trace.Event, now int64) {
 	switch {
 	case r.Name == "GC mark assist":
 		id := r.Scope.Goroutine()
-		g := s.gs[id]
+		g := s.goroutine(id)
 		if g == nil {
 			return
 		}
@@ -771,7 +775,7 @@ func (s *scan) span(ev *trace.Event, now int64) {
 		}
 	case strings.HasPrefix(r.Name, "GC concurrent mark"), strings.HasPrefix(r.Name, stopRange):
 		if strings.HasPrefix(r.Name, stopRange) {
-			if g := s.gs[ev.Goroutine()]; g != nil {
+			if g := s.goroutine(ev.Goroutine()); g != nil {
 				s.chargeTo(ev.Goroutine(), g, now, s.place(ev.Stack()), false)
 				g.stopping = ev.Kind() != trace.EventRangeEnd
 				if g.stopping {
@@ -844,6 +848,7 @@ func (s *scan) finish() *Summary {
 	s.sum.Moments = s.moments.finish(s.sum.EndNS)
 	s.sum.Served, s.sum.Tasks = s.serving.http, s.serving.tasks
 	s.sum.Scheduler = s.sched.finish(s.last)
+	s.sum.Scheduler.States = s.states.finish(s.last)
 	s.sum.Requests = s.requests.account()
 	s.sum.Program = s.all.account()
 	s.sum.Locks = s.locks.list()

@@ -9,12 +9,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"runtime/pprof"
 	"runtime/trace"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +20,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	exptrace "golang.org/x/exp/trace"
-	"golang.org/x/sys/unix"
 
 	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/stack"
@@ -700,139 +696,4 @@ func TestMemoryIsBoundedByWhatLives(t *testing.T) {
 	assert.Less(t, len(s.interned), made/10)
 	assert.Empty(t, s.locks.waiting)
 	assert.LessOrEqual(t, len(s.sum.Running), 64*keptRunning)
-}
-
-// big is a trace of goroutines that hand each other work, rounds times over.
-func big(b *testing.B, rounds int) []byte {
-	var st store
-	return record(b, func() {
-		times(8, func(int) {
-			c := make(chan int)
-			go func() {
-				for range c {
-					st.peek()
-				}
-			}()
-			for i := range rounds {
-				c <- i
-				if i%16 == 0 {
-					runtime.Gosched()
-				}
-			}
-			close(c)
-		})
-	})
-}
-
-// busy is a trace of a server that answers requests, client included.
-func busy(b *testing.B, rounds int) []byte {
-	var st store
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		st.peek()
-		_, _ = io.WriteString(w, "ok")
-	}))
-	defer srv.Close()
-	const clients = 64
-	c := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
-	defer c.CloseIdleConnections()
-	return record(b, func() {
-		times(clients, func(int) {
-			for range rounds {
-				get(b, c, srv.URL)
-			}
-		})
-	})
-}
-
-// cpu is the CPU time of this process, collector included: wall time says little
-// on a machine that others use too.
-func cpu(b *testing.B) time.Duration {
-	var u unix.Rusage
-	require.NoError(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-func merely(b *testing.B, r io.Reader) (events int64) {
-	tr, err := exptrace.NewReader(r)
-	require.NoError(b, err)
-	for {
-		if _, err := tr.ReadEvent(); err != nil {
-			require.Equal(b, io.EOF, err)
-			return events
-		}
-		events++
-	}
-}
-
-// BenchmarkRead relates reducing a trace to merely reading its events, in CPU time.
-func BenchmarkRead(b *testing.B) {
-	for name, data := range map[string][]byte{"handing-over": big(b, 40000), "serving": busy(b, 600)} {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(len(data)))
-			var reading, whole time.Duration
-			var events int64
-			for b.Loop() {
-				start := cpu(b)
-				events = merely(b, bytes.NewReader(data))
-				between := cpu(b)
-				_, err := Read(bytes.NewReader(data), thisProgram)
-				require.NoError(b, err)
-				reading += between - start
-				whole += cpu(b) - between
-			}
-			b.ReportMetric(float64(len(data))/1e6, "MB-trace")
-			b.ReportMetric(float64(events), "events")
-			b.ReportMetric(float64(whole)/float64(reading), "x-ReadEvent")
-			b.ReportMetric(float64(whole.Nanoseconds())/float64(b.N)/float64(events), "ns/event")
-		})
-	}
-}
-
-// BenchmarkReadLarge reads traces of 60 MB and more from a file, and tells the
-// process's peak of memory while it does.
-func BenchmarkReadLarge(b *testing.B) {
-	b.Run("handing-over", func(b *testing.B) { readLarge(b, big(b, 450000)) })
-	b.Run("serving", func(b *testing.B) { readLarge(b, busy(b, 5000)) })
-}
-
-func readLarge(b *testing.B, data []byte) {
-	path := filepath.Join(b.TempDir(), "trace.out")
-	require.NoError(b, os.WriteFile(path, data, 0o600))
-	data = nil // it would count for the peak
-	runtime.GC()
-	debug.FreeOSMemory()
-	open := func() *os.File {
-		f, err := os.Open(path)
-		require.NoError(b, err)
-		b.Cleanup(func() { f.Close() })
-		return f
-	}
-	info, err := os.Stat(path)
-	require.NoError(b, err)
-	var events int64
-	var reading, whole time.Duration
-	for b.Loop() {
-		start := cpu(b)
-		events = merely(b, open())
-		reading += cpu(b) - start
-		runtime.GC()
-		debug.FreeOSMemory()
-		require.NoError(b, os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)) // resets the peak
-		start = cpu(b)
-		_, err := Read(open(), thisProgram)
-		require.NoError(b, err)
-		whole += cpu(b) - start
-	}
-	status, err := os.ReadFile("/proc/self/status")
-	require.NoError(b, err)
-	for l := range strings.Lines(string(status)) {
-		if kb, ok := strings.CutPrefix(l, "VmHWM:"); ok {
-			n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(kb), " kB"))
-			require.NoError(b, err)
-			b.ReportMetric(float64(n)/1e3, "MB-peak")
-		}
-	}
-	b.ReportMetric(float64(info.Size())/1e6, "MB-trace")
-	b.ReportMetric(float64(events), "events")
-	b.ReportMetric(float64(whole)/float64(reading), "x-ReadEvent")
 }

@@ -225,7 +225,7 @@ func (s *scan) woken(ev *trace.Event, g *goroutine, now int64) {
 	if by == nil || !by.unlocks || by.own.IsZero() || by.diag {
 		return
 	}
-	h := s.gs[ev.Goroutine()]
+	h := s.goroutine(ev.Goroutine())
 	if h != nil && h.acquired != nil {
 		// Its time up to now is not yet charged.
 		s.charge(ev.Goroutine(), h, now)

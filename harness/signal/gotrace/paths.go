@@ -379,10 +379,10 @@ func markFrame(f stack.Frame) bool {
 }
 
 // marked takes the events that marks are made of.
-func (s *scan) marked(ev *trace.Event, now int64) {
+func (s *scan) marked(ev *trace.Event, task trace.TaskID, now int64) {
 	id := ev.Goroutine()
 	at := s.place(ev.Stack())
-	g := s.gs[id]
+	g := s.goroutine(id)
 	if g != nil {
 		// What it did until now was done outside a region that begins here, and
 		// inside one that ends here.
@@ -397,9 +397,9 @@ func (s *scan) marked(ev *trace.Event, now int64) {
 	case trace.EventRegionEnd:
 		s.paths.endRegion(id, ev.Region().Type, now)
 	case trace.EventTaskBegin:
-		s.paths.beginTask(ev.Task().ID, ev.Task().Type, s.marker(at), now)
+		s.paths.beginTask(task, ev.Task().Type, s.marker(at), now)
 	case trace.EventTaskEnd:
-		s.paths.endTask(ev.Task().ID, now)
+		s.paths.endTask(task, now)
 	case trace.EventLog:
 		l := ev.Log()
 		s.paths.log(id, l.Task, l.Category, l.Message, s.marker(at))

@@ -27,15 +27,23 @@ type Scheduler struct {
 	// LongRunNS. The runtime asks for the P back after 10 ms.
 	LongRuns []LongRun `json:"long_runs"`
 	ManyRuns int64     `json:"many_runs"`
+	// ManyRunsNS is how long those that ManyRuns counts were in all, and RunSites the
+	// lines at which they ended, by that time, largest first.
+	ManyRunsNS int64      `json:"many_runs_ns"`
+	RunSites   []SiteTime `json:"run_sites"`
 	// Stops are the longest times the world stood still, longest first; StopCount
 	// and StopNS are all of them, and StoppingNS the time it took to get there.
 	Stops      []Stop `json:"stops"`
 	StopCount  int64  `json:"stop_count"`
 	StopNS     int64  `json:"stop_ns"`
 	StoppingNS int64  `json:"stopping_ns"`
+	// LongestStoppingNS is the longest that it took to get there.
+	LongestStoppingNS int64 `json:"longest_stopping_ns"`
 	// Assists is goroutine time of helping the collector, by the program's line,
 	// largest first. A helper that waits or is descheduled is still helping.
 	Assists []SiteTime `json:"assists"`
+	// States is all of that over time.
+	States States `json:"states"`
 }
 
 // LongRunNS is how long a stretch must be to count as long: twice of what the
@@ -82,10 +90,11 @@ type scheduler struct {
 	stop    Stop // the open one; StartNS is 0 for none
 	recent  []Stop
 	assists map[stack.Frame]int64
+	runs    map[stack.Frame]int64 // the long ones
 }
 
 func newScheduler() scheduler {
-	return scheduler{assists: map[stack.Frame]int64{}}
+	return scheduler{assists: map[stack.Frame]int64{}, runs: map[stack.Frame]int64{}}
 }
 
 // tick accounts for the time since the last change.
@@ -176,6 +185,7 @@ func (c *scheduler) started(now int64) {
 	c.sum.StopCount++
 	c.sum.StopNS += x.NS
 	c.sum.StoppingNS += x.StoppingNS
+	c.sum.LongestStoppingNS = max(c.sum.LongestStoppingNS, x.StoppingNS)
 	if len(c.recent) == recentStops {
 		c.recent = append(c.recent[:0], c.recent[recentStops/2:]...)
 	}
@@ -224,6 +234,8 @@ func (c *scheduler) ranFrom(id trace.GoID, g *goroutine, at *place, now int64) {
 	}
 	if ns >= LongRunNS {
 		c.sum.ManyRuns++
+		c.sum.ManyRunsNS += ns
+		c.runs[r.Where] += ns
 	}
 	c.sum.LongRuns = keepLongest(c.sum.LongRuns, r, keptRuns, func(a, b LongRun) int {
 		return cmp.Or(-cmp.Compare(a.NS, b.NS), cmp.Compare(a.StartNS, b.StartNS))
@@ -244,5 +256,6 @@ func (c *scheduler) finish(now int64) Scheduler {
 	c.tick(now)
 	c.sum.Procs = max(c.max, c.known)
 	c.sum.Assists = siteTimes(c.assists)
+	c.sum.RunSites = siteTimes(c.runs)
 	return c.sum
 }

@@ -199,6 +199,47 @@ func (s *scan) account(id trace.GoID, g *goroutine, from, to int64, next *place,
 	}
 }
 
+// unserved accounts for the time without a CPU of a goroutine of the program that
+// serves no request.
+func (s *scan) unserved(id trace.GoID, g *goroutine, from, to int64, next *place) {
+	w, v := s.serving, &g.service
+	ns := to - from
+	switch g.state {
+	case waiting:
+		at := g.at
+		if at == nil {
+			at = v.point
+		}
+		w.http.Other(w.waitPart(at, g.blamed), ns)
+		return
+	case runnable:
+		stopped := s.sched.stoppedIn(from, to)
+		w.http.Other(w.part(v.point, slotStopped), stopped)
+		w.http.Other(w.part(v.point, slotRunnable), ns-stopped)
+		return
+	}
+	var off requests.OffCPU
+	if w.kernel != nil {
+		off = s.offCPU(id, g, from, to)
+	}
+	switch {
+	case g.state == inSyscall && off.Zero():
+		w.http.Other(w.part(g.at, slotSyscall), ns)
+	case g.state == inSyscall:
+		p := w.part(g.at, slotSyscall)
+		name := off.Syscall
+		if name == "" && off.Slow != nil {
+			name = off.Slow.Syscall
+		}
+		w.http.Other(w.derive(requests.Syscall, p, name), ns-off.QueuedNS)
+		w.http.Other(w.derive(requests.RunQueue, p, ""), off.QueuedNS)
+	case !off.Zero():
+		p := w.span(v.point, next)
+		w.http.Other(w.derive(requests.ThreadAsleep, p, off.Syscall), off.AsleepNS)
+		w.http.Other(w.derive(requests.RunQueue, p, ""), off.QueuedNS)
+	}
+}
+
 func (s *scan) offCPU(id trace.GoID, g *goroutine, from, to int64) requests.OffCPU {
 	v := &g.service
 	if !v.asked {
@@ -452,7 +493,7 @@ func (s *scan) inherit(ev *trace.Event, id trace.GoID, g *goroutine, start *plac
 	if by == nil {
 		return
 	}
-	if creator := s.gs[ev.Goroutine()]; creator != nil {
+	if creator := s.goroutine(ev.Goroutine()); creator != nil {
 		s.touch(ev.Goroutine(), creator, by, now, false)
 		v := &creator.service
 		o := v.open
@@ -495,30 +536,29 @@ func (s *scan) cut(g *goroutine) {
 	v.open = nil
 }
 
-func (s *scan) taskEvent(ev *trace.Event, now int64) {
-	t := ev.Task()
+func (s *scan) taskEvent(ev *trace.Event, id trace.TaskID, now int64) {
 	w := s.serving
 	if ev.Kind() == trace.EventTaskBegin {
-		g := s.gs[ev.Goroutine()]
+		g := s.goroutine(ev.Goroutine())
 		if g == nil || len(w.openTask) >= maxOpenTasks {
 			return
 		}
-		if _, known := w.openTask[t.ID]; known {
+		if _, known := w.openTask[id]; known {
 			return // a damaged trace
 		}
 		s.taskPoint(ev, g, now)
 		o := w.tasks.Begin(now, int64(ev.Goroutine()))
-		w.tasks.At(o, stack.Frame{Function: t.Type}, 1)
-		w.openTask[t.ID] = task{o, g, ev.Goroutine()}
+		w.tasks.At(o, stack.Frame{Function: ev.Task().Type}, 1)
+		w.openTask[id] = task{o, g, ev.Goroutine()}
 		g.service.tasks = append(g.service.tasks, o)
 		return
 	}
-	x, ok := w.openTask[t.ID]
+	x, ok := w.openTask[id]
 	if !ok {
 		return // it began before the trace
 	}
-	delete(w.openTask, t.ID)
-	if g := s.gs[x.id]; g == x.g {
+	delete(w.openTask, id)
+	if g := s.goroutine(x.id); g == x.g {
 		if ev.Goroutine() == x.id {
 			s.taskPoint(ev, g, now)
 		} else {

@@ -438,7 +438,7 @@ func TestNoRequests(t *testing.T) {
 	tab := table(s)
 	assert.Empty(t, tab.Bands)
 	assert.Empty(t, tab.Endpoints)
-	assert.Nil(t, s.Served.Profile())
+	assert.Nil(t, s.Served.Profile(requests.Want{}))
 }
 
 func TestProfileOpens(t *testing.T) {
@@ -447,7 +447,7 @@ func TestProfileOpens(t *testing.T) {
 			get(t, srv.Client(), srv.URL+"/slow")
 		}
 	})
-	p := s.Served.Profile()
+	p := s.Served.Profile(requests.Want{})
 	require.NoError(t, p.CheckValid())
 	var buf bytes.Buffer
 	require.NoError(t, p.Write(&buf))

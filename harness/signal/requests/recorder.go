@@ -27,6 +27,7 @@ type Recorder struct {
 	slow    [][]use // of the slowest, own and children's after each other
 
 	sums     map[sumKey]int64 // of the requests that are not kept
+	others   []int64          // of goroutines that serve none, by PartID
 	byEnd    []ending
 	counts   Counts
 	join     Join
@@ -139,6 +140,18 @@ func (r *Recorder) Joined(ns int64) { r.join.AgreedNS += ns }
 
 // Stray is the counterpart of Joined.
 func (r *Recorder) Stray(ns int64) { r.join.StrayNS += ns }
+
+// Other accounts for ns without a CPU of a goroutine of the program that serves no
+// request; of these, profiles alone tell.
+func (r *Recorder) Other(p PartID, ns int64) {
+	if ns <= 0 {
+		return
+	}
+	if n := int(p) + 1 - len(r.others); n > 0 {
+		r.others = append(r.others, make([]int64, n)...)
+	}
+	r.others[p] += ns
+}
 
 // Hijacked counts a connection that its handler took over.
 func (r *Recorder) Hijacked() { r.counts.Hijacked++ }

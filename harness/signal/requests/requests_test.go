@@ -290,29 +290,3 @@ func TestTheLongestDelaysAreKept(t *testing.T) {
 		assert.Equal(t, frame(runAt.Where), x.Where)
 	}
 }
-
-func TestProfileHoldsEveryKeptRequestOnce(t *testing.T) {
-	r, lengths := fill(t, 1000)
-	p := r.Profile()
-	require.NoError(t, p.CheckValid())
-	var own, started, p99 int64
-	for _, s := range p.Sample {
-		if s.Label["kind"][0] == "started: running" {
-			started += s.Value[0]
-			continue
-		}
-		own += s.Value[0]
-		if len(s.Label["band"]) > 0 && s.Label["band"][0] == P99 {
-			p99 += s.Value[0]
-		}
-	}
-	var sum int64
-	for _, ns := range lengths {
-		sum += ns
-	}
-	assert.Equal(t, sum, own)
-	assert.EqualValues(t, 7*334, started)
-	b, _ := r.Table(Want{}).Band(P99)
-	assert.Equal(t, b.TotalNS, p99)
-	assert.Nil(t, NewRecorder(NewParts()).Profile())
-}

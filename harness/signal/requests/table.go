@@ -314,13 +314,15 @@ func (r *Recorder) band(name string, list []record) Band {
 	return b
 }
 
-// slowestBand is the requests that took longest, from all there were; with an
-// endpoint asked for, from those that were kept.
-func (r *Recorder) slowestBand(takes func(EndpointID) bool, by string) Band {
-	type slow struct {
-		record
-		uses []use
-	}
+// slow is a request among the longest, and what its time went to.
+type slow struct {
+	record
+	uses []use
+}
+
+// slowestOf is the requests that took longest, longest first, from all there were;
+// with an endpoint asked for, from those that were kept.
+func (r *Recorder) slowestOf(takes func(EndpointID) bool, by string) []slow {
 	var list []slow
 	seen := map[uint64]bool{}
 	pick := func(x record, uses []use) {
@@ -336,7 +338,11 @@ func (r *Recorder) slowestBand(takes func(EndpointID) bool, by string) Band {
 		pick(x, r.uses[x.first:])
 	}
 	slices.SortFunc(list, func(a, b slow) int { return slower(a.record, b.record) })
-	list = list[:min(len(list), keptSlowest)]
+	return list[:min(len(list), keptSlowest)]
+}
+
+func (r *Recorder) slowestBand(takes func(EndpointID) bool, by string) Band {
+	list := r.slowestOf(takes, by)
 	b := Band{Name: Slowest, Requests: int64(len(list))}
 	s := newSums(r)
 	var records []record
