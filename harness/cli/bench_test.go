@@ -18,7 +18,7 @@ func BenchmarkAnalyze(b *testing.B) {
 		b.Skipf("%s names no bundle", bundleDir)
 	}
 	for b.Loop() {
-		_, err := diagnose(path)
+		_, err := diagnose(path, chosen{})
 		require.NoError(b, err)
 	}
 }
