@@ -1,0 +1,47 @@
+package main
+
+import (
+	"bytes"
+	"container/list"
+	"sync"
+
+	"chokepoint/targets/kit"
+)
+
+// shelf keeps the pages that were asked for last, as many as it has room for.
+type shelf struct {
+	size int
+	room int
+
+	mu    sync.Mutex
+	pages map[uint64]*list.Element
+	used  *list.List // of *shelved, the last one used first
+}
+
+type shelved struct {
+	seq  uint64
+	text []byte
+}
+
+func newShelf(o kit.Options) *shelf {
+	return &shelf{size: o.Bytes("page"), room: max(1, o.Int("keep")), pages: map[uint64]*list.Element{}, used: list.New()}
+}
+
+func (s *shelf) page(b *bytes.Buffer, seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.pages[seq]; ok {
+		s.used.MoveToFront(e)
+	} else {
+		if s.used.Len() == s.room {
+			oldest := s.used.Remove(s.used.Back()).(*shelved)
+			delete(s.pages, oldest.seq)
+		}
+		text := make([]byte, s.size)
+		fill(text, seq)
+		s.pages[seq] = s.used.PushFront(&shelved{seq, text})
+	}
+	text := s.used.Front().Value.(*shelved).text
+	head(b, seq, len(text))
+	b.Write(text[:min(len(text), excerpt)])
+}
