@@ -43,6 +43,9 @@ type Summary struct {
 	// Syscalls sums up the goroutines' system calls by the program's line.
 	Syscalls []SiteCount
 	GC       Collector
+	// Kinds are goroutines by the function they start in, those first of which
+	// there were most more at the end of the trace than at its beginning.
+	Kinds []Kind
 	// Paths are what the program itself marked, by request time, then all time.
 	// PathsLost counts marks under more names than are kept.
 	Paths     []Path
@@ -164,10 +167,16 @@ type Running struct {
 
 // Collector is what the garbage collector did.
 type Collector struct {
-	Cycles   int
-	MarkNS   int64 // wall time marking was on
-	AssistNS int64 // goroutine time spent helping
-	StopNS   int64 // wall time the world was stopped
+	Cycles int
+	MarkNS int64 // wall time marking was on
+	// Asked counts those cycles that the recording's own requests asked for.
+	Asked int
+	// Goals is what the heap might grow to before the next cycle, and Lives what was
+	// in use when the goal was set, each summed over the cycles that ended in the
+	// trace, in bytes.
+	Goals, Lives int64
+	AssistNS     int64 // goroutine time spent helping
+	StopNS       int64 // wall time the world was stopped
 }
 
 const (
@@ -256,6 +265,7 @@ type place struct {
 	rank        int  // of endpoint; 0 for none
 	background  bool // it is that of net/http's background read
 	startsHTTP2 bool
+	kind        *kind // of goroutines that end in this stack's outermost frame; see lives
 	parts       [slots]requests.PartID
 	next        *place // that a span from here last led to, and its part
 	span        requests.PartID
@@ -304,6 +314,7 @@ type goroutine struct {
 	assist   int64
 	assistAt stack.Frame
 
+	life     life
 	stopping bool  // it has stopped the world
 	ran      int64 // since when it has been running
 	service  service
@@ -411,6 +422,8 @@ type scan struct {
 	moments       *moments
 	serving       *serving
 	sched         scheduler
+	lives         *lives
+	heap          heapGoal
 	stopper       *goroutine // that stopped the world last
 
 	lastStack trace.Stack // and its place: events come in pairs with the same
@@ -444,6 +457,7 @@ func newScan(p stack.Program, b Beside) *scan {
 		moments:    newMoments(),
 		serving:    newServing(p, b),
 		sched:      newScheduler(),
+		lives:      newLives(),
 	}
 }
 
@@ -476,6 +490,7 @@ func (s *scan) event(ev *trace.Event) {
 		}
 	case trace.EventMetric:
 		s.sched.metric(ev, now)
+		s.heap.metric(ev, &s.sum.GC)
 	case trace.EventTaskBegin, trace.EventTaskEnd:
 		s.taskEvent(ev, now)
 		s.marked(ev, now)
@@ -515,6 +530,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			s.reach(id, g, at, now, g.state == waiting)
 			return
 		case trace.GoNotExist:
+			s.birth(ev, g, at, now)
 			s.inherit(ev, id, g, at, now)
 		}
 	}
@@ -534,6 +550,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	switch {
 	case to == trace.GoWaiting:
 		s.settle(g, at)
+		g.life.waits = min(2, g.life.waits+1)
 		g.blamed = waitOf(at)
 		if st.Reason == "preempted" {
 			// The collector stopped it to scan its stack, wherever it was.
@@ -565,6 +582,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		}
 	case to == trace.GoNotExist:
 		g.state = gone
+		if !g.diag {
+			s.lives.died(g, s.sum.StartNS, now)
+		}
 		s.left(g, now)
 		delete(s.gs, id)
 		s.paths.goroutineEnded(id)
@@ -619,6 +639,7 @@ func (s *scan) settle(g *goroutine, at *place) {
 	g.finalizer = g.finalizer || at.finalizer
 	g.diag = g.diag || at.diag
 	g.ours = at.ours
+	s.lives.shown(g, at)
 	switch at.serving {
 	case stack.InHandler:
 		g.request = true
@@ -790,6 +811,9 @@ func (s *scan) span(ev *trace.Event, now int64) {
 		if ev.Kind() != trace.EventRangeEnd {
 			if _, open := s.ranges[r.Name]; !open {
 				s.ranges[r.Name] = now
+				if at := s.place(ev.Stack()); at != nil && at.diag && !strings.HasPrefix(r.Name, stopRange) {
+					s.sum.GC.Asked++
+				}
 				if ev.Kind() == trace.EventRangeActive {
 					s.ranges[r.Name] = s.sum.StartNS
 				}
@@ -832,8 +856,10 @@ func (s *scan) finish() *Summary {
 			s.sched.ranFrom(id, g, nil, s.last)
 		}
 		s.cut(g)
+		s.lives.last(g)
 		s.keepRunning(id, g)
 	}
+	s.sum.Kinds = s.lives.finish(s.sum.DurationNS())
 	s.finishTasks()
 	s.serving.resolve()
 	for name := range s.ranges {

@@ -1,0 +1,241 @@
+package gotrace
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"golang.org/x/exp/trace"
+
+	"chokepoint/harness/signal/stack"
+)
+
+// A Kind is goroutines that start in one function. What of a kind there was
+// before the trace is known by the stacks that it shows, and what is started in
+// it also by who started it.
+type Kind struct {
+	Entry stack.Frame // the function they start in, without line
+	// Created and Ended are those that began and those that ended in the trace,
+	// whenever they had begun. LateCreated and LateEnded are those of the trace's
+	// second half.
+	Created, Ended         int64
+	LateCreated, LateEnded int64
+	// Connections: they serve connections or requests of net/http's server.
+	Connections bool
+	// Origin is the program's line that starts most of them, else the line that
+	// started what started them; zero if that is not known.
+	Origin stack.Frame
+	// Left counts those that were started in the trace and had not ended when it
+	// did. Stuck is the line where most of them stand, and of those that stand
+	// there Asleep counts the ones in a time.Sleep that is their first wait: it ends
+	// by itself.
+	Left   int64
+	Stuck  stack.Frame
+	Asleep int64
+}
+
+// Growth is by how many there were more at the end of the trace than at its
+// beginning, and the part of its second half.
+func (k Kind) Growth() (all, late int64) {
+	return k.Created - k.Ended, k.LateCreated - k.LateEnded
+}
+
+// lifeSlice is how finely births and deaths are kept apart, in nanoseconds.
+const lifeSlice = 50_000_000
+
+// maxSlices bounds what a damaged trace can make of that; later ones go into the last.
+const maxSlices = 1 << 14
+
+// lives counts goroutines by the function they start in.
+type lives struct {
+	kinds map[string]*kind // by entry
+	// unknown are goroutines of before the trace that ended before they had shown
+	// a stack, by slice.
+	unknown []int64
+}
+
+type kind struct {
+	entry          stack.Frame
+	created, ended []int64 // by slice
+	connections    bool
+	origins        map[stack.Frame]int64
+	left           int64
+	stuck          map[stack.Frame]int64
+	asleep         map[stack.Frame]int64
+}
+
+// life is what is known of one goroutine.
+type life struct {
+	kind   *kind
+	born   bool // in the trace
+	waits  int8 // how often it has waited, 0, 1 or more
+	origin stack.Frame
+}
+
+func newLives() *lives { return &lives{kinds: map[string]*kind{}} }
+
+func (l *lives) slice(counts []int64, start, now int64) []int64 {
+	i := int(min(max(0, now-start)/lifeSlice, maxSlices-1))
+	for len(counts) <= i {
+		counts = append(counts, 0)
+	}
+	counts[i]++
+	return counts
+}
+
+// kindOf is the kind of goroutines with such a stack; nil without stack.
+func (l *lives) kindOf(pl *place) *kind {
+	if pl == nil || len(pl.frames) == 0 {
+		return nil
+	}
+	if pl.kind == nil {
+		i := len(pl.frames) - 1
+		for i > 0 && (pl.frames[i].Function == "runtime.goexit" || pl.frames[i].Function == "") {
+			i--
+		}
+		entry := pl.frames[i]
+		entry.Line = 0
+		k := l.kinds[entry.Function]
+		if k == nil {
+			k = &kind{
+				entry: entry, connections: serves(entry.Function),
+				origins: map[stack.Frame]int64{}, stuck: map[stack.Frame]int64{}, asleep: map[stack.Frame]int64{},
+			}
+			l.kinds[entry.Function] = k
+		}
+		pl.kind = k
+	}
+	return pl.kind
+}
+
+// serves reports whether goroutines that start in the function are those of
+// connections or requests of net/http's server: as many as clients make them.
+func serves(entry string) bool {
+	switch entry {
+	case "net/http.(*conn).serve", "net/http.(*connReader).backgroundRead", "net/http.(*Server).Serve",
+		"net/http.(*http2serverConn).runHandler", "golang.org/x/net/http2.(*serverConn).runHandler",
+		"net/http/internal/http2.(*serverConn).runHandler":
+		return true
+	}
+	return strings.HasPrefix(entry, "net/http.(*connReader).")
+}
+
+// born notes a goroutine that begins in the trace: start is its own stack, by
+// where it was started, and creator the goroutine that did.
+func (l *lives) born(g *goroutine, start, by *place, creator *goroutine, begin, now int64) {
+	g.life.born = true
+	k := l.kindOf(start)
+	if k == nil {
+		return
+	}
+	g.life.kind = k
+	if by != nil && !by.own.IsZero() {
+		g.life.origin = by.own
+	} else if creator != nil {
+		// A library's helper that a goroutine of the program's set going.
+		g.life.origin = creator.life.origin
+	}
+	k.created = l.slice(k.created, begin, now)
+	if !g.life.origin.IsZero() {
+		k.origins[g.life.origin]++
+	}
+}
+
+// shown learns what kind a goroutine is from a stack of its own.
+func (l *lives) shown(g *goroutine, at *place) {
+	if g.life.kind == nil && at != nil {
+		g.life.kind = l.kindOf(at)
+	}
+}
+
+// died notes the end of a goroutine.
+func (l *lives) died(g *goroutine, begin, now int64) {
+	if k := g.life.kind; k != nil {
+		k.ended = l.slice(k.ended, begin, now)
+	} else {
+		l.unknown = l.slice(l.unknown, begin, now)
+	}
+}
+
+// last notes where a goroutine stands when the trace ends.
+func (l *lives) last(g *goroutine) {
+	k := g.life.kind
+	if k == nil || !g.life.born || g.diag {
+		return
+	}
+	k.left++
+	if g.at == nil || g.at.own.IsZero() {
+		return
+	}
+	k.stuck[g.at.own]++
+	if g.state == waiting && g.blamed == stack.Sleep && g.life.waits < 2 {
+		k.asleep[g.at.own]++
+	}
+}
+
+// finish lists the kinds, by growth, largest first.
+//
+// Of goroutines that ended before they had shown a stack the kind is not known.
+// They are taken for some of those kinds of which more were started than ended,
+// first of those whose goroutines do end, then of those that only sleep: where
+// in doubt, nothing has grown.
+func (l *lives) finish(durationNS int64) []Kind {
+	half := int(durationNS / 2 / lifeSlice)
+	sum := func(counts []int64) (all, late int64) {
+		for i, n := range counts {
+			all += n
+			if i >= half {
+				late += n
+			}
+		}
+		return all, late
+	}
+	var out []Kind
+	for _, k := range l.kinds {
+		x := Kind{Entry: k.entry, Connections: k.connections, Left: k.left, Origin: most(k.origins), Stuck: most(k.stuck)}
+		x.Asleep = k.asleep[x.Stuck]
+		x.Created, x.LateCreated = sum(k.created)
+		x.Ended, x.LateEnded = sum(k.ended)
+		if x.Created > 0 || x.Ended > 0 {
+			out = append(out, x)
+		}
+	}
+	endedShare := func(k Kind) float64 { return float64(k.Ended) / float64(max(1, k.Created)) }
+	slices.SortFunc(out, func(a, b Kind) int {
+		return cmp.Or(-cmp.Compare(endedShare(a), endedShare(b)), -cmp.Compare(a.Asleep, b.Asleep), cmp.Compare(a.Entry.Function, b.Entry.Function))
+	})
+	all, late := sum(l.unknown)
+	early := all - late
+	for i := range out {
+		k := &out[i]
+		grown, grownLate := k.Growth()
+		n := min(late, max(0, grownLate))
+		m := min(early, max(0, grown-n))
+		k.LateEnded, late = k.LateEnded+n, late-n
+		k.Ended, early = k.Ended+n+m, early-m
+	}
+	slices.SortFunc(out, func(a, b Kind) int {
+		x, _ := a.Growth()
+		y, _ := b.Growth()
+		return cmp.Or(-cmp.Compare(x, y), cmp.Compare(a.Entry.Function, b.Entry.Function))
+	})
+	return out[:min(len(out), keptKinds)]
+}
+
+// keptKinds is how many kinds a summary keeps.
+const keptKinds = 64
+
+func most(counts map[stack.Frame]int64) stack.Frame {
+	var best stack.Frame
+	for f, n := range counts {
+		if n > counts[best] || n == counts[best] && (best.IsZero() || less(f, best)) {
+			best = f
+		}
+	}
+	return best
+}
+
+// birth is called for a transition from nothing.
+func (s *scan) birth(ev *trace.Event, g *goroutine, start *place, now int64) {
+	s.lives.born(g, start, s.place(ev.Stack()), s.gs[ev.Goroutine()], s.sum.StartNS, now)
+}
