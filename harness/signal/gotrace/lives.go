@@ -89,16 +89,11 @@ func (l *lives) kindOf(pl *place) *kind {
 		return nil
 	}
 	if pl.kind == nil {
-		i := len(pl.frames) - 1
-		for i > 0 && (pl.frames[i].Function == "runtime.goexit" || pl.frames[i].Function == "") {
-			i--
-		}
-		entry := pl.frames[i]
-		entry.Line = 0
+		entry := Entry(pl.frames)
 		k := l.kinds[entry.Function]
 		if k == nil {
 			k = &kind{
-				entry: entry, connections: serves(entry.Function),
+				entry: entry, connections: Serves(entry.Function),
 				origins: map[stack.Frame]int64{}, stuck: map[stack.Frame]int64{}, asleep: map[stack.Frame]int64{},
 			}
 			l.kinds[entry.Function] = k
@@ -108,9 +103,21 @@ func (l *lives) kindOf(pl *place) *kind {
 	return pl.kind
 }
 
-// serves reports whether goroutines that start in the function are those of
+// Entry is the function that a goroutine with such a stack started in, without
+// line; zero for no stack.
+func Entry(frames []stack.Frame) stack.Frame {
+	for i := len(frames) - 1; i >= 0; i-- {
+		if f := frames[i]; f.Function != "runtime.goexit" && f.Function != "" {
+			f.Line = 0
+			return f
+		}
+	}
+	return stack.Frame{}
+}
+
+// Serves reports whether goroutines that start in the function are those of
 // connections or requests of net/http's server: as many as clients make them.
-func serves(entry string) bool {
+func Serves(entry string) bool {
 	switch entry {
 	case "net/http.(*conn).serve", "net/http.(*connReader).backgroundRead", "net/http.(*Server).Serve",
 		"net/http.(*http2serverConn).runHandler", "golang.org/x/net/http2.(*serverConn).runHandler",
