@@ -67,6 +67,17 @@ func collectorSignals() []definition {
 			}
 			return last.Values[limit] / max(1, last.Values[live]), nil
 		}, "The target's memory limit in relation to the heap in use."),
+		number("proc.cpus_used", bundle.DimProc, Ratio, func(e *evidence) (float64, error) {
+			s, err := lines[bundle.ProcSample](e, bundle.DimProc, bundle.ProcSamples)
+			if err != nil {
+				return 0, err
+			}
+			if len(s) < 2 {
+				return 0, errNone
+			}
+			a, b := s[0], s[len(s)-1]
+			return share(b.UserNS+b.SystemNS-a.UserNS-a.SystemNS, b.MonoNS-a.MonoNS), nil
+		}, "CPUs that the target kept busy on average: its CPU time in relation to the time passed, by /proc."),
 		place("proc.memory_limit_site", bundle.DimProc, func(e *evidence) (stack.Frame, error) {
 			for _, callee := range []string{"runtime/debug.SetMemoryLimit", "runtime/debug.SetGCPercent"} {
 				sites, err := e.callSites(callee)

@@ -27,7 +27,7 @@ func goroutineSignals() []definition {
 				return 0, err
 			}
 			return l.grown / n, nil
-		}, "By how many the goroutines that start in one function became more in the trace, for each request that ended; only what both halves of the trace show is counted, and not what new connections explain."),
+		}, "By how many the goroutines that start in one function became more in the trace, for each request that ended; only a growth that both halves of the trace show is counted, and not what new connections or chance explain."),
 		number("trace.goroutines_left_share", trace, Share, func(e *evidence) (float64, error) {
 			l, err := e.leftBehind()
 			return min(1, l.grown/float64(max(1, l.kind.Created))), err
@@ -71,6 +71,10 @@ func goroutineSignals() []definition {
 // before it is believed. Servers have hundreds of lines to be wrong about.
 const doubt = 4
 
+// least is the part of a growth that each half of the trace must show: half of
+// what a steady one has in it is 0.25, and chance takes a little.
+const least = 0.2
+
 // leaving is a kind of goroutines, and by how many there are more of them.
 type leaving struct {
 	kind  gotrace.Kind
@@ -92,9 +96,10 @@ func (e *evidence) leftBehind() (leaving, error) {
 			}
 			all, late := k.Growth()
 			// What comes at once, and may end as it came, is in one half.
-			steady := float64(min(all, 2*late, 2*(all-late)))
-			grown := steady - 2*clients
-			if steady > doubt*math.Sqrt(float64(k.Created+k.Ended)) && grown > best.grown {
+			steady := least < float64(late)/float64(max(1, all)) && float64(late)/float64(max(1, all)) < 1-least
+			// As many as there are at any time vary by the root of their number.
+			grown := float64(all) - 2*clients
+			if steady && float64(all) > doubt*math.Sqrt(2*float64(k.Left)) && grown > best.grown {
 				best = leaving{k, grown}
 			}
 		}

@@ -89,18 +89,21 @@ func (l *lives) kindOf(pl *place) *kind {
 		return nil
 	}
 	if pl.kind == nil {
-		entry := Entry(pl.frames)
-		k := l.kinds[entry.Function]
-		if k == nil {
-			k = &kind{
-				entry: entry, connections: Serves(entry.Function),
-				origins: map[stack.Frame]int64{}, stuck: map[stack.Frame]int64{}, asleep: map[stack.Frame]int64{},
-			}
-			l.kinds[entry.Function] = k
-		}
-		pl.kind = k
+		pl.kind = l.kind(Entry(pl.frames))
 	}
 	return pl.kind
+}
+
+func (l *lives) kind(entry stack.Frame) *kind {
+	k := l.kinds[entry.Function]
+	if k == nil {
+		k = &kind{
+			entry: entry, connections: Serves(entry.Function),
+			origins: map[stack.Frame]int64{}, stuck: map[stack.Frame]int64{}, asleep: map[stack.Frame]int64{},
+		}
+		l.kinds[entry.Function] = k
+	}
+	return k
 }
 
 // Entry is the function that a goroutine with such a stack started in, without
@@ -119,7 +122,7 @@ func Entry(frames []stack.Frame) stack.Frame {
 // connections or requests of net/http's server: as many as clients make them.
 func Serves(entry string) bool {
 	switch entry {
-	case "net/http.(*conn).serve", "net/http.(*connReader).backgroundRead", "net/http.(*Server).Serve",
+	case "net/http.(*conn).serve", backgroundRead, "net/http.(*Server).Serve",
 		"net/http.(*http2serverConn).runHandler", "golang.org/x/net/http2.(*serverConn).runHandler",
 		"net/http/internal/http2.(*serverConn).runHandler":
 		return true
@@ -154,6 +157,19 @@ func (l *lives) shown(g *goroutine, at *place) {
 		g.life.kind = l.kindOf(at)
 	}
 }
+
+// wokenBy learns what kind a goroutine is from what wakes it: net/http's server
+// ends its background reads so, which often show no stack of their own.
+func (l *lives) wokenBy(g *goroutine, by *place) {
+	if g.life.kind == nil && by != nil && by.holds(abortsRead) {
+		g.life.kind = l.kind(stack.Frame{Function: backgroundRead})
+	}
+}
+
+const (
+	abortsRead     = "net/http.(*connReader).abortPendingRead"
+	backgroundRead = "net/http.(*connReader).backgroundRead"
+)
 
 // died notes the end of a goroutine.
 func (l *lives) died(g *goroutine, begin, now int64) {
@@ -207,7 +223,12 @@ func (l *lives) finish(durationNS int64) []Kind {
 			out = append(out, x)
 		}
 	}
-	endedShare := func(k Kind) float64 { return float64(k.Ended) / float64(max(1, k.Created)) }
+	endedShare := func(k Kind) float64 {
+		if k.Connections {
+			return 1 // connections aside, they are a request's
+		}
+		return float64(k.Ended) / float64(max(1, k.Created))
+	}
 	slices.SortFunc(out, func(a, b Kind) int {
 		return cmp.Or(-cmp.Compare(endedShare(a), endedShare(b)), -cmp.Compare(a.Asleep, b.Asleep), cmp.Compare(a.Entry.Function, b.Entry.Function))
 	})
