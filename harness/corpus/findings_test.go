@@ -85,7 +85,10 @@ func TestEveryFlawHasItsTwin(t *testing.T) {
 	for name, recorded := range variants {
 		assert.ElementsMatch(t, wanted[name], recorded, "recordings of %s", name)
 	}
-	for _, cause := range []string{"finalizer-backlog", "lock-contention", "netpoll-spin", "pool-misuse"} {
+	for _, cause := range []string{
+		"finalizer-backlog", "lock-contention", "netpoll-spin", "pool-misuse",
+		"gc-pressure", "gc-thrash", "goroutine-leak", "heap-growth", "timer-churn",
+	} {
 		assert.True(t, families[cause], "no recording shows %s", cause)
 	}
 }

@@ -31,7 +31,7 @@ func heapSignals() []definition {
 				return 0, g.lateErr
 			}
 			return min(1, max(0, g.late/max(1, g.grown))), nil
-		}, "The part of that growth which came in the second half of the window: about a half of what grows steadily, and nothing of what has stopped."),
+		}, "Share of that growth which came in the second half of the window: about a half of what grows steadily, and nothing of what has stopped."),
 		number("pprof.heap_kept_per_request", dim, PerRequest, func(e *evidence) (float64, error) {
 			g, err := e.heapGrowth()
 			if err != nil {
@@ -219,6 +219,10 @@ func (e *evidence) putsAt(at stack.Frame) (callee string, ok bool) {
 	return callee, ok
 }
 
+// keeps is the share of what a map or slice allocates to grow that stays, at
+// least: a map splits one table into two, and keeps a half.
+const keeps = 0.3
+
 // keeper is the line that keeps what is allocated at from. A map or slice that
 // grows itself, in the same call, is what keeps it; where it grew too little to
 // be drawn, the machine code shows the line of the allocating function that puts
@@ -230,7 +234,7 @@ func (e *evidence) keeper(from stack.Frame, l *lineGrowth, lines map[stack.Frame
 	var best stack.Frame
 	var most float64
 	for where, c := range lines {
-		if !c.container || c.space <= 0 || !e.together(c.frames, l.frames) {
+		if !c.container || c.space <= keeps*c.allocSpace || !e.together(c.frames, l.frames) {
 			continue
 		}
 		if c.space > most || c.space == most && less(where, best) {
@@ -253,12 +257,11 @@ func (e *evidence) keeper(from stack.Frame, l *lineGrowth, lines map[stack.Frame
 	return from
 }
 
-// together reports whether two stacks have a function of the program in common
-// that is not the outermost of either: what one allocates the other may keep.
+// together reports whether two stacks have a function of the program in common:
+// what one allocates the other may keep.
 func (e *evidence) together(a, b []stack.Frame) bool {
-	outer := e.program.Outermost(a).Function
 	for _, f := range a {
-		if !e.program.Mine(f) || f.Function == outer && gofunc.Base(e.program.Own(a).Function) != gofunc.Base(outer) {
+		if !e.program.Mine(f) {
 			continue
 		}
 		for _, g := range b {
