@@ -88,7 +88,7 @@ func (e *evidence) leftBehind() (leaving, error) {
 		if err != nil {
 			return leaving{}, err
 		}
-		clients := e.newClients(bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS})
+		came := e.newClients(bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS})
 		var best leaving
 		for _, k := range s.Kinds {
 			if k.Connections || k.Origin.IsZero() && k.Stuck.IsZero() || 2*k.Asleep > k.Left {
@@ -98,7 +98,7 @@ func (e *evidence) leftBehind() (leaving, error) {
 			// What comes at once, and may end as it came, is in one half.
 			steady := least < float64(late)/float64(max(1, all)) && float64(late)/float64(max(1, all)) < 1-least
 			// As many as there are at any time vary by the root of their number.
-			grown := float64(all) - 2*clients
+			grown := float64(all) - came.explains(float64(k.Left))
 			if steady && float64(all) > doubt*math.Sqrt(2*float64(k.Left)) && grown > best.grown {
 				best = leaving{k, grown}
 			}
@@ -107,12 +107,15 @@ func (e *evidence) leftBehind() (leaving, error) {
 	})
 }
 
-// newClients is by how many the client's connections, or its requests in flight,
-// became more in a span, by its own count; 0 where it did not count.
-func (e *evidence) newClients(span bundle.Window) float64 {
+// clients is by how many the client's connections, or its requests in flight,
+// became more in a span, by its own count, and what share of those at the end that
+// is; 0 where it did not count.
+type clients struct{ more, share float64 }
+
+func (e *evidence) newClients(span bundle.Window) clients {
 	l, err := e.load()
 	if err != nil {
-		return 0
+		return clients{}
 	}
 	at := func(ns int64) (sockets, inFlight int) {
 		for _, s := range l.Seconds {
@@ -124,8 +127,15 @@ func (e *evidence) newClients(span bundle.Window) float64 {
 	}
 	sockets, inFlight := at(span.StartNS)
 	moreSockets, moreInFlight := at(span.EndNS)
-	return float64(max(0, moreSockets-sockets, moreInFlight-inFlight))
+	c := clients{more: float64(max(0, moreSockets-sockets, moreInFlight-inFlight))}
+	c.share = c.more / float64(max(1, moreSockets, moreInFlight))
+	return c
 }
+
+// explains is how many of stock things are there because there are more clients:
+// two for each, a reader and a writer say, or as many as there are for each of the
+// others.
+func (c clients) explains(stock float64) float64 { return max(2*c.more, c.share*stock) }
 
 // growing is a kind of goroutines by the goroutine profiles.
 type growing struct {
@@ -171,11 +181,11 @@ func (e *evidence) grownKind() (growing, error) {
 				k.stock += float64(x.values[n])
 			}
 		}
-		clients := e.newClients(e.span(bundle.GoroutineDeltaProfile))
+		came := e.newClients(e.span(bundle.GoroutineDeltaProfile))
 		var best growing
 		for entry, k := range kinds {
 			sure := k.grown > doubt*math.Sqrt(2*max(0, k.stock))
-			k.grown -= 2 * clients
+			k.grown -= came.explains(k.stock)
 			k.where = top(ranked(lines[entry])).where
 			if sure && (k.grown > best.grown || k.grown == best.grown && k.grown > 0 && less(k.where, best.where)) {
 				best = *k

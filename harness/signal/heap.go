@@ -125,15 +125,21 @@ func (e *evidence) heapGrowth() (growth, error) {
 		} else if l := e.heapLines(late)[best]; l != nil {
 			g.late = l.space
 		}
-		// What came with new clients goes with them.
-		if clients := e.newClients(e.span(bundle.HeapDeltaProfile)); clients > 0 {
-			if l, err := e.load(); err == nil {
-				g.grown *= max(0, 1-2*clients/max(1, l.Reached.InFlightMean))
-			}
-		}
+		// What came with new clients goes with them: as much for each as for the
+		// others, and a half more.
+		came := e.newClients(e.span(bundle.HeapDeltaProfile))
+		g.grown = max(0, g.grown-1.5*came.share*e.inUseAt(whole, best))
 		g.where = e.keeper(best, most, lines)
 		return g, nil
 	})
+}
+
+// inUseAt is the memory in use that a line allocated.
+func (e *evidence) inUseAt(whole *samples, at stack.Frame) float64 {
+	return float64(whole.of("inuse_space", func(s sample) bool {
+		own, ok := e.owner(s)
+		return ok && own == at
+	}))
 }
 
 // heapLines sums what a difference of heap profiles says, by the program's line.

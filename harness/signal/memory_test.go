@@ -60,8 +60,8 @@ func TestGoroutinesGrown(t *testing.T) {
 		"as many as new connections": {artifacts: profiles(250, 250, send), load: clients(100, 350), want: expected{
 			"pprof.goroutines_grown_per_request": 0.0,
 		}},
-		"more than new connections": {artifacts: profiles(250, 250, send), load: clients(100, 150), want: expected{
-			"pprof.goroutines_grown_per_request": 0.3,
+		"more than new connections": {artifacts: profiles(450, 50, send), load: clients(100, 125), want: expected{
+			"pprof.goroutines_grown_per_request": 0.7,
 		}},
 		"asleep": {artifacts: profiles(250, 250, "runtime.gopark:1 < time.Sleep:1 < main.later:9"), want: expected{
 			"pprof.goroutines_asleep_share": 1.0, "pprof.goroutine_stuck_site": "main.later:9",

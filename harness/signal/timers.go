@@ -182,10 +182,7 @@ func (e *evidence) timers() (timersMade, error) {
 		if added > heapDoubt*math.Sqrt(drawn+max(0, drawn-added)) {
 			m.kept = float64(delta.of("inuse_objects", here))
 		}
-		m.held = float64(whole.of("inuse_space", func(s sample) bool {
-			own, ok := e.owner(s)
-			return ok && own == t.where
-		}))
+		m.held = e.inUseAt(whole, t.where)
 		return m, nil
 	})
 }
