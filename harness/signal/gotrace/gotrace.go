@@ -560,7 +560,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		g.at = at
 		s.reach(id, g, at, now, true)
 	case from == trace.GoWaiting && to == trace.GoRunnable:
-		s.lives.wokenBy(g, s.place(ev.Stack()))
+		if g.life.kind == nil {
+			s.lives.wokenBy(g, s.place(ev.Stack()))
+		}
 		s.woken(ev, g, now)
 		s.awoken(id, g, now)
 	case to == trace.GoSyscall:

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/exp/trace"
 
+	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -23,7 +24,8 @@ type Kind struct {
 	// Connections: they serve connections or requests of net/http's server.
 	Connections bool
 	// Origin is the program's line that starts most of them, else the line that
-	// started what started them; zero if that is not known.
+	// started what started them; zero if that is not known. Where a helper starts
+	// what it is given, it is the line of the function that gives it.
 	Origin stack.Frame
 	// Left counts those that were started in the trace and had not ended when it
 	// did. Stuck is the line where most of them stand, and of those that stand
@@ -58,7 +60,7 @@ type kind struct {
 	entry          stack.Frame
 	created, ended []int64 // by slice
 	connections    bool
-	origins        map[stack.Frame]int64
+	origins        map[*place]int64
 	left           int64
 	stuck          map[stack.Frame]int64
 	asleep         map[stack.Frame]int64
@@ -67,9 +69,9 @@ type kind struct {
 // life is what is known of one goroutine.
 type life struct {
 	kind   *kind
-	born   bool // in the trace
-	waits  int8 // how often it has waited, 0, 1 or more
-	origin stack.Frame
+	born   bool   // in the trace
+	waits  int8   // how often it has waited, 0, 1 or more
+	origin *place // where it was started; nil if not by code of the program
 }
 
 func newLives() *lives { return &lives{kinds: map[string]*kind{}} }
@@ -99,7 +101,7 @@ func (l *lives) kind(entry stack.Frame) *kind {
 	if k == nil {
 		k = &kind{
 			entry: entry, connections: Serves(entry.Function),
-			origins: map[stack.Frame]int64{}, stuck: map[stack.Frame]int64{}, asleep: map[stack.Frame]int64{},
+			origins: map[*place]int64{}, stuck: map[stack.Frame]int64{}, asleep: map[stack.Frame]int64{},
 		}
 		l.kinds[entry.Function] = k
 	}
@@ -140,13 +142,13 @@ func (l *lives) born(g *goroutine, start, by *place, creator *goroutine, begin, 
 	}
 	g.life.kind = k
 	if by != nil && !by.own.IsZero() {
-		g.life.origin = by.own
+		g.life.origin = by
 	} else if creator != nil {
 		// A library's helper that a goroutine of the program's set going.
 		g.life.origin = creator.life.origin
 	}
 	k.created = l.slice(k.created, begin, now)
-	if !g.life.origin.IsZero() {
+	if g.life.origin != nil {
 		k.origins[g.life.origin]++
 	}
 }
@@ -161,7 +163,7 @@ func (l *lives) shown(g *goroutine, at *place) {
 // wokenBy learns what kind a goroutine is from what wakes it: net/http's server
 // ends its background reads so, which often show no stack of their own.
 func (l *lives) wokenBy(g *goroutine, by *place) {
-	if g.life.kind == nil && by != nil && by.holds(abortsRead) {
+	if by != nil && by.holds(abortsRead) {
 		g.life.kind = l.kind(stack.Frame{Function: backgroundRead})
 	}
 }
@@ -215,7 +217,8 @@ func (l *lives) finish(durationNS int64) []Kind {
 	}
 	var out []Kind
 	for _, k := range l.kinds {
-		x := Kind{Entry: k.entry, Connections: k.connections, Left: k.left, Origin: most(k.origins), Stuck: most(k.stuck)}
+		x := Kind{Entry: k.entry, Connections: k.connections, Left: k.left, Stuck: most(k.stuck)}
+		x.Origin = k.origin(x.Stuck)
 		x.Asleep = k.asleep[x.Stuck]
 		x.Created, x.LateCreated = sum(k.created)
 		x.Ended, x.LateEnded = sum(k.ended)
@@ -252,6 +255,32 @@ func (l *lives) finish(durationNS int64) []Kind {
 
 // keptKinds is how many kinds a summary keeps.
 const keptKinds = 64
+
+// origin is the line that starts most goroutines of the kind. One that is started
+// by a helper stands in a closure of the function that called the helper.
+func (k *kind) origin(stuck stack.Frame) stack.Frame {
+	var best *place
+	for pl, n := range k.origins {
+		if best == nil || n > k.origins[best] || n == k.origins[best] && lessFrames(pl.frames, best.frames) {
+			best = pl
+		}
+	}
+	if best == nil {
+		return stack.Frame{}
+	}
+	for _, inside := range []stack.Frame{stuck, k.entry} {
+		base := gofunc.Base(inside.Function)
+		if base == inside.Function {
+			continue
+		}
+		for _, f := range best.frames {
+			if gofunc.Base(f.Function) == base {
+				return f
+			}
+		}
+	}
+	return best.own
+}
 
 func most(counts map[stack.Frame]int64) stack.Frame {
 	var best stack.Frame

@@ -33,9 +33,14 @@ func livesTicking(stop <-chan struct{}) {
 //go:noinline
 func livesNap(d time.Duration) { time.Sleep(d) }
 
-// livesHelper is started by a goroutine that has no stack of the program's but
-// its own start.
-//
+//go:noinline
+func livesGo(f func()) { go f() }
+
+//go:noinline
+func livesByHelper(never <-chan struct{}) {
+	livesGo(func() { <-never })
+}
+
 //go:noinline
 func livesStart(never <-chan struct{}) { go livesStuck(never) }
 
@@ -64,6 +69,7 @@ func TestLives(t *testing.T) {
 			go livesQuick(done)
 			<-done
 			livesStart(never)
+			livesByHelper(never)
 			go livesTicking(never)
 			go livesNap(time.Hour)
 			time.Sleep(10 * time.Millisecond)
@@ -86,6 +92,10 @@ func TestLives(t *testing.T) {
 	assert.InDelta(t, rounds/2, late, rounds/4, "it grows all along")
 	assert.Zero(t, stuck.Asleep)
 	assert.False(t, stuck.Connections)
+
+	helped := kindOf(t, s, "livesByHelper.func1")
+	assert.EqualValues(t, rounds, helped.Left)
+	assert.Equal(t, pkg+"livesByHelper", helped.Origin.Function, "not the helper")
 
 	ticking := kindOf(t, s, "livesTicking")
 	assert.EqualValues(t, rounds, ticking.Left, "they wake, and never end")
