@@ -38,7 +38,7 @@ func service() kit.Service {
 			"answer":   "50ms",   // how long the supplier usually takes; one answer in four takes four times as long (mode supplier)
 			"patience": "100ms",  // how long it is waited for (mode supplier), or a leg may take (mode legs, times 300)
 			"tick":     "2s",     // how often a followed price is read (modes follow, board)
-			"legs":     "100",    // legs of a journey (mode legs)
+			"legs":     "250",    // legs of a journey (mode legs)
 			"seats":    "32",     // seats held for a request (mode holds)
 			"expiry":   "10m",    // how long a seat may be held (mode holds)
 			"routes":   "2000",   // routes whose prices are followed (mode board)
