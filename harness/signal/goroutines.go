@@ -161,7 +161,7 @@ func (e *evidence) grownKind() (growing, error) {
 		for _, x := range delta.list {
 			entry := gotrace.Entry(x.frames)
 			own := e.program.Own(x.frames)
-			if entry.IsZero() || own.IsZero() || gotrace.Serves(entry.Function) {
+			if entry.IsZero() || gotrace.Serves(entry.Function) {
 				continue
 			}
 			k := kinds[entry.Function]
@@ -170,7 +170,9 @@ func (e *evidence) grownKind() (growing, error) {
 				kinds[entry.Function], lines[entry.Function] = k, map[stack.Frame]int64{}
 			}
 			k.grown += float64(x.values[n])
-			lines[entry.Function][own] += x.values[n]
+			if !own.IsZero() {
+				lines[entry.Function][own] += x.values[n]
+			}
 			if e.program.WaitOf(x.frames) == stack.Sleep {
 				k.asleep += float64(x.values[n])
 			}
@@ -191,6 +193,7 @@ func (e *evidence) grownKind() (growing, error) {
 				best = *k
 			}
 		}
+		// Libraries' helpers, of connections say, have no line of the program's.
 		return best, nil
 	})
 }

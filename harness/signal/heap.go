@@ -39,6 +39,13 @@ func heapSignals() []definition {
 			}
 			return perRequest(e, bundle.HeapDeltaProfile, int64(g.objects))
 		}, "Objects by which that line's memory grew for each request that ended."),
+		number("pprof.heap_keepers", dim, Count, func(e *evidence) (float64, error) {
+			g, err := e.heapGrowth()
+			if err != nil || !g.kept {
+				return 0, err
+			}
+			return 1, nil
+		}, "Maps, slices and lists that keep that memory for certain, 0 or 1: one grew in the same call, or is put into by the very line that allocates."),
 		place("pprof.heap_growth_site", dim, func(e *evidence) (stack.Frame, error) {
 			g, err := e.heapGrowth()
 			return g.where, err
@@ -75,6 +82,7 @@ type growth struct {
 	lateErr                   error // why late is not known
 	inUse                     float64
 	where, from               stack.Frame
+	kept                      bool // by a container, for certain
 }
 
 // lineGrowth is what the profiles say of one line.
@@ -113,7 +121,7 @@ func (e *evidence) heapGrowth() (growth, error) {
 		if at, l := e.grownArray(delta, whole); l != nil && (most == nil || l.space > most.space) {
 			g.grown, g.allocated, g.objects = l.space, l.space, l.objects
 			g.late = l.space / 2 // it grows in steps, and one of them may be all that the window holds
-			g.where, g.from = at, at
+			g.where, g.from, g.kept = at, at, true
 			return g, nil
 		}
 		if most == nil {
@@ -129,7 +137,7 @@ func (e *evidence) heapGrowth() (growth, error) {
 		// others, and a half more.
 		came := e.newClients(e.span(bundle.HeapDeltaProfile))
 		g.grown = max(0, g.grown-1.5*came.share*e.inUseAt(whole, best))
-		g.where = e.keeper(best, most, lines)
+		g.where, g.kept = e.keeper(best, most, lines)
 		return g, nil
 	})
 }
@@ -229,13 +237,14 @@ func (e *evidence) putsAt(at stack.Frame) (callee string, ok bool) {
 // least: a map splits one table into two, and keeps a half.
 const keeps = 0.3
 
-// keeper is the line that keeps what is allocated at from. A map or slice that
-// grows itself, in the same call, is what keeps it; where it grew too little to
-// be drawn, the machine code shows the line of the allocating function that puts
-// into one.
-func (e *evidence) keeper(from stack.Frame, l *lineGrowth, lines map[stack.Frame]*lineGrowth) stack.Frame {
+// keeper is the line that keeps what is allocated at from, and whether it is
+// certain. A map or slice that grows itself, in the same call, is what keeps it;
+// where it grew too little to be drawn, the machine code shows a line that puts
+// what it allocates into one. A line further down of the function that allocates
+// is likely, and no more.
+func (e *evidence) keeper(from stack.Frame, l *lineGrowth, lines map[stack.Frame]*lineGrowth) (at stack.Frame, certain bool) {
 	if l.container {
-		return from
+		return from, true
 	}
 	var best stack.Frame
 	var most float64
@@ -248,19 +257,18 @@ func (e *evidence) keeper(from stack.Frame, l *lineGrowth, lines map[stack.Frame
 		}
 	}
 	if most > 0 {
-		return best
+		return best, true
 	}
 	// A line outside that puts what it calls for: m[key] = newSession().
 	for _, f := range l.frames {
 		if _, ok := e.putsAt(f); ok && e.program.Mine(f) {
-			return f
+			return f, true
 		}
 	}
-	// A line below, of the function that allocates.
 	if at, ok := callIn(e.puts(), []stack.Frame{from}); ok && at.Line > from.Line {
-		return stack.Frame{Function: from.Function, File: at.File, Line: at.Line}
+		return stack.Frame{Function: from.Function, File: at.File, Line: at.Line}, false
 	}
-	return from
+	return from, false
 }
 
 // together reports whether two stacks have a function of the program in common:
