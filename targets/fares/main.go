@@ -22,12 +22,18 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strconv"
 
 	"chokepoint/targets/kit"
 )
 
-func main() { kit.Run(service()) }
+func main() {
+	// A sample in 32 KiB and not in 512: what a quotation allocates is small, and a
+	// window of seconds at a twentieth of the load should still show it.
+	runtime.MemProfileRate = 32 << 10
+	kit.Run(service())
+}
 
 func service() kit.Service {
 	return kit.Service{
@@ -39,7 +45,7 @@ func service() kit.Service {
 			"patience": "100ms",  // how long it is waited for (mode supplier), or a leg may take (mode legs, times 300)
 			"tick":     "2s",     // how often a followed price is read (modes follow, board)
 			"legs":     "250",    // legs of a journey (mode legs)
-			"seats":    "32",     // seats held for a request (mode holds)
+			"seats":    "8",      // seats held for a request (mode holds)
 			"expiry":   "10m",    // how long a seat may be held (mode holds)
 			"routes":   "2000",   // routes whose prices are followed (mode board)
 		},
