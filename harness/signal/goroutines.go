@@ -73,7 +73,7 @@ const doubt = 4
 
 // least is the part of a growth that each half of the trace must show: half of
 // what a steady one has in it is 0.25, and chance takes a little.
-const least = 0.2
+const least = 0.15
 
 // leaving is a kind of goroutines, and by how many there are more of them.
 type leaving struct {
