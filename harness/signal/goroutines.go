@@ -71,8 +71,8 @@ func goroutineSignals() []definition {
 // before it is believed. Servers have hundreds of lines to be wrong about.
 const doubt = 4
 
-// least is the part of a growth that each half of the trace must show: half of
-// what a steady one has in it is 0.25, and chance takes a little.
+// least is the part of a growth that each half of the trace must show. A steady
+// one has a half in each; that of a server short of CPU comes unevenly.
 const least = 0.15
 
 // leaving is a kind of goroutines, and by how many there are more of them.

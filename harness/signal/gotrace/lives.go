@@ -2,7 +2,7 @@ package gotrace
 
 import (
 	"cmp"
-	"slices"
+	"sort"
 	"strings"
 
 	"golang.org/x/exp/trace"
@@ -45,20 +45,33 @@ func (k Kind) Growth() (all, late int64) {
 // lifeSlice is how finely births and deaths are kept apart, in nanoseconds.
 const lifeSlice = 50_000_000
 
-// maxSlices bounds what a damaged trace can make of that; later ones go into the last.
-const maxSlices = 1 << 14
+// lifeSlices counts by slice of the trace. It is sparse: a damaged trace may jump far.
+type lifeSlices map[int64]int64
+
+func (c lifeSlices) add(begin, now int64) { c[max(0, now-begin)/lifeSlice]++ }
+
+// sum is all of it, and the part from a slice on.
+func (c lifeSlices) sum(half int64) (all, late int64) {
+	for i, n := range c {
+		all += n
+		if i >= half {
+			late += n
+		}
+	}
+	return all, late
+}
 
 // lives counts goroutines by the function they start in.
 type lives struct {
 	kinds map[string]*kind // by entry
 	// unknown are goroutines of before the trace that ended before they had shown
 	// a stack, by slice.
-	unknown []int64
+	unknown lifeSlices
 }
 
 type kind struct {
 	entry          stack.Frame
-	created, ended []int64 // by slice
+	created, ended lifeSlices
 	connections    bool
 	origins        map[*place]int64
 	left           int64
@@ -74,16 +87,7 @@ type life struct {
 	origin *place // where it was started; nil if not by code of the program
 }
 
-func newLives() *lives { return &lives{kinds: map[string]*kind{}} }
-
-func (l *lives) slice(counts []int64, start, now int64) []int64 {
-	i := int(min(max(0, now-start)/lifeSlice, maxSlices-1))
-	for len(counts) <= i {
-		counts = append(counts, 0)
-	}
-	counts[i]++
-	return counts
-}
+func newLives() *lives { return &lives{kinds: map[string]*kind{}, unknown: lifeSlices{}} }
 
 // kindOf is the kind of goroutines with such a stack; nil without stack.
 func (l *lives) kindOf(pl *place) *kind {
@@ -100,7 +104,7 @@ func (l *lives) kind(entry stack.Frame) *kind {
 	k := l.kinds[entry.Function]
 	if k == nil {
 		k = &kind{
-			entry: entry, connections: Serves(entry.Function),
+			entry: entry, connections: Serves(entry.Function), created: lifeSlices{}, ended: lifeSlices{},
 			origins: map[*place]int64{}, stuck: map[stack.Frame]int64{}, asleep: map[stack.Frame]int64{},
 		}
 		l.kinds[entry.Function] = k
@@ -147,7 +151,7 @@ func (l *lives) born(g *goroutine, start, by *place, creator *goroutine, begin, 
 		// A library's helper that a goroutine of the program's set going.
 		g.life.origin = creator.life.origin
 	}
-	k.created = l.slice(k.created, begin, now)
+	k.created.add(begin, now)
 	if g.life.origin != nil {
 		k.origins[g.life.origin]++
 	}
@@ -176,9 +180,9 @@ const (
 // died notes the end of a goroutine.
 func (l *lives) died(g *goroutine, begin, now int64) {
 	if k := g.life.kind; k != nil {
-		k.ended = l.slice(k.ended, begin, now)
+		k.ended.add(begin, now)
 	} else {
-		l.unknown = l.slice(l.unknown, begin, now)
+		l.unknown.add(begin, now)
 	}
 }
 
@@ -205,23 +209,14 @@ func (l *lives) last(g *goroutine) {
 // first of those whose goroutines do end, then of those that only sleep: where
 // in doubt, nothing has grown.
 func (l *lives) finish(durationNS int64) []Kind {
-	half := int(durationNS / 2 / lifeSlice)
-	sum := func(counts []int64) (all, late int64) {
-		for i, n := range counts {
-			all += n
-			if i >= half {
-				late += n
-			}
-		}
-		return all, late
-	}
+	half := durationNS / 2 / lifeSlice
 	var out []Kind
 	for _, k := range l.kinds {
 		x := Kind{Entry: k.entry, Connections: k.connections, Left: k.left, Stuck: most(k.stuck)}
 		x.Origin = k.origin(x.Stuck)
 		x.Asleep = k.asleep[x.Stuck]
-		x.Created, x.LateCreated = sum(k.created)
-		x.Ended, x.LateEnded = sum(k.ended)
+		x.Created, x.LateCreated = k.created.sum(half)
+		x.Ended, x.LateEnded = k.ended.sum(half)
 		if x.Created > 0 || x.Ended > 0 {
 			out = append(out, x)
 		}
@@ -232,10 +227,11 @@ func (l *lives) finish(durationNS int64) []Kind {
 		}
 		return float64(k.Ended) / float64(max(1, k.Created))
 	}
-	slices.SortFunc(out, func(a, b Kind) int {
-		return cmp.Or(-cmp.Compare(endedShare(a), endedShare(b)), -cmp.Compare(a.Asleep, b.Asleep), cmp.Compare(a.Entry.Function, b.Entry.Function))
+	sort.Slice(out, func(i, j int) bool {
+		a, b := out[i], out[j]
+		return cmp.Or(-cmp.Compare(endedShare(a), endedShare(b)), -cmp.Compare(a.Asleep, b.Asleep), cmp.Compare(a.Entry.Function, b.Entry.Function)) < 0
 	})
-	all, late := sum(l.unknown)
+	all, late := l.unknown.sum(half)
 	early := all - late
 	for i := range out {
 		k := &out[i]
@@ -245,10 +241,10 @@ func (l *lives) finish(durationNS int64) []Kind {
 		k.LateEnded, late = k.LateEnded+n, late-n
 		k.Ended, early = k.Ended+n+m, early-m
 	}
-	slices.SortFunc(out, func(a, b Kind) int {
-		x, _ := a.Growth()
-		y, _ := b.Growth()
-		return cmp.Or(-cmp.Compare(x, y), cmp.Compare(a.Entry.Function, b.Entry.Function))
+	sort.Slice(out, func(i, j int) bool {
+		x, _ := out[i].Growth()
+		y, _ := out[j].Growth()
+		return cmp.Or(-cmp.Compare(x, y), cmp.Compare(out[i].Entry.Function, out[j].Entry.Function)) < 0
 	})
 	return out[:min(len(out), keptKinds)]
 }
