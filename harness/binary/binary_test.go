@@ -405,3 +405,23 @@ func BenchmarkFrames(b *testing.B) {
 		}
 	})
 }
+
+// TestDiagnosticSites holds that calls of functions that put into maps are found
+// beside what they do themselves.
+func TestDiagnosticSites(t *testing.T) {
+	f := open(t, build(t))
+	sites, err := f.DiagnosticSites()
+	require.NoError(t, err)
+	var puts, calls int
+	for _, s := range sites.Sites {
+		switch {
+		case bundle.Puts(s.Callee):
+			puts++
+		case s.Callee == "main.(*store).write":
+			assert.Equal(t, "main.main", s.Function)
+			calls++
+		}
+	}
+	assert.Equal(t, 4, puts)
+	assert.Positive(t, calls, "write puts into a map")
+}

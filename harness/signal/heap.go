@@ -2,6 +2,7 @@ package signal
 
 import (
 	"math"
+	"sort"
 	"strings"
 
 	"chokepoint/harness/bundle"
@@ -204,14 +205,21 @@ func (e *evidence) container(frames []stack.Frame, own stack.Frame) bool {
 	return false
 }
 
-// puts are the program's lines that put into a map or append to a slice.
-func (e *evidence) puts() []bundle.CallSite {
-	sites, err := e.callSites("runtime.mapassign", "runtime.mapassign_fast32", "runtime.mapassign_fast32ptr",
-		"runtime.mapassign_fast64", "runtime.mapassign_fast64ptr", "runtime.mapassign_faststr", "runtime.growslice")
+// puts are the program's lines that put into a map or append to a slice, and those
+// that call a function of the program which does.
+func (e *evidence) puts() (direct, calls []bundle.CallSite) {
+	c, err := document[bundle.CallSites](e, "target", bundle.TargetCallSites)
 	if err != nil {
-		return nil // of another kind of machine, or of before they were recorded
+		return nil, nil // of another kind of machine, or of before they were recorded
 	}
-	return sites
+	for _, s := range c.Sites {
+		if bundle.Puts(s.Callee) {
+			direct = append(direct, s)
+		} else if e.program.Mine(stack.Frame{Function: s.Callee}) {
+			calls = append(calls, s)
+		}
+	}
+	return direct, calls
 }
 
 // putsAt is the call by which a line puts into a map or slice.
@@ -222,7 +230,8 @@ func (e *evidence) putsAt(at stack.Frame) (callee string, ok bool) {
 	}
 	all, _ := once(e, "lines that put", func() (map[line]string, error) {
 		m := map[line]string{}
-		for _, s := range e.puts() {
+		direct, _ := e.puts()
+		for _, s := range direct {
 			if s.Line > 0 {
 				m[line{s.File, s.Line}] = s.Callee
 			}
@@ -265,10 +274,38 @@ func (e *evidence) keeper(from stack.Frame, l *lineGrowth, lines map[stack.Frame
 			return f, true
 		}
 	}
-	if at, ok := callIn(e.puts(), []stack.Frame{from}); ok && at.Line > from.Line {
+	direct, calls := e.puts()
+	if at, ok := callIn(direct, []stack.Frame{from}); ok && at.Line > from.Line {
 		return stack.Frame{Function: from.Function, File: at.File, Line: at.Line}, false
 	}
+	// A function that is called there, or further down, and puts it into one:
+	// store.put(key, decode(body)).
+	for _, f := range l.frames {
+		if !e.program.Mine(f) {
+			continue
+		}
+		for _, at := range below(calls, f) {
+			for _, s := range direct {
+				if gofunc.Plain(s.Function) == at.Callee && s.Line > 0 {
+					return stack.Frame{Function: s.Function, File: s.File, Line: s.Line}, false
+				}
+			}
+		}
+	}
 	return from, false
+}
+
+// below are the calls that a frame's function makes on its line and further down,
+// the nearest first.
+func below(calls []bundle.CallSite, f stack.Frame) []bundle.CallSite {
+	var out []bundle.CallSite
+	for _, s := range calls {
+		if s.Line >= f.Line && s.File == f.File && gofunc.Base(s.Function) == gofunc.Base(f.Function) {
+			out = append(out, s)
+		}
+	}
+	sort.SliceStable(out, func(i, j int) bool { return out[i].Line < out[j].Line })
+	return out
 }
 
 // together reports whether two stacks have a function of the program in common:

@@ -171,6 +171,13 @@ func TestHeapGrowth(t *testing.T) {
 			sites: calls(call("runtime.mapassign_fast64", "main.(*store).put", 20)),
 			want:  expected{"pprof.heap_growth_site": "main.(*store).put:20", "pprof.heap_alloc_site": "main.decode:9"},
 		},
+		"kept by a function that is called with it": {
+			delta: heapDelta().add(page, 500, 500_000, 500, 500_000),
+			whole: heapInUse().add(page, 500, 500_000),
+			sites: calls(call("runtime.mapassign_faststr", "app/store.(*Keyed[go.shape.int]).Put", 30), call("app/store.(*Keyed).Put", "main.(*store).get", 9),
+				call("runtime.mapassign_faststr", "main.early", 3), call("main.early", "main.(*store).get", 7)),
+			want: expected{"pprof.heap_growth_site": "app/store.(*Keyed[go.shape.int]).Put:30", "pprof.heap_alloc_site": "main.newPage:4", "pprof.heap_keepers": 0.0},
+		},
 		"nothing says what keeps it": {
 			delta: heapDelta().add(page, 500, 500_000, 500, 500_000),
 			whole: heapInUse().add(page, 500, 500_000),
