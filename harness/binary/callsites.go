@@ -38,7 +38,6 @@ func DiagnosticCallees() []string {
 		// What sets how often the collector runs.
 		"runtime/debug.SetGCPercent",
 		"runtime/debug.SetMemoryLimit",
-		"runtime.GC",
 	}
 }
 
