@@ -112,6 +112,15 @@ func collectorSignals() []definition {
 			}
 			return perRequest(e, bundle.AllocsProfile, a.objects)
 		}, "Objects that function allocated for each request that ended."),
+		number("pprof.alloc_top_work_share", dim, Share, func(e *evidence) (float64, error) {
+			a, err := e.topAllocation()
+			if err != nil {
+				return 0, err
+			}
+			return cpuTotal(e, dim, bundle.CPUProfile, "cpu", func(c stack.CPU) bool {
+				return !c.Own.IsZero() && baseFrame(c.Own).Function == baseFrame(a.where).Function && !c.Allocating && !c.Collecting
+			})
+		}, "Share of the CPU profile that the work of that function takes, allocation and collection left out."),
 		place("pprof.alloc_top_site", dim, func(e *evidence) (stack.Frame, error) {
 			a, err := e.topAllocation()
 			return a.where, err

@@ -15,7 +15,7 @@ func goroutineSignals() []definition {
 	return []definition{
 		number("trace.goroutines_left_per_request", trace, PerRequest, func(e *evidence) (float64, error) {
 			l, err := e.leftBehind()
-			if err != nil {
+			if err != nil || l.grown == 0 {
 				return 0, err
 			}
 			s, err := e.trace()
@@ -27,7 +27,7 @@ func goroutineSignals() []definition {
 				return 0, err
 			}
 			return l.grown / n, nil
-		}, "By how many the goroutines that start in one function became more in the trace, for each request that ended; only a growth that both halves of the trace show is counted, and not what new connections or chance explain."),
+		}, "By how many the goroutines that start in one function became more in the trace, for each request that ended; only a growth that both halves of the trace show is counted, and not what new connections, requests that have not ended or chance explain."),
 		number("trace.goroutines_left_share", trace, Share, func(e *evidence) (float64, error) {
 			l, err := e.leftBehind()
 			return min(1, l.grown/float64(max(1, l.kind.Created))), err
@@ -43,7 +43,7 @@ func goroutineSignals() []definition {
 
 		number("pprof.goroutines_grown_per_request", prof, PerRequest, func(e *evidence) (float64, error) {
 			g, err := e.grownKind()
-			if err != nil {
+			if err != nil || g.grown == 0 {
 				return 0, err
 			}
 			n, err := e.requests(e.span(bundle.GoroutineDeltaProfile))
@@ -51,7 +51,7 @@ func goroutineSignals() []definition {
 				return 0, err
 			}
 			return g.grown / n, nil
-		}, "By how many the goroutines that start in one function became more over the window, by the goroutine profile, for each request that ended; not counting what new connections or chance explain."),
+		}, "By how many the goroutines that start in one function became more over the window, by the goroutine profile, for each request that ended; not counting what new connections, requests that do not end or chance explain."),
 		number("pprof.goroutines_grown_share", prof, Share, func(e *evidence) (float64, error) {
 			g, err := e.grownKind()
 			return min(1, g.grown/max(1, g.stock)), err
@@ -97,6 +97,8 @@ func (e *evidence) leftBehind() (leaving, error) {
 			all, late := k.Growth()
 			// What comes at once, and may end as it came, is in one half.
 			steady := least < float64(late)/float64(max(1, all)) && float64(late)/float64(max(1, all)) < 1-least
+			// What a request that has not ended waits for is not left behind by it.
+			all = min(all, k.Left-k.Held)
 			// As many as there are at any time vary by the root of their number.
 			grown := float64(all) - came.explains(float64(k.Left))
 			if steady && float64(all) > doubt*math.Sqrt(2*float64(k.Left)) && grown > best.grown {
@@ -158,9 +160,14 @@ func (e *evidence) grownKind() (growing, error) {
 		kinds := map[string]*growing{}
 		lines := map[string]map[stack.Frame]int64{}
 		n := delta.types["goroutine"]
+		// Requests that do not end pile up at a line, with what they wait for.
+		hung := map[stack.Frame]int64{}
 		for _, x := range delta.list {
 			entry := gotrace.Entry(x.frames)
 			own := e.program.Own(x.frames)
+			if stack.StageOf(x.frames) == stack.Handling {
+				hung[own] += x.values[n]
+			}
 			if entry.IsZero() || gotrace.Serves(entry.Function) {
 				continue
 			}
@@ -187,7 +194,7 @@ func (e *evidence) grownKind() (growing, error) {
 		var best growing
 		for entry, k := range kinds {
 			sure := k.grown > doubt*math.Sqrt(2*max(0, k.stock))
-			k.grown -= came.explains(k.stock)
+			k.grown -= max(came.explains(k.stock), 2*float64(top(ranked(hung)).value))
 			k.where = top(ranked(lines[entry])).where
 			if sure && (k.grown > best.grown || k.grown == best.grown && k.grown > 0 && less(k.where, best.where)) {
 				best = *k

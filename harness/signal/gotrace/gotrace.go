@@ -850,6 +850,9 @@ func (s *scan) finish() *Summary {
 	}
 	sort.Slice(ids, func(i, j int) bool { return ids[i] < ids[j] })
 	for _, id := range ids {
+		s.lives.last(s.gs[id]) // before what the end of the trace cuts is closed
+	}
+	for _, id := range ids {
 		g := s.gs[id]
 		if g.state == waiting && g.blamed == stack.Lock {
 			s.locks.stillWaiting(g, s.last)
@@ -859,7 +862,6 @@ func (s *scan) finish() *Summary {
 			s.sched.ranFrom(id, g, nil, s.last)
 		}
 		s.cut(g)
-		s.lives.last(g)
 		s.keepRunning(id, g)
 	}
 	s.sum.Kinds = s.lives.finish(s.sum.DurationNS())

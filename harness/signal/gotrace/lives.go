@@ -28,10 +28,12 @@ type Kind struct {
 	// what it is given, it is the line of the function that gives it.
 	Origin stack.Frame
 	// Left counts those that were started in the trace and had not ended when it
-	// did. Stuck is the line where most of them stand, and of those that stand
+	// did. Held is how many of these were started for a request that had not ended
+	// either. Stuck is the line where most of them stand, and of those that stand
 	// there Asleep counts the ones in a time.Sleep that is their first wait: it ends
 	// by itself.
 	Left   int64
+	Held   int64
 	Stuck  stack.Frame
 	Asleep int64
 }
@@ -74,7 +76,7 @@ type kind struct {
 	created, ended lifeSlices
 	connections    bool
 	origins        map[*place]int64
-	left           int64
+	left, held     int64
 	stuck          map[stack.Frame]int64
 	asleep         map[stack.Frame]int64
 }
@@ -193,6 +195,9 @@ func (l *lives) last(g *goroutine) {
 		return
 	}
 	k.left++
+	if g.service.child() != nil {
+		k.held++
+	}
 	if g.at == nil || g.at.own.IsZero() {
 		return
 	}
@@ -212,7 +217,7 @@ func (l *lives) finish(durationNS int64) []Kind {
 	half := durationNS / 2 / lifeSlice
 	var out []Kind
 	for _, k := range l.kinds {
-		x := Kind{Entry: k.entry, Connections: k.connections, Left: k.left, Stuck: most(k.stuck)}
+		x := Kind{Entry: k.entry, Connections: k.connections, Left: k.left, Held: k.held, Stuck: most(k.stuck)}
 		x.Origin = k.origin(x.Stuck)
 		x.Asleep = k.asleep[x.Stuck]
 		x.Created, x.LateCreated = k.created.sum(half)
