@@ -32,17 +32,28 @@ func newReplies(o kit.Options) *replies {
 }
 
 func (r *replies) page(b *bytes.Buffer, seq uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	page, ok := r.pages[seq]
+	page, ok := r.answered(seq)
 	if !ok {
-		r.makeRoom(seq)
 		page = make([]byte, r.size)
 		fill(page, seq)
-		r.pages[seq] = page // chokepoint:flaw heap-growth
+		r.remember(seq, page)
 	}
 	head(b, seq, len(page))
 	b.Write(page[:min(len(page), excerpt)])
+}
+
+func (r *replies) answered(seq uint64) (page []byte, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	page, ok = r.pages[seq]
+	return page, ok
+}
+
+func (r *replies) remember(seq uint64, page []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.makeRoom(seq)
+	r.pages[seq] = page // chokepoint:flaw heap-growth
 }
 
 // makeRoom forgets the oldest page when there are enough.

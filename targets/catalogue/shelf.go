@@ -28,20 +28,35 @@ func newShelf(o kit.Options) *shelf {
 }
 
 func (s *shelf) page(b *bytes.Buffer, seq uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e, ok := s.pages[seq]; ok {
-		s.used.MoveToFront(e)
-	} else {
-		if s.used.Len() == s.room {
-			oldest := s.used.Remove(s.used.Back()).(*shelved)
-			delete(s.pages, oldest.seq)
-		}
-		text := make([]byte, s.size)
+	text, ok := s.find(seq)
+	if !ok {
+		text = make([]byte, s.size)
 		fill(text, seq)
-		s.pages[seq] = s.used.PushFront(&shelved{seq, text})
+		s.put(seq, text)
 	}
-	text := s.used.Front().Value.(*shelved).text
 	head(b, seq, len(text))
 	b.Write(text[:min(len(text), excerpt)])
+}
+
+func (s *shelf) find(seq uint64) (text []byte, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.pages[seq]
+	if !ok {
+		return nil, false
+	}
+	s.used.MoveToFront(e)
+	return e.Value.(*shelved).text, true
+}
+
+func (s *shelf) put(seq uint64, text []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.pages[seq]; ok { // another request was faster
+		s.used.Remove(e)
+	} else if s.used.Len() == s.room {
+		oldest := s.used.Remove(s.used.Back()).(*shelved)
+		delete(s.pages, oldest.seq)
+	}
+	s.pages[seq] = s.used.PushFront(&shelved{seq, text})
 }

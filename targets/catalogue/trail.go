@@ -41,6 +41,7 @@ func (t *trail) page(b *bytes.Buffer, seq uint64) {
 // note adds an answer, and drops the older half of the notes when there are
 // enough.
 func (t *trail) note(seq uint64, page []byte) {
+	text := string(page)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.notes) >= t.keep {
@@ -48,5 +49,5 @@ func (t *trail) note(seq uint64, page []byte) {
 		clear(t.notes[half:])
 		t.notes = t.notes[:half]
 	}
-	t.notes = append(t.notes, note{seq, string(page)}) // chokepoint:flaw heap-growth
+	t.notes = append(t.notes, note{seq, text}) // chokepoint:flaw heap-growth
 }
