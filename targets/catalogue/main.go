@@ -45,8 +45,8 @@ func service() kit.Service {
 	}
 }
 
-// pages writes the page of a request.
-type pages interface {
+// pageWriter writes the page of a request.
+type pageWriter interface {
 	page(b *bytes.Buffer, seq uint64)
 }
 
@@ -60,7 +60,7 @@ func build(ctx context.Context, o kit.Options) (http.Handler, error) {
 	return mux, nil
 }
 
-func newPages(o kit.Options) (pages, error) {
+func newPages(o kit.Options) (pageWriter, error) {
 	switch mode := o.String("mode"); mode {
 	case "replies":
 		return newReplies(o), nil
@@ -82,7 +82,7 @@ func newPages(o kit.Options) (pages, error) {
 // counter asks for the stock and answers with a page.
 type counter struct {
 	stock *kit.Dependency
-	pages pages
+	pages pageWriter
 }
 
 func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {

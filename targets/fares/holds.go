@@ -8,9 +8,9 @@ import (
 	"chokepoint/targets/kit"
 )
 
-// holds keeps seats for a request while its fare is worked out. A hold that is
+// seatHolds keeps seats for a request while its fare is worked out. A hold that is
 // never given up expires.
-type holds struct {
+type seatHolds struct {
 	seats  int
 	expiry time.Duration
 	flawed bool
@@ -20,12 +20,12 @@ type holds struct {
 	last  uint64
 }
 
-func newHolds(o kit.Options) *holds {
-	return &holds{seats: o.Int("seats"), expiry: o.Duration("expiry"), flawed: o.Flawed(), taken: map[uint64]struct{}{}}
+func newSeatHolds(o kit.Options) *seatHolds {
+	return &seatHolds{seats: o.Int("seats"), expiry: o.Duration("expiry"), flawed: o.Flawed(), taken: map[uint64]struct{}{}}
 }
 
 // take holds a seat, until it is given up or expires.
-func (h *holds) take() (giveUp func()) {
+func (h *seatHolds) take() (giveUp func()) {
 	h.mu.Lock()
 	h.last++
 	hold := h.last
@@ -46,7 +46,7 @@ func (h *holds) take() (giveUp func()) {
 	}
 }
 
-func (h *holds) quote(_ context.Context, seq uint64) (cents int64, err error) {
+func (h *seatHolds) quote(_ context.Context, seq uint64) (cents int64, err error) {
 	for seat := range h.seats {
 		giveUp := h.take()
 		cents += listed(seq + uint64(seat))
@@ -56,7 +56,7 @@ func (h *holds) quote(_ context.Context, seq uint64) (cents int64, err error) {
 }
 
 // held is how many seats are held.
-func (h *holds) held() int {
+func (h *seatHolds) held() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.taken)

@@ -77,7 +77,7 @@ func newQuoter(ctx context.Context, o kit.Options) (quoter, error) {
 	case "legs":
 		return newPlanner(o), nil
 	case "holds":
-		return newHolds(o), nil
+		return newSeatHolds(o), nil
 	case "board":
 		return newBoard(ctx, o), nil
 	case "bounded":

@@ -94,7 +94,7 @@ func TestGoroutinesLeftBehind(t *testing.T) {
 func TestHoldsExpire(t *testing.T) {
 	for _, v := range []kit.Variant{kit.Flawed, kit.Fixed} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHolds(options(t, v, "mode=holds", "expiry=1m"))
+			h := newSeatHolds(options(t, v, "mode=holds", "expiry=1m"))
 			giveUp := h.take()
 			h.take() // forgotten
 			assert.Equal(t, 2, h.held())
