@@ -2,6 +2,7 @@ package gotrace
 
 import (
 	"runtime"
+	"runtime/debug"
 	"testing"
 	"time"
 
@@ -120,4 +121,16 @@ func TestHeapGoal(t *testing.T) {
 	require.Positive(t, s.GC.Lives)
 	assert.InDelta(t, 2, float64(s.GC.Goals)/float64(s.GC.Lives), 0.5, "GOGC is 100")
 	assert.Zero(t, s.GC.Asked, "the program asked, not the recording")
+
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	s = read(t, record(t, func() {
+		for range 4 {
+			for range 200 {
+				kept[0] = make([]byte, 1<<20) // 200 MiB, of which one stays
+			}
+			runtime.GC()
+		}
+	}))
+	runtime.KeepAlive(kept)
+	assert.Greater(t, float64(s.GC.Goals)/float64(s.GC.Lives), 2.0, "there is no goal, and the heap grew by more than what is in use")
 }
