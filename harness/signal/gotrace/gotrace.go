@@ -816,6 +816,7 @@ func (s *scan) span(ev *trace.Event, now int64) {
 				s.ranges[r.Name] = now
 				if at := s.place(ev.Stack()); at != nil && at.diag && !strings.HasPrefix(r.Name, stopRange) {
 					s.sum.GC.Asked++
+					s.heap.left = 0 // it did not grow as far as it might
 				}
 				if ev.Kind() == trace.EventRangeActive {
 					s.ranges[r.Name] = s.sum.StartNS
