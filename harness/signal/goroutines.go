@@ -160,14 +160,9 @@ func (e *evidence) grownKind() (growing, error) {
 		kinds := map[string]*growing{}
 		lines := map[string]map[stack.Frame]int64{}
 		n := delta.types["goroutine"]
-		// Requests that do not end pile up at a line, with what they wait for.
-		hung := map[stack.Frame]int64{}
 		for _, x := range delta.list {
 			entry := gotrace.Entry(x.frames)
 			own := e.program.Own(x.frames)
-			if stack.StageOf(x.frames) == stack.Handling {
-				hung[own] += x.values[n]
-			}
 			if entry.IsZero() || gotrace.Serves(entry.Function) {
 				continue
 			}
@@ -191,10 +186,11 @@ func (e *evidence) grownKind() (growing, error) {
 			}
 		}
 		came := e.newClients(e.span(bundle.GoroutineDeltaProfile))
+		hung := e.pilingUp(delta)
 		var best growing
 		for entry, k := range kinds {
 			sure := k.grown > doubt*math.Sqrt(2*max(0, k.stock))
-			k.grown -= max(came.explains(k.stock), 2*float64(top(ranked(hung)).value))
+			k.grown -= max(came.explains(k.stock), 2*hung)
 			k.where = top(ranked(lines[entry])).where
 			if sure && (k.grown > best.grown || k.grown == best.grown && k.grown > 0 && less(k.where, best.where)) {
 				best = *k
@@ -210,4 +206,18 @@ func less(a, b stack.Frame) bool {
 		return a.Function < b.Function
 	}
 	return a.File < b.File || a.File == b.File && a.Line < b.Line
+}
+
+// pilingUp is by how many the requests in a handler became more at the one line
+// where they did most: requests that do not get on pile up there, with what they
+// hold and what they wait for.
+func (e *evidence) pilingUp(delta *samples) float64 {
+	n := delta.types["goroutine"]
+	at := map[stack.Frame]int64{}
+	for _, x := range delta.list {
+		if stack.StageOf(x.frames) == stack.Handling {
+			at[e.program.Own(x.frames)] += x.values[n]
+		}
+	}
+	return float64(max(0, top(ranked(at)).value))
 }

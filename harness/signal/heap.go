@@ -106,6 +106,10 @@ func (e *evidence) heapGrowth() (growth, error) {
 		if err != nil {
 			return growth{}, err
 		}
+		g := growth{inUse: float64(whole.of("inuse_space", nil))}
+		if e.requestsPileUp() {
+			return g, nil
+		}
 		lines := e.heapLines(delta)
 		var best stack.Frame
 		var most *lineGrowth
@@ -118,7 +122,6 @@ func (e *evidence) heapGrowth() (growth, error) {
 				best, most = where, l
 			}
 		}
-		g := growth{inUse: float64(whole.of("inuse_space", nil))}
 		if at, l := e.grownArray(delta, whole); l != nil && (most == nil || l.space > most.space) {
 			g.grown, g.allocated, g.objects = l.space, l.space, l.objects
 			g.late = l.space / 2 // it grows in steps, and one of them may be all that the window holds
@@ -141,6 +144,21 @@ func (e *evidence) heapGrowth() (growth, error) {
 		g.where, g.kept = e.keeper(best, most, lines)
 		return g, nil
 	})
+}
+
+// pile is the share of the requests in flight that must have come to stand at one
+// line more than before: where a request needs most memory, and waits, more wait.
+// Chance makes it a twentieth of 500.
+const pile = 0.15
+
+// requestsPileUp reports whether memory grows because requests do not get on.
+func (e *evidence) requestsPileUp() bool {
+	delta, err := e.profile(bundle.DimPprof, bundle.GoroutineDeltaProfile)
+	if err != nil {
+		return false
+	}
+	l, err := e.load()
+	return err == nil && e.pilingUp(delta) > pile*l.Reached.InFlightMean
 }
 
 // inUseAt is the memory in use that a line allocated.

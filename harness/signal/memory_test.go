@@ -233,6 +233,22 @@ func TestHeapGrowth(t *testing.T) {
 	}
 }
 
+// TestHeapGrowthOfRequestsThatPileUp holds that what requests hold that do not get
+// on is not taken for kept.
+func TestHeapGrowthOfRequestsThatPileUp(t *testing.T) {
+	const page = "main.newPage:4 < main.(*store).get:8" + handler
+	artifacts := func(piled int64) map[string]any {
+		return map[string]any{
+			bundle.HeapDeltaProfile: heapProfile(heapDelta().add(page, 500, 500_000, 500, 500_000)),
+			bundle.HeapProfile:      heapProfile(heapInUse().add(page, 500, 500_000)),
+			bundle.GoroutineDeltaProfile: newProfile("goroutine").
+				add("runtime.gopark:1 < main.save:9"+handler, piled).add("runtime.gopark:1 < main.ask:3"+handler, -piled).p,
+		}
+	}
+	check(t, measure(t, tenSeconds(artifacts(40)).write(t)), expected{"pprof.heap_grown_share": 0.0, "pprof.heap_growth_site": missing("nothing of the kind")})
+	check(t, measure(t, tenSeconds(artifacts(5)).write(t)), expected{"pprof.heap_grown_share": 1.0})
+}
+
 func TestCollector(t *testing.T) {
 	cpu := newProfile("samples", "cpu").
 		add("runtime.gcDrain:1 < runtime.gcBgMarkWorker:1", 60, 60).
