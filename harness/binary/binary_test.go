@@ -216,7 +216,7 @@ func checkCallSites(t *testing.T, f *binary.File, dir string, dwarf bool) {
 			want[fmt.Sprintf("%d %s", i+1, callee)] = true
 		}
 	}
-	require.Len(t, want, 15)
+	require.Len(t, want, 19)
 
 	sites, err := f.CallSites(binary.DiagnosticCallees())
 	require.NoError(t, err)
@@ -243,7 +243,7 @@ func checkCallSites(t *testing.T, f *binary.File, dir string, dwarf bool) {
 	} else {
 		// The lines of inlined callees are not known; those given must be right.
 		assert.Subset(t, slices.Collect(maps.Keys(want)), slices.Collect(maps.Keys(got)))
-		assert.Len(t, got, 8)
+		assert.Len(t, got, 12)
 	}
 
 	again, err := f.CallSites(binary.DiagnosticCallees())
@@ -404,4 +404,24 @@ func BenchmarkFrames(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestDiagnosticSites holds that calls of functions that put into maps are found
+// beside what they do themselves.
+func TestDiagnosticSites(t *testing.T) {
+	f := open(t, build(t))
+	sites, err := f.DiagnosticSites()
+	require.NoError(t, err)
+	var puts, calls int
+	for _, s := range sites.Sites {
+		switch {
+		case bundle.Puts(s.Callee):
+			puts++
+		case s.Callee == "main.(*store).write":
+			assert.Equal(t, "main.main", s.Function)
+			calls++
+		}
+	}
+	assert.Equal(t, 4, puts)
+	assert.Positive(t, calls, "write puts into a map")
 }

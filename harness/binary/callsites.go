@@ -11,7 +11,8 @@ import (
 )
 
 // DiagnosticCallees is the functions whose callers matter to a diagnosis:
-// which lines take a lock, use a pool, set a finalizer or sleep.
+// which lines take a lock, use a pool, set a finalizer, sleep, put into a map or
+// a slice, or steer the collector.
 func DiagnosticCallees() []string {
 	return []string{
 		"sync.(*Pool).Get",
@@ -24,6 +25,19 @@ func DiagnosticCallees() []string {
 		"runtime.SetFinalizer",
 		"runtime.AddCleanup",
 		"time.Sleep",
+
+		// What grows by these keeps what it is given.
+		"runtime.mapassign",
+		"runtime.mapassign_fast32",
+		"runtime.mapassign_fast32ptr",
+		"runtime.mapassign_fast64",
+		"runtime.mapassign_fast64ptr",
+		"runtime.mapassign_faststr",
+		"runtime.growslice",
+
+		// What sets how often the collector runs.
+		"runtime/debug.SetGCPercent",
+		"runtime/debug.SetMemoryLimit",
 	}
 }
 

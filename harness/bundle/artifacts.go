@@ -1,5 +1,7 @@
 package bundle
 
+import "strings"
+
 // Load is load/summary.json: what the client saw, and how healthy it was
 // itself. Requests are those that ended inside the window; times are seconds.
 // Requests of badly behaved clients count in flight and in Clients, and nowhere else.
@@ -556,4 +558,9 @@ type CallSite struct {
 	Function string `json:"function"`
 	File     string `json:"file"`
 	Line     int    `json:"line"`
+}
+
+// Puts reports whether a callee puts into a map or appends to a slice.
+func Puts(callee string) bool {
+	return callee == "runtime.growslice" || strings.HasPrefix(callee, "runtime.mapassign")
 }

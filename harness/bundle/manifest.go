@@ -21,6 +21,7 @@ const (
 	CPUProfile            = "pprof/cpu.pb.gz"             // over the window
 	HeapProfile           = "pprof/heap.pb.gz"            // absolute, at the end of the window
 	HeapDeltaProfile      = "pprof/heap-delta.pb.gz"      // end of window minus its start
+	HeapLateProfile       = "pprof/heap-late.pb.gz"       // end of window minus its middle; bundles before it was recorded have none
 	AllocsProfile         = "pprof/allocs-delta.pb.gz"    // end of window minus its start
 	MutexProfile          = "pprof/mutex-delta.pb.gz"     // end of window minus its start
 	BlockProfile          = "pprof/block-delta.pb.gz"     // end of window minus its start

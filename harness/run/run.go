@@ -341,7 +341,7 @@ func writeCallSites(executable string, w *bundle.Writer) (bundle.Target, error) 
 	defer f.Close()
 	b := f.Build()
 	t := bundle.Target{GoVersion: b.GoVersion, MainModule: b.MainModule, SHA256: b.SHA256, Stripped: b.Stripped, CGO: b.CGO}
-	sites, err := f.CallSites(binary.DiagnosticCallees())
+	sites, err := f.DiagnosticSites()
 	if err != nil {
 		return t, nil
 	}

@@ -277,6 +277,9 @@ func (s *samples) draws(objects, bytes int64) float64 {
 	if s.period <= 1 {
 		return float64(objects)
 	}
+	if objects == 0 {
+		return 0
+	}
 	mean := float64(bytes) / float64(objects)
 	return float64(objects) * -math.Expm1(-mean/float64(s.period))
 }
@@ -374,7 +377,9 @@ func sampleTypes(artifact string) []string {
 		return []string{"alloc_objects", "alloc_space"}
 	case bundle.HeapProfile:
 		return []string{"inuse_objects", "inuse_space"}
-	case bundle.GoroutineProfile:
+	case bundle.HeapDeltaProfile, bundle.HeapLateProfile:
+		return []string{"alloc_objects", "alloc_space", "inuse_objects", "inuse_space"}
+	case bundle.GoroutineProfile, bundle.GoroutineDeltaProfile:
 		return []string{"goroutine"}
 	case bundle.EBPFOnCPUProfile:
 		return []string{"samples", "cpu"}

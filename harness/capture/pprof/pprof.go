@@ -116,7 +116,8 @@ func (r *Recorder) plan() (fetches []*fetch, takes []*take, err error) {
 	// The runtime's figures of memory are those of the last collections, so that
 	// the difference over a short window, or of a target that seldom collects,
 	// says little. A collection is asked for at both ends instead; it costs the
-	// target two cycles a window.
+	// target two cycles a window. A third in the middle tells memory that goes on
+	// growing from memory that stopped.
 	memory := sync.OnceValues(func() (before, after *fetch) {
 		return ask("heap?gc=1", 0), ask("heap?gc=1", late)
 	})
@@ -131,6 +132,7 @@ func (r *Recorder) plan() (fetches []*fetch, takes []*take, err error) {
 			before, after := memory()
 			keep(take{probe: name, artifact: bundle.HeapDeltaProfile, from: before, to: after, shows: "inuse_space"})
 			keep(take{probe: name, artifact: bundle.HeapProfile, to: after})
+			keep(take{probe: name, artifact: bundle.HeapLateProfile, from: ask("heap?gc=1", late/2), to: after, shows: "inuse_space"})
 		case "allocs":
 			before, after := memory()
 			keep(take{probe: name, artifact: bundle.AllocsProfile, from: before, to: after, shows: "alloc_space"})

@@ -119,12 +119,12 @@ func TestAllProfiles(t *testing.T) {
 		}
 	}
 	assert.Equal(t, All(), names)
-	assert.ElementsMatch(t, []string{bundle.HeapProfile, bundle.HeapDeltaProfile}, probe(t, d, "heap").Artifacts)
+	assert.ElementsMatch(t, []string{bundle.HeapProfile, bundle.HeapDeltaProfile, bundle.HeapLateProfile}, probe(t, d, "heap").Artifacts)
 	assert.ElementsMatch(t, []string{bundle.GoroutineProfile, bundle.GoroutineDeltaProfile}, probe(t, d, "goroutine").Artifacts)
 	for _, name := range []string{"mutex", "block"} {
 		assert.Empty(t, probe(t, d, name).Reason, "there was contention")
 	}
-	assert.EqualValues(t, 7, accepted.Load(), "connections are those opened before the load, one a request")
+	assert.EqualValues(t, 8, accepted.Load(), "connections are those opened before the load, one a request")
 }
 
 // What the target allocates between the two readings is the difference.

@@ -43,6 +43,9 @@ type Summary struct {
 	// Syscalls sums up the goroutines' system calls by the program's line.
 	Syscalls []SiteCount
 	GC       Collector
+	// Kinds are goroutines by the function they start in, those first of which
+	// there were most more at the end of the trace than at its beginning.
+	Kinds []Kind
 	// Paths are what the program itself marked, by request time, then all time.
 	// PathsLost counts marks under more names than are kept.
 	Paths     []Path
@@ -164,10 +167,16 @@ type Running struct {
 
 // Collector is what the garbage collector did.
 type Collector struct {
-	Cycles   int
-	MarkNS   int64 // wall time marking was on
-	AssistNS int64 // goroutine time spent helping
-	StopNS   int64 // wall time the world was stopped
+	Cycles int
+	MarkNS int64 // wall time marking was on
+	// Asked counts those cycles that the recording's own requests asked for.
+	Asked int
+	// Goals is what the heap might grow to before the next cycle, and Lives what was
+	// in use when the goal was set, each summed over the cycles that ended in the
+	// trace, in bytes.
+	Goals, Lives int64
+	AssistNS     int64 // goroutine time spent helping
+	StopNS       int64 // wall time the world was stopped
 }
 
 const (
@@ -230,6 +239,7 @@ type place struct {
 	rank        int  // of endpoint; 0 for none
 	background  bool // it is that of net/http's background read
 	startsHTTP2 bool
+	kind        *kind // of goroutines that end in this stack's outermost frame; see lives
 	parts       [slots]requests.PartID
 	next        *place // that a span from here last led to, and its part
 	span        requests.PartID
@@ -278,6 +288,7 @@ type goroutine struct {
 	assist   int64
 	assistAt stack.Frame
 
+	life     life
 	stopping bool  // it has stopped the world
 	ran      int64 // since when it has been running
 	service  service
@@ -386,6 +397,8 @@ type scan struct {
 	serving       *serving
 	sched         scheduler
 	states        states
+	lives         *lives
+	heap          heapGoal
 	stopper       *goroutine // that stopped the world last
 
 	lastStack trace.Stack // and its place: events come in pairs with the same
@@ -420,6 +433,7 @@ func newScan(p stack.Program, b Beside) *scan {
 		moments:    newMoments(),
 		serving:    newServing(p, b),
 		sched:      newScheduler(),
+		lives:      newLives(),
 	}
 }
 
@@ -455,6 +469,7 @@ func (s *scan) event(ev *trace.Event) {
 		}
 	case trace.EventMetric:
 		s.sched.metric(ev, now)
+		s.heap.metric(ev, &s.sum.GC)
 	case trace.EventTaskBegin, trace.EventTaskEnd:
 		id := s.taskOf(ev)
 		s.taskEvent(ev, id, now)
@@ -497,6 +512,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			s.reach(id, g, at, now, g.state == waiting)
 			return
 		case trace.GoNotExist:
+			s.birth(ev, g, at, now)
 			s.inherit(ev, id, g, at, now)
 		}
 	}
@@ -516,6 +532,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	switch {
 	case to == trace.GoWaiting:
 		s.settle(g, at)
+		g.life.waits = min(2, g.life.waits+1)
 		g.blamed = waitOf(at)
 		if st.Reason == "preempted" {
 			// The collector stopped it to scan its stack, wherever it was.
@@ -525,6 +542,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		g.at = at
 		s.reach(id, g, at, now, true)
 	case from == trace.GoWaiting && to == trace.GoRunnable:
+		if g.life.kind == nil {
+			s.lives.wokenBy(g, s.place(ev.Stack()))
+		}
 		s.woken(ev, g, now)
 		s.awoken(id, g, now)
 	case to == trace.GoSyscall:
@@ -545,6 +565,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		}
 	case to == trace.GoNotExist:
 		g.state = gone
+		if !g.diag {
+			s.lives.died(g, s.sum.StartNS, now)
+		}
 		s.left(g, now)
 		delete(s.gs, id)
 		s.paths.goroutineEnded(id)
@@ -619,6 +642,7 @@ func (s *scan) settle(g *goroutine, at *place) {
 	g.finalizer = g.finalizer || at.finalizer
 	g.diag = g.diag || at.diag
 	g.ours = at.ours
+	s.lives.shown(g, at)
 	switch at.serving {
 	case stack.InHandler:
 		g.request = true
@@ -794,6 +818,10 @@ func (s *scan) span(ev *trace.Event, now int64) {
 		if ev.Kind() != trace.EventRangeEnd {
 			if _, open := s.ranges[r.Name]; !open {
 				s.ranges[r.Name] = now
+				if at := s.place(ev.Stack()); at != nil && at.diag && !strings.HasPrefix(r.Name, stopRange) {
+					s.sum.GC.Asked++
+					s.heap.left = 0 // it did not grow as far as it might
+				}
 				if ev.Kind() == trace.EventRangeActive {
 					s.ranges[r.Name] = s.sum.StartNS
 				}
@@ -827,6 +855,9 @@ func (s *scan) finish() *Summary {
 	}
 	sort.Slice(ids, func(i, j int) bool { return ids[i] < ids[j] })
 	for _, id := range ids {
+		s.lives.last(s.gs[id]) // before what the end of the trace cuts is closed
+	}
+	for _, id := range ids {
 		g := s.gs[id]
 		if g.state == waiting && g.blamed == stack.Lock {
 			s.locks.stillWaiting(g, s.last)
@@ -838,6 +869,7 @@ func (s *scan) finish() *Summary {
 		s.cut(g)
 		s.keepRunning(id, g)
 	}
+	s.sum.Kinds = s.lives.finish(s.sum.DurationNS())
 	s.finishTasks()
 	s.serving.resolve()
 	for name := range s.ranges {

@@ -35,12 +35,12 @@ func record(skip int) {
 	var stack []frame
 	for i := 0; ; i++ {
 		f, more := frames.Next()
-		stack = append(stack, frame{pcs[i], f.Function, f.File, f.Line})
+		stack = append(stack, frame{pcs[i], f.Function, f.File, f.Line}) // call: runtime.growslice
 		if !more {
 			break
 		}
 	}
-	stacks = append(stacks, stack)
+	stacks = append(stacks, stack) // call: runtime.growslice
 }
 
 //go:noinline
@@ -57,8 +57,8 @@ type pair[K comparable, V any] struct {
 }
 
 func (p *pair[K, V]) put(k K, v V) {
-	p.mu.Lock() // call: sync.(*Mutex).Lock
-	p.vals[k] = v
+	p.mu.Lock()   // call: sync.(*Mutex).Lock
+	p.vals[k] = v // call: runtime.mapassign_faststr
 	p.mu.Unlock() // call: sync.(*Mutex).Unlock
 	leaf(1)
 }
@@ -109,8 +109,8 @@ func (s *store) read(k string) int {
 
 //go:noinline
 func (s *store) write(k string) {
-	s.rw.Lock() // call: sync.(*RWMutex).Lock
-	s.m[k]++
+	s.rw.Lock()   // call: sync.(*RWMutex).Lock
+	s.m[k]++      // call: runtime.mapassign_faststr
 	s.rw.Unlock() // call: sync.(*RWMutex).Unlock
 }
 

@@ -1,0 +1,51 @@
+package binary
+
+import (
+	"slices"
+	"strings"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/gofunc"
+)
+
+// DiagnosticSites is the call sites of DiagnosticCallees, and of those functions
+// of the main module, methods or such as put into a map, that put into maps or
+// slices: a value that is allocated on one line is often kept by a call on another.
+// What libraries put into their own maps and slices is left out; there is a lot of
+// it, and no line of it can be changed.
+func (f *File) DiagnosticSites() (bundle.CallSites, error) {
+	sites, err := f.CallSites(DiagnosticCallees())
+	if err != nil {
+		return sites, err
+	}
+	module := f.Build().MainModule
+	sites.Sites = slices.DeleteFunc(sites.Sites, func(s bundle.CallSite) bool {
+		return bundle.Puts(s.Callee) && !own(s.Function, module)
+	})
+	var keepers []string
+	for _, s := range sites.Sites {
+		name := gofunc.Plain(s.Function)
+		method := strings.Contains(name, ").")
+		if bundle.Puts(s.Callee) && (method || s.Callee != "runtime.growslice") && gofunc.Base(name) == name {
+			keepers = append(keepers, name)
+		}
+	}
+	slices.Sort(keepers)
+	more, err := f.CallSites(slices.Compact(keepers))
+	if err != nil {
+		return sites, err
+	}
+	for _, s := range more.Sites {
+		// A function that has grown its stack begins again, by a jump.
+		if own(s.Function, module) && gofunc.Plain(s.Function) != s.Callee {
+			sites.Sites = append(sites.Sites, s)
+		}
+	}
+	return sites, nil
+}
+
+// own reports whether a function is the main module's.
+func own(function, module string) bool {
+	pkg := gofunc.Package(function)
+	return pkg == "main" || module != "" && (pkg == module || strings.HasPrefix(pkg, module+"/"))
+}

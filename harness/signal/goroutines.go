@@ -1,0 +1,223 @@
+package signal
+
+import (
+	"math"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/signal/gotrace"
+	"chokepoint/harness/signal/stack"
+)
+
+// goroutineSignals tell goroutines that start with requests and never end from
+// those that are many for a good reason.
+func goroutineSignals() []definition {
+	const trace, prof = bundle.DimTrace, bundle.DimPprof
+	return []definition{
+		number("trace.goroutines_left_per_request", trace, PerRequest, func(e *evidence) (float64, error) {
+			l, err := e.leftBehind()
+			if err != nil || l.grown == 0 {
+				return 0, err
+			}
+			s, err := e.trace()
+			if err != nil {
+				return 0, err
+			}
+			n, err := e.requests(bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS})
+			if err != nil {
+				return 0, err
+			}
+			return l.grown / n, nil
+		}, "By how many the goroutines that start in one function became more in the trace, for each request that ended; only a growth that both halves of the trace show is counted, and not what new connections, requests that have not ended or chance explain."),
+		number("trace.goroutines_left_share", trace, Share, func(e *evidence) (float64, error) {
+			l, err := e.leftBehind()
+			return min(1, l.grown/float64(max(1, l.kind.Created))), err
+		}, "The same as a share of those that were started in the trace."),
+		place("trace.goroutine_start_site", trace, func(e *evidence) (stack.Frame, error) {
+			l, err := e.leftBehind()
+			return l.kind.Origin, err
+		}, "The program's line that starts them."),
+		place("trace.goroutine_stuck_site", trace, func(e *evidence) (stack.Frame, error) {
+			l, err := e.leftBehind()
+			return l.kind.Stuck, err
+		}, "The program's line where most of them stand at the end of the trace."),
+
+		number("pprof.goroutines_grown_per_request", prof, PerRequest, func(e *evidence) (float64, error) {
+			g, err := e.grownKind()
+			if err != nil || g.grown == 0 {
+				return 0, err
+			}
+			n, err := e.requests(e.span(bundle.GoroutineDeltaProfile))
+			if err != nil {
+				return 0, err
+			}
+			return g.grown / n, nil
+		}, "By how many the goroutines that start in one function became more over the window, by the goroutine profile, for each request that ended; not counting what new connections, requests that do not end or chance explain."),
+		number("pprof.goroutines_grown_share", prof, Share, func(e *evidence) (float64, error) {
+			g, err := e.grownKind()
+			return min(1, g.grown/max(1, g.stock)), err
+		}, "The same as a share of as many as there were of them at the end."),
+		number("pprof.goroutines_asleep_share", prof, Share, func(e *evidence) (float64, error) {
+			g, err := e.grownKind()
+			return min(1, max(0, g.asleep)/max(1, g.grown)), err
+		}, "Share of that growth which is in time.Sleep, and ends by itself."),
+		place("pprof.goroutine_stuck_site", prof, func(e *evidence) (stack.Frame, error) {
+			g, err := e.grownKind()
+			return g.where, err
+		}, "The program's line where most of them stand."),
+	}
+}
+
+// doubt is how many standard deviations a count must be above what chance gives
+// before it is believed. Servers have hundreds of lines to be wrong about.
+const doubt = 4
+
+// least is the part of a growth that each half of the trace must show. A steady
+// one has a half in each; that of a server short of CPU comes unevenly.
+const least = 0.15
+
+// leaving is a kind of goroutines, and by how many there are more of them.
+type leaving struct {
+	kind  gotrace.Kind
+	grown float64
+}
+
+// leftBehind is the kind of which steadily more were started than ended.
+func (e *evidence) leftBehind() (leaving, error) {
+	return once(e, "goroutines left behind", func() (leaving, error) {
+		s, err := e.trace()
+		if err != nil {
+			return leaving{}, err
+		}
+		came := e.newClients(bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS})
+		var best leaving
+		for _, k := range s.Kinds {
+			if k.Connections || k.Origin.IsZero() && k.Stuck.IsZero() || 2*k.Asleep > k.Left {
+				continue
+			}
+			all, late := k.Growth()
+			// What comes at once, and may end as it came, is in one half.
+			steady := least < float64(late)/float64(max(1, all)) && float64(late)/float64(max(1, all)) < 1-least
+			// What a request that has not ended waits for is not left behind by it.
+			all = min(all, k.Left-k.Held)
+			// As many as there are at any time vary by the root of their number.
+			grown := float64(all) - came.explains(float64(k.Left))
+			if steady && float64(all) > doubt*math.Sqrt(2*float64(k.Left)) && grown > best.grown {
+				best = leaving{k, grown}
+			}
+		}
+		return best, nil
+	})
+}
+
+// clients is by how many the client's connections, or its requests in flight,
+// became more in a span, by its own count, and what share of those at the end that
+// is; 0 where it did not count.
+type clients struct{ more, share float64 }
+
+func (e *evidence) newClients(span bundle.Window) clients {
+	l, err := e.load()
+	if err != nil {
+		return clients{}
+	}
+	at := func(ns int64) (sockets, inFlight int) {
+		for _, s := range l.Seconds {
+			if s.StartNS <= ns {
+				sockets, inFlight = s.OpenSockets, s.InFlight
+			}
+		}
+		return sockets, inFlight
+	}
+	sockets, inFlight := at(span.StartNS)
+	moreSockets, moreInFlight := at(span.EndNS)
+	c := clients{more: float64(max(0, moreSockets-sockets, moreInFlight-inFlight))}
+	c.share = c.more / float64(max(1, moreSockets, moreInFlight))
+	return c
+}
+
+// explains is how many of stock things are there because there are more clients:
+// two for each, a reader and a writer say, or as many as there are for each of the
+// others.
+func (c clients) explains(stock float64) float64 { return max(2*c.more, c.share*stock) }
+
+// growing is a kind of goroutines by the goroutine profiles.
+type growing struct {
+	grown, stock, asleep float64
+	where                stack.Frame
+}
+
+// grownKind is the kind of which there were more at the end of the window than
+// at its beginning.
+func (e *evidence) grownKind() (growing, error) {
+	return once(e, "goroutines grown", func() (growing, error) {
+		delta, err := e.profile(bundle.DimPprof, bundle.GoroutineDeltaProfile)
+		if err != nil {
+			return growing{}, err
+		}
+		whole, err := e.profile(bundle.DimPprof, bundle.GoroutineProfile)
+		if err != nil {
+			return growing{}, err
+		}
+		kinds := map[string]*growing{}
+		lines := map[string]map[stack.Frame]int64{}
+		n := delta.types["goroutine"]
+		for _, x := range delta.list {
+			entry := gotrace.Entry(x.frames)
+			own := e.program.Own(x.frames)
+			if entry.IsZero() || gotrace.Serves(entry.Function) {
+				continue
+			}
+			k := kinds[entry.Function]
+			if k == nil {
+				k = &growing{}
+				kinds[entry.Function], lines[entry.Function] = k, map[stack.Frame]int64{}
+			}
+			k.grown += float64(x.values[n])
+			if !own.IsZero() {
+				lines[entry.Function][own] += x.values[n]
+			}
+			if e.program.WaitOf(x.frames) == stack.Sleep {
+				k.asleep += float64(x.values[n])
+			}
+		}
+		n = whole.types["goroutine"]
+		for _, x := range whole.list {
+			if k := kinds[gotrace.Entry(x.frames).Function]; k != nil {
+				k.stock += float64(x.values[n])
+			}
+		}
+		came := e.newClients(e.span(bundle.GoroutineDeltaProfile))
+		hung := e.pilingUp(delta)
+		var best growing
+		for entry, k := range kinds {
+			sure := k.grown > doubt*math.Sqrt(2*max(0, k.stock))
+			k.grown -= max(came.explains(k.stock), 2*hung)
+			k.where = top(ranked(lines[entry])).where
+			if sure && (k.grown > best.grown || k.grown == best.grown && k.grown > 0 && less(k.where, best.where)) {
+				best = *k
+			}
+		}
+		// Libraries' helpers, of connections say, have no line of the program's.
+		return best, nil
+	})
+}
+
+func less(a, b stack.Frame) bool {
+	if a.Function != b.Function {
+		return a.Function < b.Function
+	}
+	return a.File < b.File || a.File == b.File && a.Line < b.Line
+}
+
+// pilingUp is by how many the requests in a handler became more at the one line
+// where they did most: requests that do not get on pile up there, with what they
+// hold and what they wait for.
+func (e *evidence) pilingUp(delta *samples) float64 {
+	n := delta.types["goroutine"]
+	at := map[stack.Frame]int64{}
+	for _, x := range delta.list {
+		if stack.StageOf(x.frames) == stack.Handling {
+			at[e.program.Own(x.frames)] += x.values[n]
+		}
+	}
+	return float64(max(0, top(ranked(at)).value))
+}

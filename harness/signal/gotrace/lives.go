@@ -1,0 +1,299 @@
+package gotrace
+
+import (
+	"cmp"
+	"sort"
+	"strings"
+
+	"golang.org/x/exp/trace"
+
+	"chokepoint/harness/gofunc"
+	"chokepoint/harness/signal/stack"
+)
+
+// A Kind is goroutines that start in one function. What of a kind there was
+// before the trace is known by the stacks that it shows, and what is started in
+// it also by who started it.
+type Kind struct {
+	Entry stack.Frame // the function they start in, without line
+	// Created and Ended are those that began and those that ended in the trace,
+	// whenever they had begun. LateCreated and LateEnded are those of the trace's
+	// second half.
+	Created, Ended         int64
+	LateCreated, LateEnded int64
+	// Connections: they serve connections or requests of net/http's server.
+	Connections bool
+	// Origin is the program's line that starts most of them, else the line that
+	// started what started them; zero if that is not known. Where a helper starts
+	// what it is given, it is the line of the function that gives it.
+	Origin stack.Frame
+	// Left counts those that were started in the trace and had not ended when it
+	// did. Held is how many of these were started for a request that had not ended
+	// either. Stuck is the line where most of them stand, and of those that stand
+	// there Asleep counts the ones in a time.Sleep that is their first wait: it ends
+	// by itself.
+	Left   int64
+	Held   int64
+	Stuck  stack.Frame
+	Asleep int64
+}
+
+// Growth is by how many there were more at the end of the trace than at its
+// beginning, and the part of its second half.
+func (k Kind) Growth() (all, late int64) {
+	return k.Created - k.Ended, k.LateCreated - k.LateEnded
+}
+
+// lifeSlice is how finely births and deaths are kept apart, in nanoseconds.
+const lifeSlice = 50_000_000
+
+// lifeSlices counts by slice of the trace. It is sparse: a damaged trace may jump far.
+type lifeSlices map[int64]int64
+
+func (c lifeSlices) add(begin, now int64) { c[max(0, now-begin)/lifeSlice]++ }
+
+// sum is all of it, and the part from a slice on.
+func (c lifeSlices) sum(half int64) (all, late int64) {
+	for i, n := range c {
+		all += n
+		if i >= half {
+			late += n
+		}
+	}
+	return all, late
+}
+
+// lives counts goroutines by the function they start in.
+type lives struct {
+	kinds map[string]*kind // by entry
+	// unknown are goroutines of before the trace that ended before they had shown
+	// a stack, by slice.
+	unknown lifeSlices
+}
+
+type kind struct {
+	entry          stack.Frame
+	created, ended lifeSlices
+	connections    bool
+	origins        map[*place]int64
+	left, held     int64
+	stuck          map[stack.Frame]int64
+	asleep         map[stack.Frame]int64
+}
+
+// life is what is known of one goroutine.
+type life struct {
+	kind   *kind
+	born   bool   // in the trace
+	waits  int8   // how often it has waited, 0, 1 or more
+	origin *place // where it was started; nil if not by code of the program
+}
+
+func newLives() *lives { return &lives{kinds: map[string]*kind{}, unknown: lifeSlices{}} }
+
+// kindOf is the kind of goroutines with such a stack; nil without stack.
+func (l *lives) kindOf(pl *place) *kind {
+	if pl == nil || len(pl.frames) == 0 {
+		return nil
+	}
+	if pl.kind == nil {
+		pl.kind = l.kind(Entry(pl.frames))
+	}
+	return pl.kind
+}
+
+func (l *lives) kind(entry stack.Frame) *kind {
+	k := l.kinds[entry.Function]
+	if k == nil {
+		k = &kind{
+			entry: entry, connections: Serves(entry.Function), created: lifeSlices{}, ended: lifeSlices{},
+			origins: map[*place]int64{}, stuck: map[stack.Frame]int64{}, asleep: map[stack.Frame]int64{},
+		}
+		l.kinds[entry.Function] = k
+	}
+	return k
+}
+
+// Entry is the function that a goroutine with such a stack started in, without
+// line; zero for no stack.
+func Entry(frames []stack.Frame) stack.Frame {
+	for i := len(frames) - 1; i >= 0; i-- {
+		if f := frames[i]; f.Function != "runtime.goexit" && f.Function != "" {
+			f.Line = 0
+			return f
+		}
+	}
+	return stack.Frame{}
+}
+
+// Serves reports whether goroutines that start in the function are those of
+// connections or requests of net/http's server: as many as clients make them.
+func Serves(entry string) bool {
+	switch entry {
+	case "net/http.(*conn).serve", backgroundRead, "net/http.(*Server).Serve",
+		"net/http.(*http2serverConn).runHandler", "golang.org/x/net/http2.(*serverConn).runHandler",
+		"net/http/internal/http2.(*serverConn).runHandler":
+		return true
+	}
+	return strings.HasPrefix(entry, "net/http.(*connReader).")
+}
+
+// born notes a goroutine that begins in the trace: start is its own stack, by
+// where it was started, and creator the goroutine that did.
+func (l *lives) born(g *goroutine, start, by *place, creator *goroutine, begin, now int64) {
+	g.life.born = true
+	k := l.kindOf(start)
+	if k == nil {
+		return
+	}
+	g.life.kind = k
+	if by != nil && !by.own.IsZero() {
+		g.life.origin = by
+	} else if creator != nil {
+		// A library's helper that a goroutine of the program's set going.
+		g.life.origin = creator.life.origin
+	}
+	k.created.add(begin, now)
+	if g.life.origin != nil {
+		k.origins[g.life.origin]++
+	}
+}
+
+// shown learns what kind a goroutine is from a stack of its own.
+func (l *lives) shown(g *goroutine, at *place) {
+	if g.life.kind == nil && at != nil {
+		g.life.kind = l.kindOf(at)
+	}
+}
+
+// wokenBy learns what kind a goroutine is from what wakes it: net/http's server
+// ends its background reads so, which often show no stack of their own.
+func (l *lives) wokenBy(g *goroutine, by *place) {
+	if by != nil && by.holds(abortsRead) {
+		g.life.kind = l.kind(stack.Frame{Function: backgroundRead})
+	}
+}
+
+const (
+	abortsRead     = "net/http.(*connReader).abortPendingRead"
+	backgroundRead = "net/http.(*connReader).backgroundRead"
+)
+
+// died notes the end of a goroutine.
+func (l *lives) died(g *goroutine, begin, now int64) {
+	if k := g.life.kind; k != nil {
+		k.ended.add(begin, now)
+	} else {
+		l.unknown.add(begin, now)
+	}
+}
+
+// last notes where a goroutine stands when the trace ends.
+func (l *lives) last(g *goroutine) {
+	k := g.life.kind
+	if k == nil || !g.life.born || g.diag {
+		return
+	}
+	k.left++
+	if g.service.child() != nil {
+		k.held++
+	}
+	if g.at == nil || g.at.own.IsZero() {
+		return
+	}
+	k.stuck[g.at.own]++
+	if g.state == waiting && g.blamed == stack.Sleep && g.life.waits < 2 {
+		k.asleep[g.at.own]++
+	}
+}
+
+// finish lists the kinds, by growth, largest first.
+//
+// Of goroutines that ended before they had shown a stack the kind is not known.
+// They are taken for some of those kinds of which more were started than ended,
+// first of those whose goroutines do end, then of those that only sleep: where
+// in doubt, nothing has grown.
+func (l *lives) finish(durationNS int64) []Kind {
+	half := durationNS / 2 / lifeSlice
+	var out []Kind
+	for _, k := range l.kinds {
+		x := Kind{Entry: k.entry, Connections: k.connections, Left: k.left, Held: k.held, Stuck: most(k.stuck)}
+		x.Origin = k.origin(x.Stuck)
+		x.Asleep = k.asleep[x.Stuck]
+		x.Created, x.LateCreated = k.created.sum(half)
+		x.Ended, x.LateEnded = k.ended.sum(half)
+		if x.Created > 0 || x.Ended > 0 {
+			out = append(out, x)
+		}
+	}
+	endedShare := func(k Kind) float64 {
+		if k.Connections {
+			return 1 // connections aside, they are a request's
+		}
+		return float64(k.Ended) / float64(max(1, k.Created))
+	}
+	sort.Slice(out, func(i, j int) bool {
+		a, b := out[i], out[j]
+		return cmp.Or(-cmp.Compare(endedShare(a), endedShare(b)), -cmp.Compare(a.Asleep, b.Asleep), cmp.Compare(a.Entry.Function, b.Entry.Function)) < 0
+	})
+	all, late := l.unknown.sum(half)
+	early := all - late
+	for i := range out {
+		k := &out[i]
+		grown, grownLate := k.Growth()
+		n := min(late, max(0, grownLate))
+		m := min(early, max(0, grown-n))
+		k.LateEnded, late = k.LateEnded+n, late-n
+		k.Ended, early = k.Ended+n+m, early-m
+	}
+	sort.Slice(out, func(i, j int) bool {
+		x, _ := out[i].Growth()
+		y, _ := out[j].Growth()
+		return cmp.Or(-cmp.Compare(x, y), cmp.Compare(out[i].Entry.Function, out[j].Entry.Function)) < 0
+	})
+	return out[:min(len(out), keptKinds)]
+}
+
+// keptKinds is how many kinds a summary keeps.
+const keptKinds = 64
+
+// origin is the line that starts most goroutines of the kind. One that is started
+// by a helper stands in a closure of the function that called the helper.
+func (k *kind) origin(stuck stack.Frame) stack.Frame {
+	var best *place
+	for pl, n := range k.origins {
+		if best == nil || n > k.origins[best] || n == k.origins[best] && lessFrames(pl.frames, best.frames) {
+			best = pl
+		}
+	}
+	if best == nil {
+		return stack.Frame{}
+	}
+	for _, inside := range []stack.Frame{stuck, k.entry} {
+		base := gofunc.Base(inside.Function)
+		if base == inside.Function {
+			continue
+		}
+		for _, f := range best.frames {
+			if gofunc.Base(f.Function) == base {
+				return f
+			}
+		}
+	}
+	return best.own
+}
+
+func most(counts map[stack.Frame]int64) stack.Frame {
+	var best stack.Frame
+	for f, n := range counts {
+		if n > counts[best] || n == counts[best] && (best.IsZero() || less(f, best)) {
+			best = f
+		}
+	}
+	return best
+}
+
+// birth is called for a transition from nothing.
+func (s *scan) birth(ev *trace.Event, g *goroutine, start *place, now int64) {
+	s.lives.born(g, start, s.place(ev.Stack()), s.gs[ev.Goroutine()], s.sum.StartNS, now)
+}

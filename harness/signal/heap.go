@@ -1,0 +1,399 @@
+package signal
+
+import (
+	"math"
+	"sort"
+	"strings"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/gofunc"
+	"chokepoint/harness/signal/stack"
+)
+
+// heapSignals tell memory that is kept for good from memory that is much, or
+// much used.
+func heapSignals() []definition {
+	const dim = bundle.DimPprof
+	return []definition{
+		number("pprof.heap_grown_share", dim, Share, func(e *evidence) (float64, error) {
+			g, err := e.heapGrowth()
+			return min(1, g.grown/max(1, g.inUse)), err
+		}, "By how much the memory that one line of the program allocates grew over the window, between collections, as a share of all memory in use at its end; not counting what chance explains."),
+		number("pprof.heap_kept_share", dim, Share, func(e *evidence) (float64, error) {
+			g, err := e.heapGrowth()
+			return min(1, g.grown/max(1, g.allocated)), err
+		}, "The same as a share of what that line allocated meanwhile."),
+		number("pprof.heap_late_share", dim, Share, func(e *evidence) (float64, error) {
+			g, err := e.heapGrowth()
+			if err != nil {
+				return 0, err
+			}
+			if g.lateErr != nil {
+				return 0, g.lateErr
+			}
+			return min(1, max(0, g.late/max(1, g.grown))), nil
+		}, "Share of that growth which came in the second half of the window: about a half of what grows steadily, and nothing of what has stopped."),
+		number("pprof.heap_kept_per_request", dim, PerRequest, func(e *evidence) (float64, error) {
+			g, err := e.heapGrowth()
+			if err != nil {
+				return 0, err
+			}
+			return perRequest(e, bundle.HeapDeltaProfile, int64(g.objects))
+		}, "Objects by which that line's memory grew for each request that ended."),
+		number("pprof.heap_keepers", dim, Count, func(e *evidence) (float64, error) {
+			g, err := e.heapGrowth()
+			if err != nil || !g.kept {
+				return 0, err
+			}
+			return 1, nil
+		}, "Maps, slices and lists that keep that memory for certain, 0 or 1: one grew in the same call, or is put into by the very line that allocates."),
+		place("pprof.heap_growth_site", dim, func(e *evidence) (stack.Frame, error) {
+			g, err := e.heapGrowth()
+			return g.where, err
+		}, "The program's line that keeps that memory, where a map, slice or list shows it by its own growth or by the machine code; else the line that allocates it."),
+		place("pprof.heap_alloc_site", dim, func(e *evidence) (stack.Frame, error) {
+			g, err := e.heapGrowth()
+			return g.from, err
+		}, "The program's line that allocates it."),
+		place("pprof.heap_held_site", dim, func(e *evidence) (stack.Frame, error) {
+			p, err := e.profile(dim, bundle.HeapProfile)
+			if err != nil {
+				return stack.Frame{}, err
+			}
+			return top(byFunction(p.drawn("inuse_space", "inuse_objects", "inuse_space", e.owner))).where, nil
+		}, "The program's line that allocated most of the memory in use."),
+	}
+}
+
+// owner is the program's line of a sample, if there is one.
+func (e *evidence) owner(s sample) (stack.Frame, bool) {
+	own := e.program.Own(s.frames)
+	return own, !own.IsZero()
+}
+
+// heapDoubt is how many standard deviations the memory profiler's draws must be
+// above chance. Draws are few, and a line that keeps everything needs as many as
+// its square: 9.
+const heapDoubt = 3
+
+// growth is one line's memory over the window, in bytes.
+type growth struct {
+	grown, allocated, objects float64
+	late                      float64
+	lateErr                   error // why late is not known
+	inUse                     float64
+	where, from               stack.Frame
+	kept                      bool // by a container, for certain
+}
+
+// lineGrowth is what the profiles say of one line.
+type lineGrowth struct {
+	space, objects, drawn  float64 // of memory in use: what was added
+	allocSpace, allocDrawn float64
+	container              bool // it is the growth of a map, slice or list
+	frames                 []stack.Frame
+	deepest                float64
+}
+
+// heapGrowth is the line whose memory grew most, beyond what chance explains.
+func (e *evidence) heapGrowth() (growth, error) {
+	return once(e, "heap growth", func() (growth, error) {
+		delta, err := e.profile(bundle.DimPprof, bundle.HeapDeltaProfile)
+		if err != nil {
+			return growth{}, err
+		}
+		whole, err := e.profile(bundle.DimPprof, bundle.HeapProfile)
+		if err != nil {
+			return growth{}, err
+		}
+		g := growth{inUse: float64(whole.of("inuse_space", nil))}
+		if e.requestsPileUp() {
+			return g, nil
+		}
+		lines := e.heapLines(delta)
+		var best stack.Frame
+		var most *lineGrowth
+		for where, l := range lines {
+			freed := max(0, l.allocDrawn-l.drawn)
+			if l.drawn <= heapDoubt*math.Sqrt(l.allocDrawn+freed) {
+				continue
+			}
+			if most == nil || l.space > most.space || l.space == most.space && less(where, best) {
+				best, most = where, l
+			}
+		}
+		if at, l := e.grownArray(delta, whole); l != nil && (most == nil || l.space > most.space) {
+			g.grown, g.allocated, g.objects = l.space, l.space, l.objects
+			g.late = l.space / 2 // it grows in steps, and one of them may be all that the window holds
+			g.where, g.from, g.kept = at, at, true
+			return g, nil
+		}
+		if most == nil {
+			return g, nil
+		}
+		g.grown, g.allocated, g.objects, g.from = most.space, most.allocSpace, most.objects, best
+		if late, err := e.profile(bundle.DimPprof, bundle.HeapLateProfile); err != nil {
+			g.lateErr = err
+		} else if l := e.heapLines(late)[best]; l != nil {
+			g.late = l.space
+		}
+		// What came with new clients goes with them: as much for each as for the
+		// others, and a half more.
+		came := e.newClients(e.span(bundle.HeapDeltaProfile))
+		g.grown = max(0, g.grown-1.5*came.share*e.inUseAt(whole, best))
+		g.where, g.kept = e.keeper(best, most, lines)
+		return g, nil
+	})
+}
+
+// pile is the share of the requests in flight that must have come to stand at one
+// line more than before: where a request needs most memory, and waits, more wait.
+// Chance makes it a twentieth of 500.
+const pile = 0.15
+
+// requestsPileUp reports whether memory grows because requests do not get on.
+func (e *evidence) requestsPileUp() bool {
+	delta, err := e.profile(bundle.DimPprof, bundle.GoroutineDeltaProfile)
+	if err != nil {
+		return false
+	}
+	l, err := e.load()
+	return err == nil && e.pilingUp(delta) > pile*l.Reached.InFlightMean
+}
+
+// inUseAt is the memory in use that a line allocated.
+func (e *evidence) inUseAt(whole *samples, at stack.Frame) float64 {
+	return float64(whole.of("inuse_space", func(s sample) bool {
+		own, ok := e.owner(s)
+		return ok && own == at
+	}))
+}
+
+// heapLines sums what a difference of heap profiles says, by the program's line.
+// Timers, and what pools make, are other signals'.
+func (e *evidence) heapLines(p *samples) map[stack.Frame]*lineGrowth {
+	inObjects, inSpace := p.types["inuse_objects"], p.types["inuse_space"]
+	allObjects, allSpace := p.types["alloc_objects"], p.types["alloc_space"]
+	lines := map[stack.Frame]*lineGrowth{}
+	for _, x := range p.list {
+		own, ok := e.owner(x)
+		if !ok || makesTimer(x.frames) {
+			continue
+		}
+		if _, pooled := e.program.PoolNew(x.frames); pooled {
+			continue
+		}
+		l := lines[own]
+		if l == nil {
+			l = &lineGrowth{container: true}
+			lines[own] = l
+		}
+		space := float64(x.values[inSpace])
+		l.space += space
+		l.objects += float64(x.values[inObjects])
+		l.drawn += p.draws(x.values[inObjects], x.values[inSpace])
+		l.allocSpace += float64(x.values[allSpace])
+		l.allocDrawn += p.draws(x.values[allObjects], x.values[allSpace])
+		l.container = l.container && e.container(x.frames, own)
+		if space > l.deepest {
+			l.deepest, l.frames = space, x.frames
+		}
+	}
+	return lines
+}
+
+// container reports whether the stack allocates the inner part of a map, slice
+// or list, by the line own. Memory profiles leave out the runtime's frames; that
+// the line puts into a map or slice shows in the machine code.
+func (e *evidence) container(frames []stack.Frame, own stack.Frame) bool {
+	if len(frames) > 0 && frames[0] == own {
+		_, puts := e.putsAt(own)
+		return puts
+	}
+	for _, f := range frames {
+		if f == own {
+			break
+		}
+		switch name := f.Function; {
+		case strings.HasPrefix(name, "internal/sync.(*HashTrieMap"), strings.HasPrefix(name, "sync.(*Map)."),
+			strings.HasPrefix(name, "container/list.(*List)."):
+			return true
+		}
+	}
+	return false
+}
+
+// puts are the program's lines that put into a map or append to a slice, and those
+// that call a function of the program which does.
+func (e *evidence) puts() (direct, calls []bundle.CallSite) {
+	c, err := document[bundle.CallSites](e, "target", bundle.TargetCallSites)
+	if err != nil {
+		return nil, nil // of another kind of machine, or of before they were recorded
+	}
+	for _, s := range c.Sites {
+		if bundle.Puts(s.Callee) {
+			direct = append(direct, s)
+		} else if e.program.Mine(stack.Frame{Function: s.Callee}) {
+			calls = append(calls, s)
+		}
+	}
+	return direct, calls
+}
+
+// putsAt is the call by which a line puts into a map or slice.
+func (e *evidence) putsAt(at stack.Frame) (callee string, ok bool) {
+	type line struct {
+		file string
+		n    int
+	}
+	all, _ := once(e, "lines that put", func() (map[line]string, error) {
+		m := map[line]string{}
+		direct, _ := e.puts()
+		for _, s := range direct {
+			if s.Line > 0 {
+				m[line{s.File, s.Line}] = s.Callee
+			}
+		}
+		return m, nil
+	})
+	callee, ok = all[line{at.File, at.Line}]
+	return callee, ok
+}
+
+// keeps is the share of what a map or slice allocates to grow that stays, at
+// least: a map splits one table into two, and keeps a half.
+const keeps = 0.3
+
+// keeper is the line that keeps what is allocated at from, and whether it is
+// certain. A map or slice that grows itself, in the same call, is what keeps it;
+// where it grew too little to be drawn, the machine code shows a line that puts
+// what it allocates into one. A line further down of the function that allocates
+// is likely, and no more.
+func (e *evidence) keeper(from stack.Frame, l *lineGrowth, lines map[stack.Frame]*lineGrowth) (at stack.Frame, certain bool) {
+	if l.container {
+		return from, true
+	}
+	var best stack.Frame
+	var most float64
+	for where, c := range lines {
+		if !c.container || c.space <= keeps*c.allocSpace || !e.together(c.frames, l.frames) {
+			continue
+		}
+		if c.space > most || c.space == most && less(where, best) {
+			best, most = where, c.space
+		}
+	}
+	if most > 0 {
+		return best, true
+	}
+	// A line outside that puts what it calls for: m[key] = newSession().
+	for _, f := range l.frames {
+		if _, ok := e.putsAt(f); ok && e.program.Mine(f) {
+			return f, true
+		}
+	}
+	direct, calls := e.puts()
+	if at, ok := callIn(direct, []stack.Frame{from}); ok && at.Line > from.Line {
+		return stack.Frame{Function: from.Function, File: at.File, Line: at.Line}, false
+	}
+	// A function that is called there, or further down, and puts it into one:
+	// store.put(key, decode(body)).
+	for _, f := range l.frames {
+		if !e.program.Mine(f) {
+			continue
+		}
+		for _, at := range below(calls, f) {
+			for _, s := range direct {
+				if gofunc.Plain(s.Function) == at.Callee && s.Line > 0 {
+					return stack.Frame{Function: s.Function, File: s.File, Line: s.Line}, false
+				}
+			}
+		}
+	}
+	return from, false
+}
+
+// below are the calls that a frame's function makes on its line and further down,
+// the nearest first.
+func below(calls []bundle.CallSite, f stack.Frame) []bundle.CallSite {
+	var out []bundle.CallSite
+	for _, s := range calls {
+		if s.Line >= f.Line && s.File == f.File && gofunc.Base(s.Function) == gofunc.Base(f.Function) {
+			out = append(out, s)
+		}
+	}
+	sort.SliceStable(out, func(i, j int) bool { return out[i].Line < out[j].Line })
+	return out
+}
+
+// together reports whether two stacks have a function of the program in common:
+// what one allocates the other may keep.
+func (e *evidence) together(a, b []stack.Frame) bool {
+	for _, f := range a {
+		if !e.program.Mine(f) {
+			continue
+		}
+		for _, g := range b {
+			if gofunc.Base(f.Function) == gofunc.Base(g.Function) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// arrayBytes is how large an array must be that the profiler draws it more often
+// than not, whatever else happens: its mean distance between draws.
+const arrayBytes = 512 << 10
+
+// grownArray is the line whose append has replaced a large array by a larger one:
+// as many arrays in use as before, and each a fifth larger at least, which is less
+// than the step that append takes.
+func (e *evidence) grownArray(delta, whole *samples) (stack.Frame, *lineGrowth) {
+	type arrays struct{ objects, space, newer, added float64 }
+	at := map[stack.Frame]*arrays{}
+	visit := func(p *samples, add func(a *arrays, x sample)) {
+		for _, x := range p.list {
+			own, ok := e.owner(x)
+			if !ok || x.frames[0] != own {
+				continue
+			}
+			if callee, _ := e.putsAt(own); callee != "runtime.growslice" {
+				continue
+			}
+			if at[own] == nil {
+				at[own] = &arrays{}
+			}
+			add(at[own], x)
+		}
+	}
+	in, space := whole.types["inuse_objects"], whole.types["inuse_space"]
+	visit(whole, func(a *arrays, x sample) {
+		if x.values[in] > 0 && x.values[space]/x.values[in] >= arrayBytes {
+			a.objects += float64(x.values[in])
+			a.space += float64(x.values[space])
+		}
+	})
+	in, space = delta.types["inuse_objects"], delta.types["inuse_space"]
+	visit(delta, func(a *arrays, x sample) {
+		if x.values[in] != 0 && x.values[space]/x.values[in] >= arrayBytes {
+			a.newer += float64(x.values[in])
+			a.added += float64(x.values[space])
+		}
+	})
+	var best stack.Frame
+	var most *lineGrowth
+	for where, a := range at {
+		before, was := a.objects-a.newer, a.space-a.added
+		if a.objects < 1 || before < 1 || a.added <= 0 || math.Abs(a.newer) > 0.5*before {
+			continue
+		}
+		if a.space/a.objects < 1.2*was/before {
+			continue
+		}
+		if most == nil || a.added > most.space {
+			best, most = where, &lineGrowth{space: a.added, objects: max(1, a.newer)}
+		}
+	}
+	return best, most
+}

@@ -1,0 +1,321 @@
+package signal_test
+
+import (
+	"bytes"
+	"runtime/trace"
+	"testing"
+	"time"
+
+	"github.com/google/pprof/profile"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"chokepoint/harness/bundle"
+)
+
+// heapProfile is a heap profile whose draws are single objects: its period is a byte.
+func heapProfile(m *profileMaker) *profile.Profile {
+	m.p.Period = 1
+	return m.p
+}
+
+func heapDelta() *profileMaker {
+	return newProfile("alloc_objects", "alloc_space", "inuse_objects", "inuse_space")
+}
+
+func heapInUse() *profileMaker { return newProfile("inuse_objects", "inuse_space") }
+
+// clients is a load whose client has more connections at the end than before.
+func clients(first, last int) bundle.Load {
+	return bundle.Load{
+		Reached: bundle.LoadReached{InFlightMean: 100, RateHz: 50},
+		Seconds: []bundle.LoadSecond{
+			{StartNS: 4 * second, OpenSockets: first, InFlight: first},
+			{StartNS: 14 * second, OpenSockets: last, InFlight: last},
+		},
+	}
+}
+
+func TestGoroutinesGrown(t *testing.T) {
+	const send = "runtime.gopark:1 < runtime.chansend:1 < runtime.chansend1:1 < main.(*desk).quote.func1:7"
+	profiles := func(grown, before int64, stack string) map[string]any {
+		const idle = "runtime.gopark:1 < internal/poll.(*FD).Read:1 < net/http.(*conn).serve:1"
+		return map[string]any{
+			bundle.GoroutineDeltaProfile: newProfile("goroutine").add(stack, grown).add(idle, 5000).add("runtime.gopark:1 < main.tick:3", 2).p,
+			bundle.GoroutineProfile:      newProfile("goroutine").add(stack, before+grown).add(idle, 9000).add("runtime.gopark:1 < main.tick:3", 2).p,
+		}
+	}
+	for name, c := range map[string]struct {
+		artifacts map[string]any
+		load      any
+		want      expected
+	}{
+		"left behind": {artifacts: profiles(250, 250, send), want: expected{
+			"pprof.goroutines_grown_per_request": 0.5, "pprof.goroutines_grown_share": 0.5, "pprof.goroutines_asleep_share": 0.0,
+			"pprof.goroutine_stuck_site": "main.(*desk).quote.func1:7",
+		}},
+		"as many as chance makes it": {artifacts: profiles(100, 10_000, send), want: expected{
+			"pprof.goroutines_grown_per_request": 0.0, "pprof.goroutine_stuck_site": missing("nothing of the kind"),
+		}},
+		"as many as new connections": {artifacts: profiles(250, 250, send), load: clients(100, 350), want: expected{
+			"pprof.goroutines_grown_per_request": 0.0,
+		}},
+		"more than new connections": {artifacts: profiles(450, 50, send), load: clients(100, 125), want: expected{
+			"pprof.goroutines_grown_per_request": 0.7,
+		}},
+		"asleep": {artifacts: profiles(250, 250, "runtime.gopark:1 < time.Sleep:1 < main.later:9"), want: expected{
+			"pprof.goroutines_asleep_share": 1.0, "pprof.goroutine_stuck_site": "main.later:9",
+		}},
+		"connections alone": {artifacts: profiles(0, 250, send), want: expected{"pprof.goroutines_grown_per_request": 0.0}},
+		"no difference":     {artifacts: map[string]any{bundle.GoroutineProfile: newProfile("goroutine").add(send, 9).p}, want: expected{"pprof.goroutines_grown_per_request": missing("goroutine-delta")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := tenSeconds(c.artifacts)
+			if c.load != nil {
+				r.artifacts[bundle.LoadSummary] = c.load
+			}
+			check(t, measure(t, r.write(t)), c.want)
+		})
+	}
+}
+
+// TestGoroutinesLeftInTrace traces goroutines that never end, some that do, and
+// a burst.
+func TestGoroutinesLeftInTrace(t *testing.T) {
+	if trace.IsEnabled() {
+		t.Skip("the tests are being traced themselves (go test -trace)")
+	}
+	never := make(chan int)
+	defer close(never)
+	record := func(body func(round int)) recording {
+		var buf bytes.Buffer
+		require.NoError(t, trace.Start(&buf))
+		for round := range 50 {
+			body(round)
+			time.Sleep(8 * time.Millisecond)
+		}
+		trace.Stop()
+		r := tenSeconds(map[string]any{bundle.TraceOut: buf.Bytes()})
+		r.manifest.Target.MainModule = "chokepoint"
+		return r
+	}
+	const left = "trace.goroutines_left_per_request"
+
+	set := measure(t, record(func(int) {
+		leave(never)
+		go func() { time.Sleep(time.Millisecond) }()
+	}).write(t))
+	require.Contains(t, set.Signals, left, set.Missing[left])
+	assert.Positive(t, set.Signals[left].Value)
+	assert.InDelta(t, 1, set.Signals["trace.goroutines_left_share"].Value, 0.01)
+	assert.Equal(t, "chokepoint/harness/signal_test.leave", set.Signals["trace.goroutine_start_site"].Where.Function)
+	assert.Equal(t, "chokepoint/harness/signal_test.leave.func1", set.Signals["trace.goroutine_stuck_site"].Where.Function)
+
+	for name, body := range map[string]func(round int){
+		"they end": func(int) { go func() { time.Sleep(time.Millisecond) }() },
+		"a burst": func(round int) {
+			if round == 5 {
+				for range 500 {
+					leave(never)
+				}
+			}
+		},
+		"they nap": func(int) { go func() { time.Sleep(time.Second) }() },
+		"a handful": func(round int) {
+			if round%10 == 0 {
+				leave(never)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			check(t, measure(t, record(body).write(t)), expected{left: 0.0, "trace.goroutine_start_site": missing("nothing of the kind")})
+		})
+	}
+}
+
+//go:noinline
+func leave(never <-chan int) {
+	go func() { <-never }()
+}
+
+func TestHeapGrowth(t *testing.T) {
+	// 500 requests end in the window.
+	const page = "main.newPage:4 < main.(*store).get:8" + handler
+	delta := func(m *profileMaker) *profile.Profile { return heapProfile(m) }
+	for name, c := range map[string]struct {
+		delta, late, whole *profileMaker
+		sites              bundle.CallSites
+		load               any
+		want               expected
+	}{
+		"kept, one for a request": {
+			delta: heapDelta().add(page, 500, 500_000, 500, 500_000).add("main.scratch:3"+handler, 9000, 9_000_000, 5, 5000),
+			late:  heapDelta().add(page, 250, 250_000, 250, 250_000),
+			whole: heapInUse().add(page, 900, 900_000).add("main.scratch:3", 100, 100_000),
+			sites: calls(call("runtime.mapassign_faststr", "main.(*store).get", 8)),
+			want: expected{
+				"pprof.heap_grown_share": 0.5, "pprof.heap_kept_share": 1.0, "pprof.heap_late_share": 0.5, "pprof.heap_kept_per_request": 1.0,
+				"pprof.heap_growth_site": "main.(*store).get:8", "pprof.heap_alloc_site": "main.newPage:4", "pprof.heap_held_site": "main.newPage:4",
+			},
+		},
+		"kept by a line below": {
+			delta: heapDelta().add("main.(*store).get:8"+handler, 500, 500_000, 500, 500_000),
+			whole: heapInUse().add("main.(*store).get:8", 500, 500_000),
+			sites: calls(call("runtime.mapassign_fast64", "main.(*store).get", 5), call("runtime.mapassign_fast64", "main.(*store).get", 11)),
+			want:  expected{"pprof.heap_growth_site": "main.(*store).get:11", "pprof.heap_late_share": missing("heap-late")},
+		},
+		"kept by a map that another function fills, and that grew": {
+			delta: heapDelta().add("main.decode:9 < main.serve:3"+handler, 500, 500_000, 500, 500_000).
+				add("main.(*store).put:20 < main.serve:4"+handler, 40, 80_000, 20, 40_000),
+			whole: heapInUse().add("main.decode:9", 500, 500_000),
+			sites: calls(call("runtime.mapassign_fast64", "main.(*store).put", 20)),
+			want:  expected{"pprof.heap_growth_site": "main.(*store).put:20", "pprof.heap_alloc_site": "main.decode:9"},
+		},
+		"kept by a function that is called with it": {
+			delta: heapDelta().add(page, 500, 500_000, 500, 500_000),
+			whole: heapInUse().add(page, 500, 500_000),
+			sites: calls(call("runtime.mapassign_faststr", "app/store.(*Keyed[go.shape.int]).Put", 30), call("app/store.(*Keyed).Put", "main.(*store).get", 9),
+				call("runtime.mapassign_faststr", "main.early", 3), call("main.early", "main.(*store).get", 7)),
+			want: expected{"pprof.heap_growth_site": "app/store.(*Keyed[go.shape.int]).Put:30", "pprof.heap_alloc_site": "main.newPage:4", "pprof.heap_keepers": 0.0},
+		},
+		"nothing says what keeps it": {
+			delta: heapDelta().add(page, 500, 500_000, 500, 500_000),
+			whole: heapInUse().add(page, 500, 500_000),
+			want:  expected{"pprof.heap_growth_site": "main.newPage:4"},
+		},
+		"a slice that is replaced by a larger one": {
+			delta: heapDelta().add("main.(*trail).note:7"+handler, 1, 1_000_000, -1, -2_500_000).
+				add("main.(*trail).note:7 < main.(*trail).page:3"+handler, 1, 4_000_000, 1, 4_000_000).add("main.scratch:3", 4000, 4_000_000, 3, 3000),
+			whole: heapInUse().add("main.(*trail).note:7", 1, 4_000_000),
+			sites: calls(call("runtime.growslice", "main.(*trail).note", 7)),
+			want:  expected{"pprof.heap_growth_site": "main.(*trail).note:7", "pprof.heap_grown_share": 0.375, "pprof.heap_late_share": 0.5},
+		},
+		"large arrays come and go": {
+			delta: heapDelta().add("main.(*trail).note:7"+handler, 200, 800_000_000, 3, 12_000_000),
+			whole: heapInUse().add("main.(*trail).note:7", 30, 120_000_000),
+			sites: calls(call("runtime.growslice", "main.(*trail).note", 7)),
+			want:  expected{"pprof.heap_growth_site": missing("nothing of the kind"), "pprof.heap_grown_share": 0.0},
+		},
+		"what chance makes of few draws": {
+			delta: heapDelta().add(page, 60, 60_000, 20, 20_000),
+			whole: heapInUse().add(page, 100, 100_000),
+			want:  expected{"pprof.heap_grown_share": 0.0},
+		},
+		"it has stopped": {
+			delta: heapDelta().add(page, 500, 500_000, 500, 500_000),
+			late:  heapDelta().add(page, 5, 5000, 0, 0),
+			whole: heapInUse().add(page, 500, 500_000),
+			want:  expected{"pprof.heap_late_share": 0.0},
+		},
+		"it came with new clients": {
+			delta: heapDelta().add(page, 500, 500_000, 500, 500_000),
+			whole: heapInUse().add(page, 500, 500_000),
+			load:  clients(50, 150),
+			want:  expected{"pprof.heap_grown_share": 0.0},
+		},
+		"timers and pools are others'": {
+			delta: heapDelta().add("time.newTimer:1 < time.AfterFunc:1 < main.hold:3"+handler, 500, 500_000, 500, 500_000).
+				add("main.fresh:4 < sync.(*Pool).Get:1 < main.render:8"+handler, 500, 500_000, 500, 500_000),
+			whole: heapInUse().add("main.hold:3", 500, 500_000),
+			want:  expected{"pprof.heap_grown_share": 0.0},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			artifacts := map[string]any{bundle.HeapDeltaProfile: delta(c.delta), bundle.HeapProfile: heapProfile(c.whole), bundle.TargetCallSites: c.sites}
+			if c.late != nil {
+				artifacts[bundle.HeapLateProfile] = heapProfile(c.late)
+			}
+			if c.load != nil {
+				artifacts[bundle.LoadSummary] = c.load
+			}
+			check(t, measure(t, tenSeconds(artifacts).write(t)), c.want)
+		})
+	}
+}
+
+// TestHeapGrowthOfRequestsThatPileUp holds that what requests hold that do not get
+// on is not taken for kept.
+func TestHeapGrowthOfRequestsThatPileUp(t *testing.T) {
+	const page = "main.newPage:4 < main.(*store).get:8" + handler
+	artifacts := func(piled int64) map[string]any {
+		return map[string]any{
+			bundle.HeapDeltaProfile: heapProfile(heapDelta().add(page, 500, 500_000, 500, 500_000)),
+			bundle.HeapProfile:      heapProfile(heapInUse().add(page, 500, 500_000)),
+			bundle.GoroutineDeltaProfile: newProfile("goroutine").
+				add("runtime.gopark:1 < main.save:9"+handler, piled).add("runtime.gopark:1 < main.ask:3"+handler, -piled).p,
+		}
+	}
+	check(t, measure(t, tenSeconds(artifacts(40)).write(t)), expected{"pprof.heap_grown_share": 0.0, "pprof.heap_growth_site": missing("nothing of the kind")})
+	check(t, measure(t, tenSeconds(artifacts(5)).write(t)), expected{"pprof.heap_grown_share": 1.0})
+}
+
+func TestCollector(t *testing.T) {
+	cpu := newProfile("samples", "cpu").
+		add("runtime.gcDrain:1 < runtime.gcBgMarkWorker:1", 60, 60).
+		add("main.layOut:4"+handler, 40, 40).p
+	sample := func(at, automatic, total, live, goal, limit float64) any {
+		return bundle.MetricsSample{MonoNS: int64(at) * second, Values: map[string]float64{
+			"/gc/cycles/automatic:gc-cycles": automatic, "/gc/cycles/total:gc-cycles": total,
+			"/gc/heap/live:bytes": live, "/gc/heap/goal:bytes": goal, "/gc/gomemlimit:bytes": limit,
+		}}
+	}
+	artifacts := map[string]any{
+		bundle.CPUProfile:       cpu,
+		bundle.EBPFOnCPUProfile: cpu,
+		bundle.ProcMetrics:      jsonLines(t, sample(5, 10, 10, 100, 110, 90), sample(15, 19, 22, 100, 100, 90)),
+		bundle.ProcSamples:      jsonLines(t, bundle.ProcSample{MonoNS: 5 * second}, bundle.ProcSample{MonoNS: 15 * second, UserNS: 12 * second, SystemNS: 3 * second}),
+		bundle.TargetCallSites: calls(call("runtime/debug.SetGCPercent", "main.tune", 3), call("runtime/debug.SetMemoryLimit", "lib.auto", 5),
+			call("runtime/debug.SetMemoryLimit", "main.limit.func1", 7)),
+		bundle.AllocsProfile: newProfile("alloc_objects", "alloc_space").
+			add("main.layOut:4"+handler, 1000, 60_000).add("main.layOut:5"+handler, 500, 20_000).add("main.other:1", 500, 20_000).p,
+		bundle.HeapDeltaProfile: heapDelta().add("main.layOut:4"+handler, 1000, 60_000, 100, 6000).add("main.layOut:5"+handler, 500, 20_000, 25, 2000).p,
+	}
+	check(t, measure(t, tenSeconds(artifacts).write(t)), expected{
+		// 9 of the 12 collections were not asked for.
+		"pprof.gc_own_share": 0.45, "ebpf.gc_own_share": 0.45, "proc.gc_goal_to_live": 1.05, "proc.memory_limit_to_live": 0.9, "proc.cpus_used": 1.5,
+		"proc.memory_limit_site": "main.limit:7",
+		"pprof.alloc_top_share":  0.8, "pprof.alloc_top_kept_share": 0.1, "pprof.alloc_top_per_request": 3.0, "pprof.alloc_top_site": "main.layOut:4",
+	})
+
+	artifacts[bundle.TargetCallSites] = calls(call("runtime/debug.SetGCPercent", "main.tune", 3))
+	artifacts[bundle.ProcMetrics] = jsonLines(t, sample(5, 1, 1, 0, 4, 1<<63), sample(15, 1, 1, 0, 4, 1<<63))
+	check(t, measure(t, tenSeconds(artifacts).write(t)), expected{
+		"pprof.gc_own_share": 0.0, "proc.gc_goal_to_live": missing("no collection"), "proc.memory_limit_to_live": missing("no memory limit"),
+		"proc.memory_limit_site": "main.tune:3",
+	})
+
+	delete(artifacts, bundle.ProcMetrics)
+	check(t, measure(t, tenSeconds(artifacts).write(t)), expected{"pprof.gc_own_share": missing("trace"), "trace.gc_goal_to_live": missing("trace")})
+}
+
+func TestTimers(t *testing.T) {
+	const after = "time.newTimer:1 < time.NewTimer:1 < time.After:1 < main.wait:20" + handler
+	const hold = "time.newTimer:1 < time.AfterFunc:1 < main.hold:40" + handler
+	cpu := newProfile("samples", "cpu").
+		add("runtime.mallocgc:1 < "+after, 10, 10).
+		add("runtime.(*timer).maybeAdd:1 < runtime.blockTimerChan:1 < runtime.selectgo:1 < main.wait:20"+handler, 10, 10).
+		add("runtime.(*timers).run:1 < runtime.(*timers).check:1 < runtime.findRunnable:1", 5, 5).
+		add("runtime.(*timer).modify:1 < internal/poll.setDeadlineImpl:1 < net.(*conn).SetReadDeadline:1 < main.read:3"+handler, 15, 15).
+		add("context.(*timerCtx).cancel:1 < main.work:8"+handler, 3, 3).
+		add("main.work:9"+handler, 57, 57).p
+	check(t, measure(t, tenSeconds(map[string]any{
+		bundle.CPUProfile: cpu, bundle.EBPFOnCPUProfile: cpu,
+		bundle.HeapDeltaProfile: heapProfile(heapDelta().add(after, 4000, 400_000, 10, 1000).add(hold, 5000, 500_000, 4500, 450_000).add("main.hold:40"+handler, 5000, 50_000, 4500, 45_000)),
+		bundle.HeapProfile:      heapProfile(heapInUse().add(hold, 6000, 600_000).add("main.hold:40", 6000, 100_000).add("main.work:1", 1, 300_000)),
+	}).write(t)), expected{
+		"pprof.timer_cpu_share": 0.28, "ebpf.timer_cpu_share": 0.28, "pprof.timer_call_share": 0.1, "pprof.timer_call_site": "main.wait:20",
+		"pprof.timers_per_request": 10.0, "pprof.timers_kept_share": 0.9, "pprof.timers_kept_per_request": 9.0, "pprof.timers_held_share": 0.7,
+		"pprof.timer_site": "main.hold:40",
+	})
+
+	check(t, measure(t, tenSeconds(map[string]any{
+		bundle.HeapDeltaProfile: heapProfile(heapDelta().add(after, 4000, 400_000, 10, 1000)),
+		bundle.HeapProfile:      heapProfile(heapInUse().add(after, 100, 10_000).add("main.work:1", 1, 990_000)),
+	}).write(t)), expected{
+		"pprof.timers_per_request": 8.0, "pprof.timers_kept_share": 0.0, "pprof.timers_held_share": 0.01, "pprof.timer_cpu_share": missing(bundle.CPUProfile),
+	})
+
+	check(t, measure(t, tenSeconds(map[string]any{
+		bundle.HeapDeltaProfile: heapProfile(heapDelta().add("main.work:1", 1, 1, 0, 0)), bundle.HeapProfile: heapProfile(heapInUse().add("main.work:1", 1, 1)),
+	}).write(t)), expected{"pprof.timers_per_request": 0.0, "pprof.timers_kept_share": 0.0, "pprof.timer_site": missing("nothing of the kind")})
+}
