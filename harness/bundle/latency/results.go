@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"chokepoint/harness/bundle"
@@ -14,6 +15,10 @@ import (
 type Request struct {
 	StartNS, EndNS int64
 	Failed         bool // no response, or a status below 200 or above 399
+	NoResponse     bool // no complete response: the client gave up, or the connection broke
+	// Local is the client's end of the connection, "127.0.0.1:43210"; empty where
+	// the results do not tell.
+	Local string
 }
 
 // mostResults bounds what is read.
@@ -23,15 +28,18 @@ const mostResults = 1 << 25
 // clock, and clock says what that was against CLOCK_MONOTONIC. A stream that ends
 // early gives what was read, and an error.
 func ReadResults(r io.Reader, clock bundle.Clock) ([]Request, error) {
-	// These fields of vegeta's Result are enough; gob finds them by name.
+	// These fields of vegeta's Result are enough, and one more that the load adds;
+	// gob finds them by name.
 	type result struct {
 		Code      uint16
 		Timestamp time.Time
 		Latency   time.Duration
 		Error     string
+		Local     string
 	}
 	var out []Request
 	decode := gob.NewDecoder(r)
+	local := map[string]string{} // each kept once
 	for {
 		var x result
 		err := decode.Decode(&x)
@@ -50,7 +58,22 @@ func ReadResults(r io.Reader, clock bundle.Clock) ([]Request, error) {
 		}
 		out = append(out, Request{
 			StartNS: start, EndNS: start + int64(x.Latency),
-			Failed: x.Error != "" || x.Code < 200 || x.Code > 399,
+			Failed: x.Error != "" || x.Code < 200 || x.Code > 399, NoResponse: x.Code == 0,
+			Local: intern(local, x.Local),
 		})
 	}
+}
+
+// intern gives an equal string, the same one each time. Of a connection there
+// are many requests.
+func intern(known map[string]string, s string) string {
+	if s == "" {
+		return ""
+	}
+	kept, ok := known[s]
+	if !ok {
+		kept = strings.Clone(s)
+		known[kept] = kept
+	}
+	return kept
 }

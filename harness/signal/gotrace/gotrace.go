@@ -256,6 +256,7 @@ type place struct {
 	rank        int  // of endpoint; 0 for none
 	background  bool // it is that of net/http's background read
 	startsHTTP2 bool
+	answers     bool // it writes of a response
 	parts       [slots]requests.PartID
 	next        *place // that a span from here last led to, and its part
 	span        requests.PartID
@@ -577,6 +578,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	g.since = now
 	if g.state == running {
 		g.ran = now
+	}
+	if at != nil && at.answers && (to == trace.GoSyscall || to == trace.GoWaiting) {
+		g.service.answers(now)
 	}
 }
 

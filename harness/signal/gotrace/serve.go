@@ -227,6 +227,9 @@ func (s *scan) touch(id trace.GoID, g *goroutine, at *place, now int64, sampled 
 		s.chargeTo(id, g, now, at, sampled)
 	}
 	s.reach(id, g, at, now, false)
+	if at.answers {
+		g.service.answers(now)
+	}
 }
 
 // reach follows a goroutine to a stack. wait says that it waits there.
