@@ -22,6 +22,7 @@ type Where struct {
 	Tasks     *requests.Table   `json:"tasks,omitempty"`
 	Scheduler gotrace.Scheduler `json:"scheduler"`
 	Outside   Outside           `json:"outside"`
+	BothEnds  BothEnds          `json:"both_ends"`
 	Machine   Machine           `json:"machine"`
 	Kernel    KernelView        `json:"kernel"`
 
@@ -94,6 +95,7 @@ func (e *evidence) where(endpoint string) (*Where, error) {
 		want := requests.Want{Endpoint: endpoint, TraceNS: s.DurationNS(), OffCPU: w.Kernel.CutsMissing == ""}
 		w.recorder = s.Served
 		w.Table = s.Served.Table(want)
+		w.BothEnds = e.bothEnds(s, endpoint, w.Table)
 		if s.Tasks.Counts().Requests > 0 {
 			tasks := s.Tasks.Table(want)
 			w.Tasks = &tasks

@@ -244,7 +244,9 @@ func (s *scan) reach(id trace.GoID, g *goroutine, at *place, now int64, wait boo
 	before := v.point
 	v.point, v.waited = at, false
 	early := v.early
-	v.early = false
+	if at.stage != stack.NoStage && at.stage != stack.Passing {
+		v.early = false // what is between two stages does not say that a request is over
+	}
 	if at.stage == stack.NoStage && v.open == nil {
 		if o := v.child(); o != nil && at.rank > 0 {
 			s.serving.http.At(o, at.endpoint, at.rank) // under http.TimeoutHandler

@@ -58,12 +58,12 @@ type matching struct {
 	pairs   []Pair
 }
 
-// answered is when a request was answered at the earliest.
+// answered is when the last of a request's response was written at the earliest.
 func answered(s requests.Span) int64 {
-	if s.AnsweredNS != 0 && !s.CutEnd {
-		return s.AnsweredNS
+	if s.AnsweredNS == 0 && s.CutEnd {
+		return s.EndNS // none of it was
 	}
-	return s.EndNS
+	return max(s.AnsweredNS, s.StartNS)
 }
 
 // scope leaves out what was there throughout the trace, of which it shows neither
@@ -75,7 +75,7 @@ func (m *matching) scope() {
 		}
 	}
 	for i, s := range m.served {
-		if !s.CutStart || !s.CutEnd {
+		if HasEnd(s) {
 			m.servers = append(m.servers, i)
 		}
 	}
@@ -105,6 +105,11 @@ func Scope(c latency.Request, trace bundle.Window) int {
 	}
 	return Inside
 }
+
+// HasEnd reports whether the trace has something of a request that the client knows
+// the time of: its beginning, or the last of its response. One may have
+// been answered before the trace and had no more than something to put away.
+func HasEnd(s requests.Span) bool { return !s.CutStart || !s.CutEnd && s.AnsweredNS != 0 }
 
 // contains reports whether a request of the client may be that of the server.
 func contains(c latency.Request, s requests.Span) bool {

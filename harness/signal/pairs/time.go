@@ -9,6 +9,7 @@ import (
 // byTime pairs what is left by containment.
 func (m *matching) byTime() {
 	b := newByTime(m)
+	b.choose()
 	b.match()
 	b.prove()
 	for s, c := range b.of {
@@ -24,13 +25,14 @@ func (m *matching) byTime() {
 type byTime struct {
 	sent, ended     []int64 // of clients; by as much as clocks may differ, sooner and later
 	began, answered []int64 // of servers
+	chosen          []bool  // the servers that get one
 	of              []int   // of each server its client; -1: none
 	owner           []int   // of each client its server; -1: none
 	sure            []bool
 }
 
 func newByTime(m *matching) *byTime {
-	b := &byTime{sure: make([]bool, len(m.servers))}
+	b := &byTime{sure: make([]bool, len(m.servers)), chosen: make([]bool, len(m.servers))}
 	for _, c := range m.clients {
 		b.sent = append(b.sent, m.client[c].StartNS-Tolerance)
 		b.ended = append(b.ended, m.client[c].EndNS+Tolerance)
@@ -54,16 +56,53 @@ func (b *byTime) after(c int) int {
 	return sort.Search(len(b.began), func(s int) bool { return b.began[s] >= b.sent[c] })
 }
 
-// match goes through the servers in the order in which they began, and gives each
-// the one that ended next of the clients that had sent by then. There is no way to
-// pair more: a client that has sent stays one that has for all later ones, so that
-// it never pays to give away one that ended later than need be.
-func (b *byTime) match() {
-	byEnd := make([]int, len(b.sent))
-	for c := range byEnd {
-		byEnd[c] = c
+// choose says which servers get a client where there are not enough: other clients
+// than the one whose requests are known may have been served. It goes backwards
+// through the answers, and gives each the one that was sent last of the clients
+// that had not ended by then. There is no way to serve more: a client that has not
+// ended has not for all earlier answers either, so that it never pays to
+// give away one that was sent sooner than need be. What goes without is what was
+// answered when the clients that were still there had all been given away.
+func (b *byTime) choose() {
+	n := len(b.sent)
+	nobody := make([]int64, n)
+	for i := range nobody {
+		nobody[i] = none
 	}
-	slices.SortStableFunc(byEnd, func(x, y int) int { return cmp.Compare(b.ended[x], b.ended[y]) })
+	waiting := newTree(nobody) // the last sent first
+	byEnd := b.byEnd()
+	byAnswer := make([]int, len(b.answered))
+	for s := range byAnswer {
+		byAnswer[s] = s
+	}
+	slices.SortStableFunc(byAnswer, func(x, y int) int { return cmp.Compare(b.answered[y], b.answered[x]) })
+	for _, s := range byAnswer {
+		for ; len(byEnd) > 0 && b.ended[byEnd[len(byEnd)-1]] >= b.answered[s]; byEnd = byEnd[:len(byEnd)-1] {
+			waiting.set(n-1-byEnd[len(byEnd)-1], 1)
+		}
+		if i := waiting.first(n-b.before(s), n, 1); i >= 0 {
+			waiting.set(i, none)
+			b.chosen[s] = true
+		}
+	}
+}
+
+// byEnd lists the clients in the order in which they ended.
+func (b *byTime) byEnd() []int {
+	list := make([]int, len(b.ended))
+	for c := range list {
+		list[c] = c
+	}
+	slices.SortStableFunc(list, func(x, y int) int { return cmp.Compare(b.ended[x], b.ended[y]) })
+	return list
+}
+
+// match goes through the chosen servers in the order in which they began, and
+// gives each the one that ended next of the clients that had sent by then. This too
+// serves as many as can be, and so all of them, and what goes on side by side in
+// the order of its ends.
+func (b *byTime) match() {
+	byEnd := b.byEnd()
 	rank := make([]int, len(byEnd))
 	nobody := make([]int64, len(byEnd))
 	for r, c := range byEnd {
@@ -71,7 +110,10 @@ func (b *byTime) match() {
 	}
 	waiting := newTree(nobody)
 	next := 0
-	for s := range b.began {
+	for s, chosen := range b.chosen {
+		if !chosen {
+			continue
+		}
 		for limit := b.before(s); next < limit; next++ {
 			waiting.set(rank[next], 1)
 		}
