@@ -224,5 +224,16 @@ func (m *Matched) add(beganBefore, outlasted, noResponse, paired bool) {
 	}
 }
 
-// peers are the clients' ends of connections by the goroutine that serves them.
-func (e *evidence) peers() map[int64]string { return nil }
+// peers are the clients' ends of connections by the goroutine that serves them;
+// nil where that was not captured.
+func (e *evidence) peers() map[int64]string {
+	doc, err := document[bundle.Peers](e, bundle.DimEBPF, bundle.EBPFPeers)
+	if err != nil {
+		return nil
+	}
+	peers := make(map[int64]string, len(doc.Goroutines))
+	for _, g := range doc.Goroutines {
+		peers[g.GoID] = g.Address
+	}
+	return peers
+}

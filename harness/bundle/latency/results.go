@@ -5,11 +5,33 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
 	"chokepoint/harness/bundle"
 )
+
+// Result is one result as load/results.gob holds it: the fields of vegeta's Result,
+// and one more, over which vegeta's own decoder passes as gob does with what is
+// not asked for.
+type Result struct {
+	Attack    string
+	Seq       uint64
+	Code      uint16
+	Timestamp time.Time // of the wall clock: when the request was sent
+	Latency   time.Duration
+	BytesOut  uint64
+	BytesIn   uint64
+	Error     string
+	Body      []byte
+	Method    string
+	URL       string
+	Headers   http.Header
+	// Local is the client's end of the connection, "127.0.0.1:43210"; empty where the
+	// client does not tell it.
+	Local string
+}
 
 // Request is one request as the client saw it, in CLOCK_MONOTONIC nanoseconds.
 type Request struct {
@@ -28,8 +50,7 @@ const mostResults = 1 << 25
 // clock, and clock says what that was against CLOCK_MONOTONIC. A stream that ends
 // early gives what was read, and an error.
 func ReadResults(r io.Reader, clock bundle.Clock) ([]Request, error) {
-	// These fields of vegeta's Result are enough, and one more that the load adds;
-	// gob finds them by name.
+	// These fields of Result are enough; gob finds them by name.
 	type result struct {
 		Code      uint16
 		Timestamp time.Time
