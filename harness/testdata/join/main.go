@@ -209,17 +209,17 @@ func spin(goid int64) Op {
 	defer runtime.UnlockOSThread()
 	o := Op{GoID: goid, What: "spin", Before: now()}
 	cpu := clock(threadCPU)
+	sum := 0
 	for clock(threadCPU)-cpu < int64(wait) {
 		for i := range 2000 {
-			sink += i
+			sum += i * sum
 		}
 	}
+	runtime.KeepAlive(sum)
 	o.CPU = clock(threadCPU) - cpu
 	o.After = now()
 	return o
 }
-
-var sink int
 
 func pipe() [2]int {
 	var p [2]int
