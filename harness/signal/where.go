@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"cmp"
 	"fmt"
 
 	"chokepoint/harness/bundle"
@@ -91,7 +92,7 @@ func (e *evidence) where(endpoint string) (*Where, error) {
 		if err != nil {
 			return nil, err
 		}
-		w := &Where{Cut: s.Cut, Scheduler: s.Scheduler, Outside: e.outside(s), Machine: e.machine(), Kernel: e.kernelView(s)}
+		w := &Where{Cut: cmp.Or(s.Cut, e.endsEarly(s)), Scheduler: s.Scheduler, Outside: e.outside(s), Machine: e.machine(), Kernel: e.kernelView(s)}
 		want := requests.Want{Endpoint: endpoint, TraceNS: s.DurationNS(), OffCPU: w.Kernel.CutsMissing == ""}
 		w.recorder = s.Served
 		w.Table = s.Served.Table(want)

@@ -192,7 +192,7 @@ type Beside struct {
 
 // ReadWith is Read with what else is known.
 func ReadWith(r io.Reader, p stack.Program, b Beside) (*Summary, error) {
-	tr, err := trace.NewReader(r)
+	tr, err := open(r)
 	if err != nil {
 		return nil, fmt.Errorf("read execution trace: %w", err)
 	}

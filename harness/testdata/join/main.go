@@ -4,8 +4,8 @@
 // joined of its execution trace and of the kernel's events.
 //
 // It prints "ready", does its work at the first line it reads while it traces itself
-// to the file that is its argument, prints its answer as JSON, and ends at the next
-// line.
+// to the file that is its first argument, prints its answer as JSON, and ends at the next
+// line. The second argument is how often each client has each of them done.
 package main
 
 import (
@@ -48,7 +48,6 @@ type Op struct {
 
 const (
 	clients = 12
-	rounds  = 8
 	wait    = 8 * time.Millisecond
 )
 
@@ -83,7 +82,12 @@ func main() {
 	out, err := os.Create(os.Args[1])
 	check(err)
 	check(trace.Start(out))
-	ask("http://" + l.Addr().String())
+	rounds := 8
+	if len(os.Args) > 2 {
+		rounds, err = strconv.Atoi(os.Args[2])
+		check(err)
+	}
+	ask("http://"+l.Addr().String(), rounds)
 	trace.Stop()
 	check(out.Close())
 	n.mu.Lock()
@@ -99,7 +103,7 @@ func next(in *bufio.Reader) {
 }
 
 // ask has each client go through all there is, each from another one on.
-func ask(url string) {
+func ask(url string, rounds int) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
 	paths := []string{"/sleep", "/read", "/spin", "/park", "/write"}
 	var wg sync.WaitGroup
