@@ -38,8 +38,12 @@ func (p *printer) bothEnds(b signal.BothEnds) {
 	if len(how) == 0 {
 		how = []string{"none"}
 	}
-	fact("both ends", fmt.Sprintf("of %s that the client sent or had answered meanwhile %s are found in the trace: %s",
-		plural(b.Client.Requests, "request"), percent(int64(b.Client.Paired), int64(b.Client.Requests)), strings.Join(how, ", ")))
+	kept := ""
+	if b.OneIn > 1 {
+		kept = fmt.Sprintf(" and of which one in %.0f was kept,", b.OneIn)
+	}
+	fact("both ends", fmt.Sprintf("of %s that the client sent or had answered meanwhile%s %s are found in the trace: %s",
+		plural(b.Client.Requests, "request"), kept, percent(int64(b.Client.Paired), int64(b.Client.Requests)), strings.Join(how, ", ")))
 	var left []string
 	for _, x := range []struct {
 		n    int

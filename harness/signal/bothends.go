@@ -19,6 +19,9 @@ import (
 type BothEnds struct {
 	// Missing says why nothing was compared.
 	Missing string `json:"missing,omitempty"`
+	// OneIn is how many requests of the client there were to each whose result was
+	// kept: 1 for all of them. Others are found by their connection alone.
+	OneIn float64 `json:"one_in"`
 	// Client and Served are the requests of both sides that had an end inside the
 	// trace, and what became of them.
 	Client Matched `json:"client"`
@@ -44,7 +47,8 @@ type BothEnds struct {
 	Bands []BandBefore `json:"bands,omitempty"`
 }
 
-// Matched says what became of the requests of one side.
+// Matched says what became of the requests of one side. Where the client's are a
+// sample, the server's are those of them alone that were found.
 type Matched struct {
 	Requests int `json:"requests"`
 	Paired   int `json:"paired"`
@@ -96,6 +100,7 @@ type paired struct {
 	served []requests.Span
 	pairs  []pairs.Pair
 	peers  map[int64]string
+	oneIn  float64
 }
 
 func (e *evidence) paired() (*paired, error) {
@@ -112,36 +117,46 @@ func (e *evidence) paired() (*paired, error) {
 			return nil, fmt.Errorf("the trace has %d requests, more than are kept one by one", c.Requests)
 		}
 		p := &paired{served: s.Served.Spans(), peers: e.peers()}
-		if p.client, err = e.results(); err != nil {
+		if p.client, p.oneIn, err = e.results(); err != nil {
 			return nil, err
 		}
-		p.pairs = pairs.Of(p.client, p.served, bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS}, p.peers)
+		trace := bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS}
+		switch {
+		case p.oneIn == 1:
+			p.pairs = pairs.Of(p.client, p.served, trace, p.peers)
+		case len(p.peers) > 0:
+			p.pairs = pairs.OnConnections(p.client, p.served, trace, p.peers)
+		default:
+			return nil, fmt.Errorf("%s has one in %.0f of the requests that ended in the window, and whose connection each goroutine served was not captured (load.results: whole, or capture.ebpf with net, would tell)", bundle.LoadResults, p.oneIn)
+		}
 		return p, nil
 	})
 }
 
 // resultsWhole is the share of the requests ended in the window of which there must
-// be results. A sample of one in a hundred has hardly any of the trace's requests.
+// be results to count as all: a few are dropped where the disk is slow.
 const resultsWhole = 0.95
 
-// results are the single requests of the client.
-func (e *evidence) results() ([]latency.Request, error) {
+// results are the single requests of the client, and how many there were to each.
+func (e *evidence) results() ([]latency.Request, float64, error) {
 	l, err := e.load()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	data, err := e.bundle.ReadFile(bundle.LoadResults)
 	if err != nil {
-		return nil, missing(e.manifest, bundle.DimLoad, bundle.LoadResults, err)
+		return nil, 0, missing(e.manifest, bundle.DimLoad, bundle.LoadResults, err)
 	}
 	all, err := latency.ReadResults(bytes.NewReader(data), e.manifest.Clock)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w: %w", bundle.LoadResults, bundle.ErrDamaged, err)
+		return nil, 0, fmt.Errorf("%s: %w: %w", bundle.LoadResults, bundle.ErrDamaged, err)
+	case len(all) == 0:
+		return nil, 0, fmt.Errorf("%s has none of the %d requests that ended in the window", bundle.LoadResults, l.Requests.Ended)
 	case float64(len(all)) < resultsWhole*float64(l.Requests.Ended):
-		return nil, fmt.Errorf("%s has %d of the %d requests that ended in the window", bundle.LoadResults, len(all), l.Requests.Ended)
+		return all, float64(l.Requests.Ended) / float64(len(all)), nil
 	}
-	return all, nil
+	return all, 1, nil
 }
 
 // bothEnds compares the requests of a table, which takes those of one endpoint or all.
@@ -151,7 +166,7 @@ func (e *evidence) bothEnds(s *gotrace.Summary, endpoint string, t requests.Tabl
 		return BothEnds{Missing: err.Error()}
 	}
 	trace := bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS}
-	var b BothEnds
+	b := BothEnds{OneIn: p.oneIn}
 	var before, after, atClient, atServer, longer []int64
 	inBand := make([][]int64, len(t.Bands))
 	clientOf, servedOf := make([]bool, len(p.client)), make([]bool, len(p.served))
@@ -188,7 +203,7 @@ func (e *evidence) bothEnds(s *gotrace.Summary, endpoint string, t requests.Tabl
 		}
 	}
 	for i, s := range p.served {
-		if endpoint == "" || s.Endpoint == endpoint {
+		if (endpoint == "" || s.Endpoint == endpoint) && (p.oneIn == 1 || servedOf[i]) {
 			b.Served.add(s.CutStart, s.CutEnd || !pairs.HasEnd(s), false, servedOf[i])
 		}
 	}

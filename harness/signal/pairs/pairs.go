@@ -47,6 +47,16 @@ func Of(client []latency.Request, served []requests.Span, trace bundle.Window, p
 	return m.pairs
 }
 
+// OnConnections is Of by connections alone, where the client's requests are only a
+// sample: by time, one that is not in it would be taken for another.
+func OnConnections(client []latency.Request, served []requests.Span, trace bundle.Window, peers map[int64]string) []Pair {
+	m := &matching{client: client, served: served, trace: trace}
+	m.scope()
+	m.byConnection(peers)
+	slices.SortFunc(m.pairs, func(a, b Pair) int { return cmp.Compare(a.Served, b.Served) })
+	return m.pairs
+}
+
 // matching is what is not paired yet.
 type matching struct {
 	client []latency.Request
