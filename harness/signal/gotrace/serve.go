@@ -290,6 +290,12 @@ func (s *scan) reach(id trace.GoID, g *goroutine, at *place, now int64, wait boo
 		}
 		v.phase = max(v.phase, handling)
 	case stack.Handling, stack.Ending:
+		if at.stage == stack.Handling && v.open != nil && v.phase == ending {
+			// All of the next one was there already, in a buffer of TLS say, and nothing
+			// was seen of how it was read.
+			s.turned(v, now)
+			s.begin(id, v, now, handling)
+		}
 		if v.open == nil {
 			s.found(id, g, at, now, early)
 		}
