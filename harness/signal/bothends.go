@@ -35,7 +35,8 @@ type BothEnds struct {
 	// goroutine was woken for it: in the client, on the way, in the socket's queue, and
 	// until the runtime looked. After is from when the server began to write
 	// the last of the response until the client had all of it. Of requests that began
-	// before the trace there is no Before, and of those that outlasted it no After.
+	// before the trace there is no Before, and of those that outlasted it no After; nor
+	// is there of pairs that are not sure.
 	Before Times `json:"before"`
 	After  Times `json:"after"`
 	// Of the pairs that lie in the trace whole: how long the request was at the
@@ -193,7 +194,9 @@ func (e *evidence) bothEnds(s *gotrace.Summary, endpoint string, t requests.Tabl
 				}
 			}
 		}
-		if s.AnsweredNS != 0 && !s.CutEnd {
+		// Ends follow each other so closely that one request taken for another would be
+		// most of what is told of them; those that are sure tell no less.
+		if x.Sure && s.AnsweredNS != 0 && !s.CutEnd {
 			after = append(after, c.EndNS-s.AnsweredNS)
 		}
 		if !s.CutStart && !s.CutEnd {

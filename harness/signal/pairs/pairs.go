@@ -121,13 +121,11 @@ func Scope(c latency.Request, trace bundle.Window) int {
 // been answered before the trace and had no more than something to put away.
 func HasEnd(s requests.Span) bool { return !s.CutStart || !s.CutEnd && s.AnsweredNS != 0 }
 
-// contains reports whether a request of the client may be that of the server.
-func contains(c latency.Request, s requests.Span) bool {
-	return c.StartNS <= s.StartNS+Tolerance && c.EndNS >= answered(s)-Tolerance
-}
-
 // byConnection pairs what is on one connection. Its requests follow each other,
-// so that one of the client's contains at most one of the server's.
+// so that the one of the client's is meant that has most of the time of the
+// server's, and more than half. Containment is not asked for: where the trace goes
+// from one of its generations to the next, its reader may give events a time that
+// is some milliseconds late, so that their order holds.
 func (m *matching) byConnection(peers map[int64]string) {
 	if len(peers) == 0 {
 		return
@@ -147,12 +145,16 @@ func (m *matching) byConnection(peers map[int64]string) {
 		if !ok {
 			return false
 		}
+		best, most := -1, (m.served[s].EndNS-m.served[s].StartNS)/2-1
 		for _, c := range on[peer] {
-			if !taken[c] && contains(m.client[c], m.served[s]) {
-				taken[c] = true
-				m.pairs = append(m.pairs, Pair{Client: c, Served: s, Sure: true})
-				break
+			both := min(m.client[c].EndNS, m.served[s].EndNS) - max(m.client[c].StartNS, m.served[s].StartNS)
+			if !taken[c] && both > most {
+				best, most = c, both
 			}
+		}
+		if best >= 0 {
+			taken[best] = true
+			m.pairs = append(m.pairs, Pair{Client: best, Served: s, Sure: true})
 		}
 		return true // or it is another client's
 	})
