@@ -2,8 +2,6 @@ package gotrace
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -16,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/h2c"
+	"golang.org/x/net/http2/h2c" //lint:ignore SA1019 it is what is tested
 
 	"chokepoint/harness/signal/requests"
 )
@@ -43,11 +41,13 @@ func protocols() []struct {
 	own := func(srv *httptest.Server) *http.Client { return srv.Client() }
 	// http2 over plain connections, which the client begins with HTTP/2 at once.
 	plain2 := func(*httptest.Server) *http.Client {
-		return &http.Client{Transport: &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, network, addr)
-		}}}
+		p := new(http.Protocols)
+		p.SetUnencryptedHTTP2(true)
+		return &http.Client{Transport: &http.Transport{Protocols: p}}
 	}
+	// Servers in use still have it, whatever becomes of the package.
+	//lint:ignore SA1019 it is what is tested
+	upgraded := func(h http.Handler) http.Handler { return h2c.NewHandler(h, &http2.Server{}) }
 	return []struct {
 		name    string
 		http2   bool
@@ -67,7 +67,7 @@ func protocols() []struct {
 			srv.Config.Protocols.SetUnencryptedHTTP2(true)
 			srv.Start()
 		}, plain2},
-		{"h2c of golang.org/x/net", true, true, func(h http.Handler) http.Handler { return h2c.NewHandler(h, &http2.Server{}) }, plain, plain2},
+		{"h2c of golang.org/x/net", true, true, upgraded, plain, plain2},
 	}
 }
 
