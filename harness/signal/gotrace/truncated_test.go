@@ -95,6 +95,9 @@ func boundaries(t *testing.T, data []byte) (batches, generations []int) {
 // their batches, and within batches: whatever generations are whole are read, and it
 // is said that the rest is missing.
 func TestTruncatedTraces(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it records and reads for half a minute: left out with -short")
+	}
 	for _, toolchain := range testbuild.Toolchains() {
 		t.Run(toolchain, func(t *testing.T) {
 			data := tracedBy(t, toolchain)
