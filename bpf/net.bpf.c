@@ -14,7 +14,9 @@
 // in the target's network namespace and none of these is counted as elsewhere.
 #include "chokepoint.bpf.h"
 #include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
 
+#define AF_INET6 10
 #define IPPROTO_TCP 6
 #define IPPROTO_MPTCP 262 // Go's servers listen with it where the kernel has it
 #define EAGAIN 11
@@ -42,8 +44,16 @@ typedef struct {
 	long long counter;
 } relocatable atomic64_t;
 
+struct in6_addr {
+	__u8 bytes[16];
+};
+
 struct sock_common {
+	unsigned int skc_daddr; // the peer's, network order as below
+	unsigned short skc_dport;
 	unsigned short skc_num; // local port, host order
+	unsigned short skc_family;
+	struct in6_addr skc_v6_daddr;
 	possible_net_t skc_net;
 	atomic64_t skc_cookie;
 } relocatable;
@@ -211,6 +221,23 @@ struct {
 	__type(key, __u64);
 	__type(value, __u64);
 } blocked SEC(".maps");
+
+// The peer of the one connection on which a goroutine sends, of those that the
+// target accepted.
+struct peer {
+	__u8 addr[16]; // of IPv4 the first four, in network order
+	__u16 port;
+	__u8 v6;
+	__u8 several; // it sends on more than one
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct peer);
+} peers SEC(".maps");
 
 // over reports whether the window has been closed. From then on nothing changes:
 // what waits in the maps is what waited at the window's end.
@@ -484,6 +511,33 @@ int chokepoint_net_any_call(__u64 *ctx)
 	return nr == nr_accept || nr == nr_accept4 ? accepted(ctx[1]) : 0;
 }
 
+// served notes whose connection the current goroutine sends on.
+static __always_inline void served(struct sock *sk)
+{
+	struct peer now = {}, *known;
+	__u64 goid;
+
+	if (!is_listening(sk->__sk_common.skc_num))
+		return;
+	goid = goroutine_id(bpf_get_current_task_btf());
+	if (!goid)
+		return;
+	now.port = bpf_ntohs(sk->__sk_common.skc_dport);
+	known = bpf_map_lookup_elem(&peers, &goid);
+	if (known) {
+		if (known->port != now.port)
+			known->several = 1;
+		return;
+	}
+	now.v6 = sk->__sk_common.skc_family == AF_INET6;
+	if (now.v6)
+		BPF_CORE_READ_INTO(&now.addr, sk, __sk_common.skc_v6_daddr);
+	else
+		__builtin_memcpy(now.addr, &sk->__sk_common.skc_daddr, 4);
+	if (bpf_map_update_elem(&peers, &goid, &now, BPF_NOEXIST))
+		count(COUNTER_MAP_FULL);
+}
+
 SEC("tp_btf/sock_send_length")
 int chokepoint_net_send(__u64 *ctx)
 {
@@ -525,6 +579,7 @@ int chokepoint_net_send(__u64 *ctx)
 	// Only this program, which does not run inside itself, writes these two.
 	t->sends++;
 	t->sent_bytes += result;
+	served(sk);
 	return 0;
 }
 

@@ -26,6 +26,14 @@ type NetKind struct {
 	Op     uint32
 }
 
+type NetPeer struct {
+	_       structs.HostLayout
+	Addr    [16]uint8
+	Port    uint16
+	V6      uint8
+	Several uint8
+}
+
 type NetRecent struct {
 	_       structs.HostLayout
 	Sampler struct {
@@ -121,6 +129,7 @@ const (
 	NetMapConnections                 = "connections"
 	NetMapCookies                     = "cookies"
 	NetMapCounters                    = "counters"
+	NetMapPeers                       = "peers"
 	NetMapRecents                     = "recents"
 	NetMapStacks                      = "stacks"
 	NetMapTallies                     = "tallies"
@@ -218,6 +227,7 @@ type NetMapSpecs struct {
 	Connections *ebpf.MapSpec `ebpf:"connections"`
 	Cookies     *ebpf.MapSpec `ebpf:"cookies"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Peers       *ebpf.MapSpec `ebpf:"peers"`
 	Recents     *ebpf.MapSpec `ebpf:"recents"`
 	Stacks      *ebpf.MapSpec `ebpf:"stacks"`
 	Tallies     *ebpf.MapSpec `ebpf:"tallies"`
@@ -273,6 +283,7 @@ type NetMaps struct {
 	Connections *ebpf.Map `ebpf:"connections"`
 	Cookies     *ebpf.Map `ebpf:"cookies"`
 	Counters    *ebpf.Map `ebpf:"counters"`
+	Peers       *ebpf.Map `ebpf:"peers"`
 	Recents     *ebpf.Map `ebpf:"recents"`
 	Stacks      *ebpf.Map `ebpf:"stacks"`
 	Tallies     *ebpf.Map `ebpf:"tallies"`
@@ -287,6 +298,7 @@ func (m *NetMaps) Close() error {
 		m.Connections,
 		m.Cookies,
 		m.Counters,
+		m.Peers,
 		m.Recents,
 		m.Stacks,
 		m.Tallies,

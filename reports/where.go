@@ -24,7 +24,7 @@ func Where(w io.Writer, x *signal.Where, band string, o TextOptions) error {
 	p := &printer{color: o.Color, width: max(o.Width, minimumWidth)}
 	p.whereFacts(x)
 	if len(x.Table.Bands) > 0 {
-		p.bands(x.Table)
+		p.bands(x.Table, x.BothEnds)
 		p.lines(x.Table, band)
 		p.endpoints(x.Table)
 	}
@@ -115,6 +115,7 @@ func (p *printer) whereFacts(x *signal.Where) {
 			fact("client", fmt.Sprintf("p50 %s, p99 %s", show(out.ClientP50, signal.Second), show(out.ClientP99, signal.Second)))
 		}
 	}
+	p.bothEnds(x.BothEnds)
 	p.kernelFact(x)
 }
 
@@ -137,7 +138,7 @@ func (p *printer) kernelFact(x *signal.Where) {
 }
 
 // bands is the table of all bands by kind.
-func (p *printer) bands(t requests.Table) {
+func (p *printer) bands(t requests.Table, ends signal.BothEnds) {
 	const label, width = 24, 12
 	row := func(name string, cell func(requests.Band) string) {
 		var b strings.Builder
@@ -153,6 +154,7 @@ func (p *printer) bands(t requests.Table) {
 	if t.Ranked == requests.BySeen {
 		row("  cut by the trace", func(b requests.Band) string { return percent(b.Cut, b.Requests) })
 	}
+	row(beforeRow, func(b requests.Band) string { return beforeText(ends, b.Name) })
 	row("length, median", func(b requests.Band) string { return ns(b.MedianNS) })
 	most := map[requests.Kind]float64{}
 	for _, b := range t.Bands {

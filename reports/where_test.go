@@ -70,6 +70,18 @@ func slowStore() *signal.Where {
 			Assists: []gotrace.SiteTime{{Where: frames[3], NS: 30 * ms}},
 		},
 		Outside: signal.Outside{InFlight: 6, Served: 5.2, Share: 0.8 / 6, ClientP50: 0.118, ClientP99: 0.24},
+		BothEnds: signal.BothEnds{
+			Client:       signal.Matched{Requests: 205, Paired: 198, BeganBefore: 3, Outlasted: 2, NoResponse: 1, NoneFits: 1},
+			Served:       signal.Matched{Requests: 200, Paired: 198, NoneFits: 2},
+			ByConnection: 150, ByTime: 48, Sure: 36,
+			Before: signal.Times{Count: 197, MeanNS: 300_000, P50NS: 140_000, P90NS: 800_000, P99NS: 4 * ms, MaxNS: 9 * ms},
+			After:  signal.Times{Count: 196, MeanNS: 100_000, P50NS: 90_000, P90NS: 120_000, P99NS: ms, MaxNS: 2 * ms},
+			Longer: signal.Times{Count: 195, MeanNS: 350_000, P50NS: 200_000, P90NS: 900_000, P99NS: 5 * ms, MaxNS: 10 * ms},
+			Bands: []signal.BandBefore{
+				{Name: requests.All, Times: signal.Times{Count: 197, P50NS: 140_000}},
+				{Name: requests.P99, Times: signal.Times{Count: 2, P50NS: 4 * ms}},
+			},
+		},
 		Machine: signal.Machine{CPUs: 8, MayUse: 4, IdleShare: 0.55, BarredShare: 0.5},
 		Kernel:  signal.KernelView{Covered: 0.8, Lost: map[string]int64{"events_dropped": 12}},
 	}
@@ -81,6 +93,7 @@ func TestWhere(t *testing.T) {
 	unknown.Kernel = signal.KernelView{CutsMissing: "ebpf was not captured", SlowMissing: "ebpf was not captured"}
 	unknown.Machine = signal.Machine{Missing: "ebpf was not captured"}
 	unknown.Outside = signal.Outside{Missing: "load was not captured"}
+	unknown.BothEnds = signal.BothEnds{Missing: "load was not captured"}
 	unknown.Cut = "after 1200 events: unexpected EOF"
 	for name, c := range map[string]struct {
 		where *signal.Where
@@ -89,7 +102,7 @@ func TestWhere(t *testing.T) {
 		"where.txt":         {slowStore(), ""},
 		"where-p50.txt":     {slowStore(), requests.P50},
 		"where-unknown.txt": {unknown, ""},
-		"where-empty.txt":   {&signal.Where{Outside: signal.Outside{Missing: "load was not captured"}, Machine: signal.Machine{Missing: "ebpf was not captured"}, Kernel: signal.KernelView{CutsMissing: "ebpf was not captured", SlowMissing: "ebpf was not captured"}}, ""},
+		"where-empty.txt":   {&signal.Where{Outside: signal.Outside{Missing: "load was not captured"}, BothEnds: signal.BothEnds{Missing: "load was not captured"}, Machine: signal.Machine{Missing: "ebpf was not captured"}, Kernel: signal.KernelView{CutsMissing: "ebpf was not captured", SlowMissing: "ebpf was not captured"}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer

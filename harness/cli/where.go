@@ -18,19 +18,33 @@ import (
 
 func (a *app) whereCommand() *cobra.Command {
 	var band, endpoint, pprof, offCPU string
-	var asJSON bool
+	var asJSON, summary bool
 	bands := []string{requests.All, requests.P50, requests.P90, requests.P99, requests.Slowest}
 	cmd := &cobra.Command{
-		Use:   "where BUNDLE",
+		Use:   "where BUNDLE [BUNDLE...]",
 		Short: "Say where the time of each request went",
 		Long: `Where reads the execution trace of a bundle, and what the kernel saw of the same
 goroutines, and accounts for the time of every request of net/http's server:
 running, without a CPU, waiting for a P, blocked or in a system call, by the
 program's line. Bands are requests around a percentile of their length: p50 is
 the 45th to the 55th, p90 the 85th to the 95th, p99 the 98.5th to the 99.5th,
-slowest the ten longest.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+slowest the ten longest. With --summary it tells of any number of bundles what
+took most of p50 and p99.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if summary {
+				return cobra.MinimumNArgs(1)(cmd, args)
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if summary {
+				for _, other := range []string{"band", "endpoint", "pprof"} {
+					if cmd.Flags().Changed(other) {
+						return fmt.Errorf("--summary tells of all requests of p50 and p99: it does not go with --%s", other)
+					}
+				}
+				return a.whereSummary(args, asJSON)
+			}
 			if !slices.Contains(bands, band) {
 				return fmt.Errorf("--band %q: there are %s", band, strings.Join(bands, ", "))
 			}
@@ -76,6 +90,7 @@ slowest the ten longest.`,
 	cmd.Flags().StringVar(&band, "band", requests.P99, "band that is told by line: "+strings.Join(bands, ", "))
 	cmd.Flags().StringVar(&endpoint, "endpoint", "", "only requests that the function of this name handles")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	cmd.Flags().BoolVar(&summary, "summary", false, "what took most of p50 and p99, of each of several bundles")
 	cmd.Flags().StringVar(&pprof, "pprof", "", "also write request time by stack to this file, for go tool pprof")
 	cmd.Flags().StringVar(&offCPU, "off-cpu", "", "also write goroutines' time without a CPU, by reason and stack, to this file")
 	return cmd

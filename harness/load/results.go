@@ -2,13 +2,14 @@ package load
 
 import (
 	"bufio"
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
 
-	vegeta "github.com/tsenart/vegeta/v12/lib"
+	"chokepoint/harness/bundle/latency"
 )
 
 // resultFile keeps what one worker sends of its results in a file without a
@@ -73,19 +74,19 @@ func writeResults(w io.Writer, files []*resultFile) error {
 	}
 	// Each stream begins with what describes its types, so that they cannot simply
 	// be put one after another.
-	encode := vegeta.NewEncoder(w)
+	encode := gob.NewEncoder(w)
 	for _, r := range readers {
-		decode := vegeta.NewDecoder(r)
+		decode := gob.NewDecoder(r)
 		for {
-			var result vegeta.Result
-			err := decode(&result)
+			var result latency.Result
+			err := decode.Decode(&result)
 			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
 				return fmt.Errorf("read results back: %w", err)
 			}
-			if err := encode(&result); err != nil {
+			if err := encode.Encode(&result); err != nil {
 				return fmt.Errorf("merge results: %w", err)
 			}
 		}

@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"cmp"
 	"fmt"
 
 	"chokepoint/harness/bundle"
@@ -23,6 +24,7 @@ type Where struct {
 	Scheduler gotrace.Scheduler `json:"scheduler"`
 	Outside   Outside           `json:"outside"`
 	Threads   Threads           `json:"threads"`
+	BothEnds  BothEnds          `json:"both_ends"`
 	Machine   Machine           `json:"machine"`
 	Kernel    KernelView        `json:"kernel"`
 
@@ -108,7 +110,7 @@ func (e *evidence) where(endpoint string) (*Where, error) {
 		if err != nil {
 			return nil, err
 		}
-		w := &Where{Cut: s.Cut, Scheduler: s.Scheduler, Threads: e.threads(s), Machine: e.machine(s), Kernel: e.kernelView(s)}
+		w := &Where{Cut: cmp.Or(s.Cut, e.endsEarly(s)), Scheduler: s.Scheduler, Threads: e.threads(s), Machine: e.machine(s), Kernel: e.kernelView(s)}
 		want := requests.Want{Endpoint: endpoint, TraceNS: s.DurationNS(), OffCPU: w.Kernel.CutsMissing == ""}
 		w.recorder, w.want = s.Served, want
 		w.Table = s.Served.Table(want)
@@ -117,6 +119,7 @@ func (e *evidence) where(endpoint string) (*Where, error) {
 		} else {
 			w.Outside = e.outside(s, s.Served.Table(requests.Want{})) // it is of all
 		}
+		w.BothEnds = e.bothEnds(s, endpoint, w.Table)
 		if s.Tasks.Counts().Requests > 0 {
 			tasks := s.Tasks.Table(want)
 			w.Tasks = &tasks

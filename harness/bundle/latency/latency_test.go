@@ -87,7 +87,7 @@ func TestReadResults(t *testing.T) {
 	assert.Equal(t, []latency.Request{
 		{StartNS: 501e9, EndNS: 501_020_000_000},
 		{StartNS: 502e9, EndNS: 503e9, Failed: true},
-		{StartNS: 503e9, EndNS: 563e9, Failed: true},
+		{StartNS: 503e9, EndNS: 563e9, Failed: true, NoResponse: true},
 		{StartNS: 504e9, EndNS: 504e9},
 	}, got)
 

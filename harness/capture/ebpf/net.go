@@ -45,6 +45,8 @@ type netProbe struct {
 	listeners []bundle.NetListener
 	sockets   *bundle.NetSockets
 	stopped   bool // and nobody has looked around since
+
+	goroutines bool // the target tells which it runs
 }
 
 // A tracepointLookup says how many arguments a tracepoint of the kernel has.
@@ -121,7 +123,7 @@ func (p *netProbe) lack(why string, figures ...string) {
 }
 
 func (p *netProbe) load(s subject) error {
-	p.pid, p.absent = int(s.tgid), map[string]string{}
+	p.pid, p.absent, p.goroutines = int(s.tgid), map[string]string{}, s.offsets != nil
 	spec, err := bpf.LoadNet()
 	if err != nil {
 		return err
@@ -432,7 +434,7 @@ func (p *netProbe) write(_ context.Context, w *bundle.Writer, window bundle.Wind
 		return res, err
 	}
 	res.artifacts = append(res.artifacts, bundle.EBPFNet)
-	return res, nil
+	return res, p.writePeers(w, &res)
 }
 
 // read puts the artifact together, without the figures that are absent.

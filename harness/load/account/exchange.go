@@ -20,6 +20,10 @@ type Exchange struct {
 	// service time, but as lag of the request that follows in the same place.
 	Lay int64
 
+	// Local is this machine's end of the connection, "127.0.0.1:43210"; empty where the
+	// client does not tell.
+	Local string
+
 	Code     int // HTTP status; 0: no complete response
 	BytesOut int64
 	BytesIn  int64

@@ -2,6 +2,7 @@ package account
 
 import (
 	"bufio"
+	"encoding/gob"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	vegeta "github.com/tsenart/vegeta/v12/lib"
+	"chokepoint/harness/bundle/latency"
 )
 
 // SampleEvery is how many requests there are to one kept result when results are
@@ -27,7 +28,7 @@ const (
 // of the disk of a second or two at 10,000 requests a second, in about 4 MiB.
 const resultQueue = 1 << 14
 
-// Results writes results in vegeta's encoding, which `vegeta report` reads. An
+// Results writes results as latency.Result has them, which `vegeta report` reads. An
 // attack never waits for it: what its queue cannot take is dropped and counted.
 type Results struct {
 	out   io.Writer
@@ -110,7 +111,7 @@ func (r *Results) Close() (written, lost int64, err error) {
 func (r *Results) write() {
 	defer close(r.ended)
 	out := bufio.NewWriterSize(r.out, 1<<18)
-	encode := vegeta.NewEncoder(out)
+	encode := gob.NewEncoder(out)
 	for x := range r.queue {
 		if r.err == nil {
 			r.err = encode.Encode(r.result(&x))
@@ -129,8 +130,8 @@ func (r *Results) write() {
 	}
 }
 
-func (r *Results) result(x *Exchange) *vegeta.Result {
-	out := &vegeta.Result{
+func (r *Results) result(x *Exchange) *latency.Result {
+	out := &latency.Result{
 		Seq:       x.Seq,
 		Code:      uint16(x.Code),
 		Timestamp: r.base.Add(time.Duration(x.Sent)),
@@ -140,6 +141,7 @@ func (r *Results) result(x *Exchange) *vegeta.Result {
 		Error:     x.Failure,
 		Method:    x.Method,
 		URL:       x.URL,
+		Local:     x.Local,
 	}
 	if x.Failure == "" && !x.OK() {
 		out.Error = strconv.Itoa(x.Code) + " " + http.StatusText(x.Code)

@@ -90,6 +90,9 @@ func (x *exchange) send(k uint64, req *http.Request) (*http.Response, error) {
 		x.scan = request.NewTokenScan(token[0])
 		x.Checked = true
 	}
+	if c, ok := resp.Body.(interface{ LocalAddr() string }); ok {
+		x.Local = c.LocalAddr()
+	}
 	x.inner, resp.Body = resp.Body, x
 	return resp, nil
 }

@@ -33,6 +33,7 @@ type body struct {
 	stop   func() bool // of the request's context; may be nil
 
 	lay    time.Duration // of the last bytes that were read
+	local  string        // of the connection
 	left   int64         // of the body by its length, or of the chunk
 	excess int64
 	err    error // how it ended
@@ -46,6 +47,7 @@ type body struct {
 // the connection at once.
 func (a *answer) begin(c *conn, f framing, due int64, stop func() bool, req *http.Request) {
 	reuse := !a.Close && !req.Close && a.StatusCode >= 200
+	a.body.local = c.local
 	if f == noBody {
 		a.Body = http.NoBody
 		if c.t.opt.Arrivals {
@@ -123,6 +125,9 @@ func (b *body) Lay() time.Duration {
 	defer b.mu.Unlock()
 	return b.lay
 }
+
+// LocalAddr is this end of the connection that the response came on.
+func (b *body) LocalAddr() string { return b.local }
 
 // Close implements io.Closer. A body that was not read to its end takes its
 // connection with it.

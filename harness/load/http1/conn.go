@@ -28,6 +28,8 @@ type conn struct {
 	raw  syscall.RawConn
 	step func(fd uintptr) bool // conn.ready, made once
 
+	local string // its own address
+
 	// due is when the request on this connection must have ended, in ns after
 	// Transport.base; 0 when there is none. Negative: it is hung up, and why.
 	// Whoever wants to hang up one certain request exchanges its due time, which

@@ -338,7 +338,7 @@ func (t *Transport) establish(ctx context.Context) (*conn, error) {
 		// Without stamps what is read has come just now.
 		_ = raw.Control(func(fd uintptr) { _ = stampArrivals(fd) })
 	}
-	c := &conn{t: t, net: opened, raw: raw}
+	c := &conn{t: t, net: opened, raw: raw, local: opened.LocalAddr().String()}
 	c.step = c.ready
 	return c, nil
 }

@@ -201,7 +201,7 @@ type Beside struct {
 
 // ReadWith is Read with what else is known.
 func ReadWith(r io.Reader, p stack.Program, b Beside) (*Summary, error) {
-	tr, err := trace.NewReader(r)
+	tr, err := open(r)
 	if err != nil {
 		return nil, fmt.Errorf("read execution trace: %w", err)
 	}
@@ -240,6 +240,7 @@ type place struct {
 	background  bool // it is that of net/http's background read
 	startsHTTP2 bool
 	kind        *kind // of goroutines that end in this stack's outermost frame; see lives
+	answers     bool  // it writes of a response
 	parts       [slots]requests.PartID
 	next        *place // that a span from here last led to, and its part
 	span        requests.PartID
@@ -580,6 +581,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	g.since = now
 	if g.state == running {
 		g.ran = now
+	}
+	if at != nil && at.answers && (to == trace.GoSyscall || to == trace.GoWaiting) {
+		g.service.answers(now)
 	}
 }
 

@@ -53,6 +53,7 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.endpoint, pl.rank = s.program.Endpoint(pl.frames)
 	pl.background = stack.BackgroundRead(pl.frames)
 	pl.startsHTTP2 = stack.StartsHTTP2Handler(pl.frames)
+	pl.answers = stack.Answers(pl.frames)
 	return pl
 }
 

@@ -268,6 +268,9 @@ func (s *scan) touch(id trace.GoID, g *goroutine, at *place, now int64, sampled 
 		s.chargeTo(id, g, now, at, sampled)
 	}
 	s.reach(id, g, at, now, false)
+	if at.answers {
+		g.service.answers(now)
+	}
 }
 
 // reach follows a goroutine to a stack. wait says that it waits there.
@@ -282,7 +285,9 @@ func (s *scan) reach(id trace.GoID, g *goroutine, at *place, now int64, wait boo
 	before := v.point
 	v.point, v.waited = at, false
 	early := v.early
-	v.early = false
+	if at.stage != stack.NoStage && at.stage != stack.Passing {
+		v.early = false // what is between two stages does not say that a request is over
+	}
 	if at.stage == stack.NoStage && v.open == nil {
 		if o := v.child(); o != nil && at.rank > 0 {
 			s.serving.http.At(o, at.endpoint, at.rank) // under http.TimeoutHandler
@@ -326,6 +331,12 @@ func (s *scan) reach(id trace.GoID, g *goroutine, at *place, now int64, wait boo
 		}
 		v.phase = max(v.phase, handling)
 	case stack.Handling, stack.Ending:
+		if at.stage == stack.Handling && v.open != nil && v.phase == ending {
+			// All of the next one was there already, in a buffer of TLS say, and nothing
+			// was seen of how it was read.
+			s.turned(v, now)
+			s.begin(id, v, now, handling)
+		}
 		if v.open == nil {
 			s.found(id, g, at, now, early)
 		}

@@ -39,6 +39,7 @@ type Recorder struct {
 // children stand in the recorder's uses from first on.
 type record struct {
 	start, end int64
+	answered   int64
 	goroutine  int64
 	seq        uint64
 	first      uint32
@@ -267,7 +268,7 @@ func (r *Recorder) End(o *Open, end int64, cut bool) {
 		e.cut++
 	}
 	rec := record{
-		start: o.StartNS, end: end, goroutine: o.Goroutine, seq: o.seq,
+		start: o.StartNS, end: end, answered: o.answered, goroutine: o.Goroutine, seq: o.seq,
 		own: uint32(len(o.uses)), child: uint32(len(o.children)), started: o.started,
 		endpoint: o.endpoint, flags: o.flags,
 	}
@@ -349,24 +350,4 @@ func (r *Recorder) keepSlow(rec record, o *Open) {
 	if len(r.slowest) > keptSlowest {
 		r.slowest, r.slow = r.slowest[:keptSlowest], r.slow[:keptSlowest]
 	}
-}
-
-// Span is where one request began and ended, as far as the trace saw it.
-type Span struct {
-	StartNS   int64 `json:"start_ns"`
-	EndNS     int64 `json:"end_ns"`
-	Goroutine int64 `json:"goroutine"`
-	Cut       bool  `json:"cut,omitempty"`
-	// Endpoint is the name of the function that handles it.
-	Endpoint string `json:"endpoint"`
-}
-
-// Spans are the requests that were kept one by one, in the order they ended in.
-func (r *Recorder) Spans() []Span {
-	out := make([]Span, 0, len(r.kept))
-	for i := range r.kept {
-		x := &r.kept[i]
-		out = append(out, Span{x.start, x.end, x.goroutine, x.cut(), r.name(x.endpoint)})
-	}
-	return out
 }

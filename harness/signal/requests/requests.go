@@ -157,6 +157,7 @@ type Open struct {
 	children []use
 	started  uint32 // goroutines
 	live     int32
+	answered int64
 }
 
 // Seq is the number of the request, in the order of their beginnings; a

@@ -67,13 +67,21 @@ func stageCalled(inner []Frame) Stage {
 		}
 		return Connection
 	}
+	reads, body := false, false
 	for _, f := range inner {
 		switch f.Function {
 		case "net/http.(*conn).hijackLocked":
 			return Hijacking
+		case "net/http.(*connReader).Read":
+			reads = true
 		case "golang.org/x/net/http2.(*serverConn).serve":
 			return Connection // h2c: the handler has become the connection's loop
 		}
+		body = body || strings.HasPrefix(f.Function, "net/http.(*body).")
+	}
+	if reads && !body {
+		// A handler comes to the connection itself only once it has taken it over.
+		return Hijacking
 	}
 	return Handling
 }

@@ -38,6 +38,9 @@ func TestStageOf(t *testing.T) {
 		{"net/http.(*connReader).startBackgroundRead net/http.(*body).Read main.h net/http.serverHandler.ServeHTTP" + serve, Handling},
 		{"syscall.write net/http.(*response).finishRequest" + serve, Ending},
 		{"sync.(*Cond).Wait net/http.(*connReader).abortPendingRead net/http.(*conn).hijackLocked net/http.(*response).Hijack main.h net/http.serverHandler.ServeHTTP" + serve, Hijacking},
+		// Where nothing was to be waited for, it is seen by what follows.
+		{"net.(*conn).Read net/http.(*connReader).Read bufio.(*Reader).fill bufio.(*Reader).ReadString main.echo net/http.serverHandler.ServeHTTP" + serve, Hijacking},
+		{"net.(*conn).Read net/http.(*connReader).Read bufio.(*Reader).Read io.(*LimitedReader).Read net/http.(*body).readLocked net/http.(*body).Read main.h net/http.serverHandler.ServeHTTP" + serve, Handling},
 		{"runtime.ready context.(*cancelCtx).cancel context.WithCancel.func1" + serve, Passing},
 		{"main.hook net/http.(*conn).setState" + serve, Passing},
 		{"runtime.asyncPreempt" + serve, Passing},
@@ -120,4 +123,20 @@ func TestStartsHTTP2Handler(t *testing.T) {
 	assert.True(t, StartsHTTP2Handler(framesOf("net/http.(*http2serverConn).scheduleHandler net/http.(*http2serverConn).processHeaders")))
 	assert.False(t, StartsHTTP2Handler(framesOf("net/http.(*http2serverConn).serve net/http.(*conn).serve")))
 	assert.False(t, StartsHTTP2Handler(nil))
+}
+
+func TestAnswers(t *testing.T) {
+	for _, c := range []struct {
+		frames string
+		want   bool
+	}{
+		{"", false},
+		{"syscall.write net.(*conn).Write net/http.checkConnErrorWriter.Write bufio.(*Writer).Flush net/http.(*response).finishRequest" + serve, true},
+		{"syscall.Syscall6 net.(*TCPConn).ReadFrom net/http.(*response).ReadFrom io.Copy main.h net/http.serverHandler.ServeHTTP" + serve, true},
+		{"runtime.selectgo net/http.(*http2serverConn).writeFrameFromHandler net/http.(*http2serverConn).writeDataFromHandler net/http.(*http2serverConn).runHandler", true},
+		{"runtime.selectgo net/http.(*http2serverConn).writeDataFromHandler net/http.(*http2serverConn).runHandler", false}, // it waits until it is written
+		{"syscall.write net.(*conn).Write main.(*database).ask main.h net/http.serverHandler.ServeHTTP" + serve, false},
+	} {
+		assert.Equal(t, c.want, Answers(framesOf(c.frames)), c.frames)
+	}
 }
