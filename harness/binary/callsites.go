@@ -11,7 +11,8 @@ import (
 )
 
 // DiagnosticCallees is the functions whose callers matter to a diagnosis:
-// which lines take a lock, use a pool, set a finalizer or sleep.
+// which lines take a lock, use a pool, set a finalizer, sleep, wait for a
+// channel, or say how many CPUs Go code may use.
 func DiagnosticCallees() []string {
 	return []string{
 		"sync.(*Pool).Get",
@@ -21,6 +22,11 @@ func DiagnosticCallees() []string {
 		"sync.(*RWMutex).Lock",
 		"sync.(*RWMutex).RLock",
 		"sync.(*RWMutex).Unlock",
+		"sync.(*RWMutex).RUnlock",
+		"runtime.chanrecv1",
+		"runtime.chanrecv2",
+		"runtime.selectgo",
+		gomaxprocs,
 		"runtime.SetFinalizer",
 		"runtime.AddCleanup",
 		"time.Sleep",
@@ -86,7 +92,11 @@ func (f *File) CallSites(callees []string) (bundle.CallSites, error) {
 			if caller, ok := f.functionAt(pc); !ok || gofunc.Standard(caller.name) {
 				return
 			}
-			if site, ok := f.site(pc, name, wanted); ok {
+			site, ok := f.site(pc, name, wanted)
+			if ok && site.Callee == gomaxprocs {
+				site.Argument, ok = f.setsProcs(pc)
+			}
+			if ok {
 				found[site] = true
 			}
 		})
@@ -105,7 +115,10 @@ func (f *File) CallSites(callees []string) (bundle.CallSites, error) {
 		case a.Function != b.Function:
 			return a.Function < b.Function
 		}
-		return a.Callee < b.Callee
+		if a.Callee != b.Callee {
+			return a.Callee < b.Callee
+		}
+		return a.Argument < b.Argument
 	})
 	return bundle.CallSites{Sites: sites}, nil
 }

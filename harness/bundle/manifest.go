@@ -102,6 +102,9 @@ type Target struct {
 	GOMAXPROCS int `json:"gomaxprocs,omitempty"`
 	// CPUsAllowed is how many CPUs the kernel lets the process use.
 	CPUsAllowed int `json:"cpus_allowed,omitempty"`
+	// CPUQuota is how many CPUs' worth of time its control groups grant it; 0: no
+	// limit, or not known.
+	CPUQuota float64 `json:"cpu_quota,omitempty"`
 }
 
 // Clock is one reading of both clocks. Every other time in a bundle is
