@@ -60,6 +60,11 @@ type Summary struct {
 	Served    *requests.Recorder
 	Tasks     *requests.Recorder
 	Scheduler Scheduler
+	// Parked are the goroutines that waited when the trace ended, by place, most first.
+	Parked []Parked
+	// Runnable is the time that goroutines of the program waited for a P, by the
+	// line that they stood at, largest first.
+	Runnable []SiteTime
 }
 
 // DurationNS is the length of the trace.
@@ -259,6 +264,8 @@ type place struct {
 	parts       [slots]requests.PartID
 	next        *place // that a span from here last led to, and its part
 	span        requests.PartID
+	woken       int64 // goroutines from a wait here
+	runnableNS  int64 // waited for a P here
 	// For locks: what the site is called, as one that waits and as one that releases.
 	waits, releases string
 }
@@ -304,8 +311,11 @@ type goroutine struct {
 	assist   int64
 	assistAt stack.Frame
 
+	moved    bool  // it changed its state inside the trace
 	stopping bool  // it has stopped the world
+	stopped  int64 // when it last did; 0: never
 	ran      int64 // since when it has been running
+	sampled  runSamples
 	service  service
 }
 
@@ -417,6 +427,7 @@ type scan struct {
 	lastPlace *place
 	lastID    trace.GoID
 	free      []*goroutine
+	parked    map[*place]*Parked
 	lastG     *goroutine
 
 	leastRunning int64 // what a goroutine must have run to be among the longest
@@ -443,7 +454,8 @@ func newScan(p stack.Program, b Beside) *scan {
 		paths:      newPaths(),
 		moments:    newMoments(),
 		serving:    newServing(p, b),
-		sched:      newScheduler(),
+		sched:      newScheduler(b.Kernel),
+		parked:     map[*place]*Parked{},
 	}
 }
 
@@ -527,6 +539,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		}
 		return
 	}
+	g.moved = true
 	if g.state == running {
 		s.sched.ranFrom(id, g, at, now)
 	}
@@ -543,6 +556,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		g.at = at
 		s.reach(id, g, at, now, true)
 	case from == trace.GoWaiting && to == trace.GoRunnable:
+		if g.at != nil {
+			g.at.woken++
+		}
 		s.woken(ev, g, now)
 		s.awoken(id, g, now)
 	case to == trace.GoSyscall:
@@ -647,6 +663,10 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	switch g.state {
 	case running:
 		g.runningNS += ns
+	case runnable:
+		if g.at != nil && g.at.ours && !g.diag {
+			g.at.runnableNS += ns
+		}
 	case inSyscall:
 		if g.at != nil && g.at.ours && !g.diag {
 			g.syscallNS += ns
@@ -736,6 +756,7 @@ func (s *scan) sample(ev *trace.Event) {
 		return
 	}
 	if !at.own.IsZero() {
+		g.sampled.add(g.ran, at.own)
 		if g.samples == nil {
 			g.samples = map[stack.Frame]int64{}
 		}
@@ -775,7 +796,7 @@ func (s *scan) span(ev *trace.Event, now int64) {
 				s.chargeTo(ev.Goroutine(), g, now, s.place(ev.Stack()), false)
 				g.stopping = ev.Kind() != trace.EventRangeEnd
 				if g.stopping {
-					s.stopper = g
+					s.stopper, g.stopped = g, now
 				}
 			}
 			if ev.Kind() == trace.EventRangeEnd {
@@ -833,6 +854,7 @@ func (s *scan) finish() *Summary {
 		}
 		s.cut(g)
 		s.keepRunning(id, g)
+		s.park(g)
 	}
 	s.finishTasks()
 	s.serving.resolve()
@@ -849,6 +871,7 @@ func (s *scan) finish() *Summary {
 	s.sum.Locks = s.locks.list()
 	s.finishFinalizers()
 	s.finishSites()
+	s.finishPlaces()
 	return &s.sum
 }
 

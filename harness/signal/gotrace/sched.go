@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/exp/trace"
 
+	"chokepoint/harness/signal/requests"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -36,6 +37,13 @@ type Scheduler struct {
 	// Assists is goroutine time of helping the collector, by the program's line,
 	// largest first. A helper that waits or is descheduled is still helping.
 	Assists []SiteTime `json:"assists"`
+	// Unpreempted is the time for which goroutines of the program kept a P for
+	// longer than UnpreemptedNS at a stretch, on a CPU, by the line where the stretch
+	// ended, largest first. Time that the thread had no CPU is left out where the
+	// kernel's view tells it.
+	Unpreempted []SiteTime `json:"unpreempted"`
+	// Held is the part of StoppingNS at whose end such a goroutine gave up the last P.
+	Held []SiteTime `json:"held"`
 }
 
 // LongRunNS is how long a stretch must be to count as long: twice of what the
@@ -82,10 +90,15 @@ type scheduler struct {
 	stop    Stop // the open one; StartNS is 0 for none
 	recent  []Stop
 	assists map[stack.Frame]int64
+
+	kernel      *requests.Kernel
+	unpreempted map[stack.Frame]int64
+	held        map[stack.Frame]int64
+	holder      LongRun // the last of them that ended in the open stop
 }
 
-func newScheduler() scheduler {
-	return scheduler{assists: map[stack.Frame]int64{}}
+func newScheduler(k *requests.Kernel) scheduler {
+	return scheduler{assists: map[stack.Frame]int64{}, kernel: k, unpreempted: map[stack.Frame]int64{}, held: map[stack.Frame]int64{}}
 }
 
 // tick accounts for the time since the last change.
@@ -161,7 +174,7 @@ func (c *scheduler) metric(ev *trace.Event, now int64) {
 func (c *scheduler) stopped(reason string, now int64) {
 	c.tick(now)
 	if c.stop.StartNS == 0 {
-		c.stop = Stop{Reason: reason, StartNS: now}
+		c.stop, c.holder = Stop{Reason: reason, StartNS: now}, LongRun{}
 	}
 }
 
@@ -173,6 +186,7 @@ func (c *scheduler) started(now int64) {
 	x := c.stop
 	c.stop = Stop{}
 	x.NS = now - x.StartNS
+	c.blame(x)
 	c.sum.StopCount++
 	c.sum.StopNS += x.NS
 	c.sum.StoppingNS += x.StoppingNS
@@ -213,8 +227,8 @@ func (c *scheduler) ranFrom(id trace.GoID, g *goroutine, at *place, now int64) {
 	}
 	r := LongRun{Goroutine: int64(id), StartNS: g.ran, NS: ns}
 	switch {
-	case g.diag || g.stopping:
-		return
+	case g.diag || g.stopping || g.stopped != 0 && g.stopped >= g.ran:
+		return // who stops the world waits for the others, running
 	case at != nil && at.ours:
 		r.Where = at.own
 	case at == nil && g.at != nil && g.at.ours:
@@ -224,6 +238,7 @@ func (c *scheduler) ranFrom(id trace.GoID, g *goroutine, at *place, now int64) {
 	}
 	if ns >= LongRunNS {
 		c.sum.ManyRuns++
+		c.unpreempt(r, g)
 	}
 	c.sum.LongRuns = keepLongest(c.sum.LongRuns, r, keptRuns, func(a, b LongRun) int {
 		return cmp.Or(-cmp.Compare(a.NS, b.NS), cmp.Compare(a.StartNS, b.StartNS))
@@ -244,5 +259,6 @@ func (c *scheduler) finish(now int64) Scheduler {
 	c.tick(now)
 	c.sum.Procs = max(c.max, c.known)
 	c.sum.Assists = siteTimes(c.assists)
+	c.sum.Unpreempted, c.sum.Held = siteTimes(c.unpreempted), siteTimes(c.held)
 	return c.sum
 }
