@@ -139,3 +139,28 @@ func quota(fields [][]byte) (cpus float64, ok bool) {
 	}
 	return float64(us) / float64(period), true
 }
+
+// EnvGOMAXPROCS is the number that GOMAXPROCS had in the environment that process
+// pid was started with; 0 for none.
+func EnvGOMAXPROCS(pid int) (int, error) {
+	data, err := readFile(Of(pid).file("environ"))
+	if err != nil {
+		return 0, fmt.Errorf("read the environment of process %d: %w", pid, err)
+	}
+	return parseEnvGOMAXPROCS(data), nil
+}
+
+// parseEnvGOMAXPROCS takes the first of that name, as the runtime does, which
+// heeds whole numbers above 0 alone.
+func parseEnvGOMAXPROCS(environ []byte) int {
+	for entry := range bytes.SplitSeq(environ, []byte{0}) {
+		if value, ok := bytes.CutPrefix(entry, []byte("GOMAXPROCS=")); ok {
+			n, err := strconv.Atoi(string(value))
+			if err != nil {
+				return 0
+			}
+			return max(n, 0)
+		}
+	}
+	return 0
+}

@@ -87,3 +87,11 @@ func TestQuotas(t *testing.T) {
 		})
 	}
 }
+
+func TestEnvGOMAXPROCS(t *testing.T) {
+	for environ, want := range map[string]int{
+		"HOME=/\x00GOMAXPROCS=3\x00A=b\x00": 3, "GOMAXPROCS=1\x00GOMAXPROCS=2\x00": 1, "MY_GOMAXPROCS=4\x00": 0, "GOMAXPROCS=two\x00": 0, "GOMAXPROCS=-1\x00": 0, "": 0,
+	} {
+		assert.Equal(t, want, parseEnvGOMAXPROCS([]byte(environ)), environ)
+	}
+}

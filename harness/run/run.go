@@ -247,6 +247,9 @@ func (r *run) record(ctx context.Context, p *target.Process, w *bundle.Writer) e
 		if n, err := proc.CPUsAllowed(p.PID); err == nil {
 			build.CPUsAllowed = n
 		}
+		if n, err := proc.EnvGOMAXPROCS(p.PID); err == nil {
+			build.EnvGOMAXPROCS = n
+		}
 		if n, err := proc.CPUQuota(p.PID); err == nil {
 			build.CPUQuota = n
 		}

@@ -21,7 +21,7 @@ func cpuSignals() []definition {
 		number("proc.cpus_allowed", bundle.DimProc, Count, (*evidence).cpusAllowed,
 			"CPUs that the kernel lets the target use, by its affinity and its control groups' quota."),
 		place("proc.gomaxprocs_site", bundle.DimProc, gomaxprocsSite,
-			"The line that calls runtime.GOMAXPROCS with the number that is in force, or with one that is not a constant; from the machine code."),
+			"The line that calls runtime.GOMAXPROCS with the number that is in force, or with one that is not a constant; from the machine code. None where the environment sets it."),
 		number("proc.gomaxprocs_used_share", bundle.DimProc, Share, func(e *evidence) (float64, error) {
 			return e.usedOf((*evidence).gomaxprocs)
 		}, "CPU time that the target used, as a share of what GOMAXPROCS lets Go code use."),
@@ -96,7 +96,7 @@ func cpuSignals() []definition {
 				}
 			}
 			return min(1, share(s.Scheduler.RunnableNS, whole)), nil
-		}, "Time that goroutines could run and waited for a P, in relation to request time, 1 at the most; a request that waits for its own goroutines waits with them. In relation to all the program's goroutine time in a program without net/http."),
+		}, "Time that goroutines could run and waited for a P, as a share of request time, 1 at the most; a request that waits for its own goroutines waits with them. In relation to all the program's goroutine time in a program without net/http."),
 		number("trace.runnable_per_p", bundle.DimTrace, Ratio, ofScheduler(func(c gotrace.Scheduler, ns int64) (float64, error) {
 			if c.Procs == 0 || ns <= 0 {
 				return 0, errNone
@@ -291,6 +291,9 @@ func gomaxprocsSite(e *evidence) (stack.Frame, error) {
 	procs, err := e.gomaxprocs()
 	if err != nil {
 		return stack.Frame{}, err
+	}
+	if e.manifest.Target.EnvGOMAXPROCS == int(procs) {
+		return stack.Frame{}, errors.New("proc: the environment sets what is in force")
 	}
 	for _, n := range []int64{int64(procs), 0} {
 		// The program's own call before a library's.

@@ -65,6 +65,10 @@ func CPUsAllowed(pid int) (int, error) { return procfs.CPUsAllowed(pid) }
 // grant it; 0 for no limit.
 func CPUQuota(pid int) (float64, error) { return procfs.CPUQuota(pid) }
 
+// EnvGOMAXPROCS is the number that GOMAXPROCS had in the environment that process
+// pid was started with; 0 for none.
+func EnvGOMAXPROCS(pid int) (int, error) { return procfs.EnvGOMAXPROCS(pid) }
+
 // Recorder is a capture.Recorder of the proc dimension.
 type Recorder struct {
 	cfg     Config
