@@ -134,6 +134,14 @@ func TestExecutables(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, pie, bias != 0, "load bias %#x", bias)
 
+				procs, err := f.GOMAXPROCS(p.pid)
+				if dwarf {
+					require.NoError(t, err)
+				}
+				if err == nil {
+					assert.Equal(t, 3, procs, "as the program sets it")
+				}
+
 				if dwarf {
 					checkInlinedFrames(t, f, p, bias)
 				} else {
@@ -216,7 +224,7 @@ func checkCallSites(t *testing.T, f *binary.File, dir string, dwarf bool) {
 			want[fmt.Sprintf("%d %s", i+1, callee)] = true
 		}
 	}
-	require.Len(t, want, 19)
+	require.Len(t, want, 24)
 
 	sites, err := f.CallSites(binary.DiagnosticCallees())
 	require.NoError(t, err)
@@ -227,7 +235,11 @@ func checkCallSites(t *testing.T, f *binary.File, dir string, dwarf bool) {
 		assert.True(t, strings.HasPrefix(s.Function, "main."), s.Function)
 		functions[s.Function+" "+s.Callee] = true
 		if s.Line != 0 {
-			got[fmt.Sprintf("%d %s", s.Line, s.Callee)] = true
+			call := fmt.Sprintf("%d %s", s.Line, s.Callee)
+			if s.Argument != 0 {
+				call += fmt.Sprint(" ", s.Argument)
+			}
+			got[call] = true
 		}
 	}
 	for _, want := range []string{

@@ -11,8 +11,9 @@ import (
 )
 
 // DiagnosticCallees is the functions whose callers matter to a diagnosis:
-// which lines take a lock, use a pool, set a finalizer, sleep, put into a map or
-// a slice, or steer the collector.
+// which lines take a lock, use a pool, set a finalizer, sleep, wait for a channel,
+// put into a map or a slice, steer the collector, or say how many CPUs Go code may
+// use.
 func DiagnosticCallees() []string {
 	return []string{
 		"sync.(*Pool).Get",
@@ -22,6 +23,11 @@ func DiagnosticCallees() []string {
 		"sync.(*RWMutex).Lock",
 		"sync.(*RWMutex).RLock",
 		"sync.(*RWMutex).Unlock",
+		"sync.(*RWMutex).RUnlock",
+		"runtime.chanrecv1",
+		"runtime.chanrecv2",
+		"runtime.selectgo",
+		gomaxprocs,
 		"runtime.SetFinalizer",
 		"runtime.AddCleanup",
 		"time.Sleep",
@@ -100,7 +106,11 @@ func (f *File) CallSites(callees []string) (bundle.CallSites, error) {
 			if caller, ok := f.functionAt(pc); !ok || gofunc.Standard(caller.name) {
 				return
 			}
-			if site, ok := f.site(pc, name, wanted); ok {
+			site, ok := f.site(pc, name, wanted)
+			if ok && site.Callee == gomaxprocs {
+				site.Argument, ok = f.setsProcs(pc)
+			}
+			if ok {
 				found[site] = true
 			}
 		})
@@ -119,7 +129,10 @@ func (f *File) CallSites(callees []string) (bundle.CallSites, error) {
 		case a.Function != b.Function:
 			return a.Function < b.Function
 		}
-		return a.Callee < b.Callee
+		if a.Callee != b.Callee {
+			return a.Callee < b.Callee
+		}
+		return a.Argument < b.Argument
 	})
 	return bundle.CallSites{Sites: sites}, nil
 }

@@ -531,6 +531,9 @@ type ProcSample struct {
 	// MachineIdleNS and MachineTotalNS are summed over all CPUs since boot.
 	MachineIdleNS  int64 `json:"machine_idle_ns"`
 	MachineTotalNS int64 `json:"machine_total_ns"`
+	// AllowedIdleNS is as MachineIdleNS, over the CPUs that the target may run on
+	// by its affinity; 0: not known.
+	AllowedIdleNS int64 `json:"allowed_idle_ns,omitempty"`
 	// Sockets of the target by TCP state, and bytes in their queues.
 	Sockets    map[string]int `json:"sockets,omitempty"`
 	RecvQBytes int64          `json:"recv_q_bytes"`
@@ -558,6 +561,9 @@ type CallSite struct {
 	Function string `json:"function"`
 	File     string `json:"file"`
 	Line     int    `json:"line"`
+	// Argument is the number that runtime.GOMAXPROCS is called with, where that
+	// stands in the code; 0: not known. Calls that only ask are not listed.
+	Argument int64 `json:"argument,omitempty"`
 }
 
 // Puts reports whether a callee puts into a map or appends to a slice.

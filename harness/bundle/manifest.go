@@ -101,8 +101,14 @@ type Target struct {
 	CGO        bool   `json:"cgo,omitempty"`
 	// GOMAXPROCS is 0 when it could not be told.
 	GOMAXPROCS int `json:"gomaxprocs,omitempty"`
+	// EnvGOMAXPROCS is what the environment that it was started with says; 0: nothing,
+	// or not known.
+	EnvGOMAXPROCS int `json:"env_gomaxprocs,omitempty"`
 	// CPUsAllowed is how many CPUs the kernel lets the process use.
 	CPUsAllowed int `json:"cpus_allowed,omitempty"`
+	// CPUQuota is how many CPUs' worth of time its control groups grant it; 0: no
+	// limit, or not known.
+	CPUQuota float64 `json:"cpu_quota,omitempty"`
 }
 
 // Clock is one reading of both clocks. Every other time in a bundle is

@@ -48,7 +48,9 @@ func TestFindings(t *testing.T) {
 				require.NotEmpty(t, got.Findings)
 				truth := groundTruth(t, r).Truth[0]
 				assert.Equal(t, truth.Cause, got.Findings[0].Cause)
-				assert.Equal(t, truth.Line, got.Findings[0].Where.Line, "the line of %s", truth.Function)
+				if truth.Line != 0 { // of a command the source is not known
+					assert.Equal(t, truth.Line, got.Findings[0].Where.Line, "the line of %s", truth.Function)
+				}
 			} else {
 				assert.Empty(t, got.Findings, "a twin is silent")
 			}
@@ -88,7 +90,7 @@ func TestEveryFlawHasItsTwin(t *testing.T) {
 	for name, recorded := range variants {
 		assert.ElementsMatch(t, wanted[name], recorded, "recordings of %s", name)
 	}
-	for _, cause := range []string{"finalizer-backlog", "lock-contention", "netpoll-spin", "pool-misuse"} {
+	for _, cause := range []string{"cpu-hot-path", "finalizer-backlog", "lock-contention", "netpoll-spin", "pool-misuse", "stalled"} {
 		assert.True(t, families[cause], "no recording shows %s", cause)
 	}
 }

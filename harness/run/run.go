@@ -242,10 +242,16 @@ func (r *run) record(ctx context.Context, p *target.Process, w *bundle.Writer) e
 	if err != nil {
 		return err
 	}
-	build.GOMAXPROCS = r.gomaxprocs(procs)
+	build.GOMAXPROCS = r.gomaxprocs(procs, p)
 	if p.PID > 0 {
 		if n, err := proc.CPUsAllowed(p.PID); err == nil {
 			build.CPUsAllowed = n
+		}
+		if n, err := proc.EnvGOMAXPROCS(p.PID); err == nil {
+			build.EnvGOMAXPROCS = n
+		}
+		if n, err := proc.CPUQuota(p.PID); err == nil {
+			build.CPUQuota = n
 		}
 	}
 	return w.Update(func(m *bundle.Manifest) {
@@ -321,11 +327,20 @@ func (r *run) hold(ctx context.Context, g *load.Generator, rec *capture.Recordin
 	return w, nil
 }
 
-func (r *run) gomaxprocs(p *proc.Recorder) int {
-	if n := r.plan.Target.GOMAXPROCS; n > 0 {
+// gomaxprocs is what the process has in force at the end. Its memory tells, of a
+// program without any endpoint too; else what it said, else what it was started with.
+func (r *run) gomaxprocs(m *proc.Recorder, p *target.Process) int {
+	if f, err := binary.Open(p.Executable); err == nil {
+		n, err := f.GOMAXPROCS(p.PID)
+		f.Close()
+		if err == nil {
+			return n
+		}
+	}
+	if n := m.GOMAXPROCS(); n > 0 {
 		return n
 	}
-	return p.GOMAXPROCS()
+	return r.plan.Target.GOMAXPROCS
 }
 
 // writeCallSites reads from the target's executable what signals need of it.

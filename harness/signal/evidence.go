@@ -197,6 +197,8 @@ type samples struct {
 	// period is the mean distance between samples, in the profile's own period
 	// type: bytes for a memory profile.
 	period int64
+	// duration is how long the profile says it was taken for; 0 if it does not.
+	duration int64
 }
 
 type sample struct {
@@ -390,7 +392,7 @@ func sampleTypes(artifact string) []string {
 }
 
 func resolve(p *profile.Profile) *samples {
-	s := &samples{types: map[string]int{}, period: p.Period}
+	s := &samples{types: map[string]int{}, period: p.Period, duration: p.DurationNanos}
 	for i, t := range p.SampleType {
 		s.types[t.Type] = i
 	}

@@ -24,7 +24,7 @@ type definition struct {
 func definitions() []definition {
 	var all []definition
 	for _, list := range [][]definition{traceSignals(), requestSignals(), pathSignals(), pprofSignals(), ebpfSignals(), procSignals(), loadSignals(),
-		goroutineSignals(), heapSignals(), collectorSignals(), timerSignals(),
+		goroutineSignals(), heapSignals(), collectorSignals(), timerSignals(), cpuSignals(), stalledSignals(),
 	} {
 		all = append(all, list...)
 	}

@@ -218,10 +218,18 @@ func inFlightShare(e *evidence, artifact string, ns int64) (float64, error) {
 
 func perRequest(e *evidence, artifact string, count int64) (float64, error) {
 	n, err := e.requests(e.span(artifact))
+	if err != nil && count == 0 && e.loadRecorded() {
+		return 0, nil // none, for however many requests; a server that stands still ends none
+	}
 	if err != nil {
 		return 0, err
 	}
 	return float64(count) / n, nil
+}
+
+func (e *evidence) loadRecorded() bool {
+	_, err := e.load()
+	return err == nil
 }
 
 func mutexSites(e *evidence) ([]site, int64, error) {

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/capture"
 	"chokepoint/harness/capture/endpoint"
@@ -59,6 +61,14 @@ type Config struct {
 // affinity mask. A CPU quota of its control group is not counted.
 func CPUsAllowed(pid int) (int, error) { return procfs.CPUsAllowed(pid) }
 
+// CPUQuota is how many CPUs' worth of time the control groups of process pid
+// grant it; 0 for no limit.
+func CPUQuota(pid int) (float64, error) { return procfs.CPUQuota(pid) }
+
+// EnvGOMAXPROCS is the number that GOMAXPROCS had in the environment that process
+// pid was started with; 0 for none.
+func EnvGOMAXPROCS(pid int) (int, error) { return procfs.EnvGOMAXPROCS(pid) }
+
 // Recorder is a capture.Recorder of the proc dimension.
 type Recorder struct {
 	cfg     Config
@@ -69,6 +79,7 @@ type Recorder struct {
 	noConn  error
 
 	gomaxprocs int
+	cpus       *unix.CPUSet // that the target may run on
 
 	stop    chan struct{}      // closed by Stop: one last sample and no more
 	cancel  context.CancelFunc // no more, and give up what is under way; nil before Start
@@ -123,6 +134,9 @@ func (r *Recorder) firstReading() error {
 		return r.explain(err)
 	}
 	r.born = st.StartTicks
+	if r.cpus, err = procfs.CPUs(r.subject.PID); err != nil {
+		return r.explain(err)
+	}
 	var sample bundle.ProcSample
 	return r.explain(r.read(&sample, nil))
 }
@@ -279,7 +293,10 @@ func (r *Recorder) read(into, previous *bundle.ProcSample) error {
 	if into.FDLimit, err = r.process.OpenFilesLimit(); err != nil {
 		return err
 	}
-	into.MachineIdleNS, into.MachineTotalNS, err = procfs.Machine()
+	if into.MachineIdleNS, into.MachineTotalNS, err = procfs.Machine(); err != nil {
+		return err
+	}
+	into.AllowedIdleNS, err = procfs.IdleOn(r.cpus)
 	return err
 }
 

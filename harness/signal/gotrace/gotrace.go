@@ -63,6 +63,11 @@ type Summary struct {
 	Served    *requests.Recorder
 	Tasks     *requests.Recorder
 	Scheduler Scheduler
+	// Parked are the goroutines that waited when the trace ended, by place, most first.
+	Parked []Parked
+	// Runnable is the time that goroutines of the program waited for a P, by the
+	// line that they stood at, largest first.
+	Runnable []SiteTime
 }
 
 // DurationNS is the length of the trace.
@@ -244,6 +249,8 @@ type place struct {
 	parts       [slots]requests.PartID
 	next        *place // that a span from here last led to, and its part
 	span        requests.PartID
+	woken       int64 // goroutines from a wait here
+	runnableNS  int64 // waited for a P here
 	// For locks: what the site is called, as one that waits and as one that releases.
 	waits, releases string
 }
@@ -290,8 +297,11 @@ type goroutine struct {
 	assistAt stack.Frame
 
 	life     life
+	moved    bool  // it changed its state inside the trace
 	stopping bool  // it has stopped the world
+	stopped  int64 // when it last did; 0: never
 	ran      int64 // since when it has been running
+	sampled  runSamples
 	service  service
 }
 
@@ -408,6 +418,7 @@ type scan struct {
 	free      []*goroutine
 	// endedTasks are of the EventTaskEnds that come next.
 	endedTasks []trace.TaskID
+	parked     map[*place]*Parked
 
 	leastRunning int64 // what a goroutine must have run to be among the longest
 }
@@ -433,8 +444,9 @@ func newScan(p stack.Program, b Beside) *scan {
 		paths:      newPaths(),
 		moments:    newMoments(),
 		serving:    newServing(p, b),
-		sched:      newScheduler(),
+		sched:      newScheduler(b.Kernel),
 		lives:      newLives(),
+		parked:     map[*place]*Parked{},
 	}
 }
 
@@ -526,6 +538,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		}
 		return
 	}
+	g.moved = true
 	if g.state == running {
 		s.sched.ranFrom(id, g, at, now)
 	}
@@ -545,6 +558,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	case from == trace.GoWaiting && to == trace.GoRunnable:
 		if g.life.kind == nil {
 			s.lives.wokenBy(g, s.place(ev.Stack()))
+		}
+		if g.at != nil {
+			g.at.woken++
 		}
 		s.woken(ev, g, now)
 		s.awoken(id, g, now)
@@ -676,6 +692,10 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	switch g.state {
 	case running:
 		g.runningNS += ns
+	case runnable:
+		if g.at != nil && g.at.ours && !g.diag {
+			g.at.runnableNS += ns
+		}
 	case inSyscall:
 		if g.at != nil && g.at.ours && !g.diag {
 			g.syscallNS += ns
@@ -768,6 +788,7 @@ func (s *scan) sample(ev *trace.Event) {
 		return
 	}
 	if !at.own.IsZero() {
+		g.sampled.add(g.ran, at.own)
 		if g.samples == nil {
 			g.samples = map[stack.Frame]int64{}
 		}
@@ -807,7 +828,7 @@ func (s *scan) span(ev *trace.Event, now int64) {
 				s.chargeTo(ev.Goroutine(), g, now, s.place(ev.Stack()), false)
 				g.stopping = ev.Kind() != trace.EventRangeEnd
 				if g.stopping {
-					s.stopper = g
+					s.stopper, g.stopped = g, now
 				}
 			}
 			if ev.Kind() == trace.EventRangeEnd {
@@ -872,6 +893,7 @@ func (s *scan) finish() *Summary {
 		}
 		s.cut(g)
 		s.keepRunning(id, g)
+		s.park(g)
 	}
 	s.sum.Kinds = s.lives.finish(s.sum.DurationNS())
 	s.finishTasks()
@@ -890,6 +912,7 @@ func (s *scan) finish() *Summary {
 	s.sum.Locks = s.locks.list()
 	s.finishFinalizers()
 	s.finishSites()
+	s.finishPlaces()
 	return &s.sum
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/exp/trace"
 
+	"chokepoint/harness/signal/requests"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -44,6 +45,13 @@ type Scheduler struct {
 	Assists []SiteTime `json:"assists"`
 	// States is all of that over time.
 	States States `json:"states"`
+	// Unpreempted is the time for which goroutines of the program kept a P for
+	// longer than UnpreemptedNS at a stretch, on a CPU, by the line where the stretch
+	// ended, largest first. Time that the thread had no CPU is left out where the
+	// kernel's view tells it.
+	Unpreempted []SiteTime `json:"unpreempted"`
+	// Held is the part of StoppingNS at whose end such a goroutine gave up the last P.
+	Held []SiteTime `json:"held"`
 }
 
 // LongRunNS is how long a stretch must be to count as long: twice of what the
@@ -91,10 +99,18 @@ type scheduler struct {
 	recent  []Stop
 	assists map[stack.Frame]int64
 	runs    map[stack.Frame]int64 // the long ones
+
+	kernel      *requests.Kernel
+	unpreempted map[stack.Frame]int64
+	held        map[stack.Frame]int64
+	holder      LongRun // the last of them that ended in the open stop
 }
 
-func newScheduler() scheduler {
-	return scheduler{assists: map[stack.Frame]int64{}, runs: map[stack.Frame]int64{}}
+func newScheduler(k *requests.Kernel) scheduler {
+	return scheduler{
+		assists: map[stack.Frame]int64{}, runs: map[stack.Frame]int64{}, kernel: k,
+		unpreempted: map[stack.Frame]int64{}, held: map[stack.Frame]int64{},
+	}
 }
 
 // tick accounts for the time since the last change.
@@ -170,7 +186,7 @@ func (c *scheduler) metric(ev *trace.Event, now int64) {
 func (c *scheduler) stopped(reason string, now int64) {
 	c.tick(now)
 	if c.stop.StartNS == 0 {
-		c.stop = Stop{Reason: reason, StartNS: now}
+		c.stop, c.holder = Stop{Reason: reason, StartNS: now}, LongRun{}
 	}
 }
 
@@ -182,6 +198,7 @@ func (c *scheduler) started(now int64) {
 	x := c.stop
 	c.stop = Stop{}
 	x.NS = now - x.StartNS
+	c.blame(x)
 	c.sum.StopCount++
 	c.sum.StopNS += x.NS
 	c.sum.StoppingNS += x.StoppingNS
@@ -223,8 +240,8 @@ func (c *scheduler) ranFrom(id trace.GoID, g *goroutine, at *place, now int64) {
 	}
 	r := LongRun{Goroutine: int64(id), StartNS: g.ran, NS: ns}
 	switch {
-	case g.diag || g.stopping:
-		return
+	case g.diag || g.stopping || g.stopped != 0 && g.stopped >= g.ran:
+		return // who stops the world waits for the others, running
 	case at != nil && at.ours:
 		r.Where = at.own
 	case at == nil && g.at != nil && g.at.ours:
@@ -236,6 +253,7 @@ func (c *scheduler) ranFrom(id trace.GoID, g *goroutine, at *place, now int64) {
 		c.sum.ManyRuns++
 		c.sum.ManyRunsNS += ns
 		c.runs[r.Where] += ns
+		c.unpreempt(r, g)
 	}
 	c.sum.LongRuns = keepLongest(c.sum.LongRuns, r, keptRuns, func(a, b LongRun) int {
 		return cmp.Or(-cmp.Compare(a.NS, b.NS), cmp.Compare(a.StartNS, b.StartNS))
@@ -257,5 +275,6 @@ func (c *scheduler) finish(now int64) Scheduler {
 	c.sum.Procs = max(c.max, c.known)
 	c.sum.Assists = siteTimes(c.assists)
 	c.sum.RunSites = siteTimes(c.runs)
+	c.sum.Unpreempted, c.sum.Held = siteTimes(c.unpreempted), siteTimes(c.held)
 	return c.sum
 }

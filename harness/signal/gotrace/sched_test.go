@@ -63,7 +63,7 @@ func TestLongRunsAndStops(t *testing.T) {
 
 // Step by step, as no program can be made to do it on the nanosecond.
 func TestTimeOfPs(t *testing.T) {
-	c := newScheduler()
+	c := newScheduler(nil)
 	c.last = 1
 	c.proc(0, trace.ProcRunning, 100)
 	c.proc(1, trace.ProcIdle, 100)

@@ -102,8 +102,8 @@ func (s *store) twice() {
 
 //go:noinline
 func (s *store) read(k string) int {
-	s.rw.RLock() // call: sync.(*RWMutex).RLock
-	defer s.rw.RUnlock()
+	s.rw.RLock()         // call: sync.(*RWMutex).RLock
+	defer s.rw.RUnlock() // call: sync.(*RWMutex).RUnlock
 	return s.m[k]
 }
 
@@ -137,7 +137,30 @@ func deferred() {
 	}()
 }
 
+// procs asks, sets what the code says, and sets what it is given.
+//
+//go:noinline
+func procs(n int) int {
+	runtime.GOMAXPROCS(3) // call: runtime.GOMAXPROCS 3
+	runtime.GOMAXPROCS(n) // call: runtime.GOMAXPROCS
+	return runtime.GOMAXPROCS(0)
+}
+
+//go:noinline
+func hand(c chan int) (n int) {
+	n = <-c            // call: runtime.chanrecv1
+	for i := range c { // call: runtime.chanrecv2
+		n += i
+	}
+	return n
+}
+
 func main() {
+	procs(procs(0))
+	c := make(chan int, 1)
+	c <- 1
+	close(c)
+	hand(c)
 	s := &store{m: map[string]int{}}
 	s.pool.New = func() any { return new([]byte) }
 	name := "name"

@@ -1,0 +1,467 @@
+package signal
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/gofunc"
+	"chokepoint/harness/signal/gotrace"
+	"chokepoint/harness/signal/requests"
+	"chokepoint/harness/signal/stack"
+)
+
+// cpuSignals are those of a program's CPU: how much of it the program may use and
+// uses, what its lines take of it, and what is kept from it.
+func cpuSignals() []definition {
+	defs := []definition{
+		number("proc.gomaxprocs", bundle.DimProc, Count, (*evidence).gomaxprocs,
+			"GOMAXPROCS: how many CPUs Go code may use at a time."),
+		number("proc.cpus_allowed", bundle.DimProc, Count, (*evidence).cpusAllowed,
+			"CPUs that the kernel lets the target use, by its affinity and its control groups' quota."),
+		place("proc.gomaxprocs_site", bundle.DimProc, gomaxprocsSite,
+			"The line that calls runtime.GOMAXPROCS with the number that is in force, or with one that is not a constant; from the machine code. None where the environment sets it."),
+		number("proc.gomaxprocs_used_share", bundle.DimProc, Share, func(e *evidence) (float64, error) {
+			return e.usedOf((*evidence).gomaxprocs)
+		}, "CPU time that the target used, as a share of what GOMAXPROCS lets Go code use."),
+		number("proc.allowed_used_share", bundle.DimProc, Share, func(e *evidence) (float64, error) {
+			return e.usedOf((*evidence).usable)
+		}, "CPU time that the target used, as a share of what both GOMAXPROCS and the kernel let it use."),
+		number("proc.barred_idle", bundle.DimProc, Ratio, func(e *evidence) (float64, error) {
+			used, idle, err := e.procUse()
+			if err != nil {
+				return 0, err
+			}
+			return e.barred(idle, used)
+		}, "CPU time that stood idle on CPUs which the kernel would let the target use and GOMAXPROCS does not, in relation to the CPU time that the target used; by /proc."),
+
+		number("ebpf.gomaxprocs_used_share", bundle.DimEBPF, Share, func(e *evidence) (float64, error) {
+			procs, err := e.gomaxprocs()
+			if err != nil {
+				return 0, err
+			}
+			return sched(func(s *bundle.Sched, span bundle.Window) float64 {
+				return min(1, float64(s.TargetOnCPUNS)/(procs*float64(max(1, span.Duration()))))
+			})(e)
+		}, "CPU time of the target's threads, as a share of what GOMAXPROCS lets Go code use."),
+		number("ebpf.barred_idle", bundle.DimEBPF, Ratio, func(e *evidence) (float64, error) {
+			s, err := document[bundle.Sched](e, bundle.DimEBPF, bundle.EBPFSched)
+			if err != nil {
+				return 0, err
+			}
+			span := float64(e.span(bundle.EBPFSched).Duration())
+			if span <= 0 {
+				return 0, errNone
+			}
+			idle := float64(s.IdleNS) / span
+			if n := e.manifest.Target.CPUsAllowed; n > 0 && n < s.CPUs {
+				// Which CPUs stood idle is not known. At least so much of it was on
+				// CPUs that the target may run on.
+				idle = max(0, idle-float64(s.CPUs-n))
+			}
+			return e.barred(idle, float64(s.TargetOnCPUNS)/span)
+		}, "CPU time that stood idle on CPUs which the kernel would let the target use and GOMAXPROCS does not, in relation to the CPU time of the target's threads."),
+		number("pprof.gomaxprocs_used_share", bundle.DimPprof, Share, func(e *evidence) (float64, error) {
+			procs, err := e.gomaxprocs()
+			if err != nil {
+				return 0, err
+			}
+			p, err := e.profile(bundle.DimPprof, bundle.CPUProfile)
+			if err != nil {
+				return 0, err
+			}
+			// A busy target ends its profile late, when the load has gone already.
+			span := int64(e.manifest.Window.Duration())
+			if p.duration > 0 {
+				span = min(span, p.duration)
+			}
+			return min(1, float64(p.of("cpu", nil))/(procs*float64(max(1, span)))), nil
+		}, "CPU time in the CPU profile, as a share of what GOMAXPROCS lets Go code use."),
+
+		number("trace.runnable_share", bundle.DimTrace, Share, func(e *evidence) (float64, error) {
+			s, err := e.trace()
+			if err != nil {
+				return 0, err
+			}
+			a, requests, err := base(s)
+			if err != nil {
+				return 0, err
+			}
+			whole := a.TotalNS
+			if requests {
+				// Between two handlers a connection's goroutine may wait for a P as well.
+				if b, _, err := e.bandOf(inAll); err == nil {
+					whole = max(whole, b.TotalNS)
+				}
+			}
+			return min(1, share(s.Scheduler.RunnableNS, whole)), nil
+		}, "Time that goroutines could run and waited for a P, as a share of request time, 1 at the most; a request that waits for its own goroutines waits with them. In relation to all the program's goroutine time in a program without net/http."),
+		number("trace.runnable_per_p", bundle.DimTrace, Ratio, ofScheduler(func(c gotrace.Scheduler, ns int64) (float64, error) {
+			if c.Procs == 0 || ns <= 0 {
+				return 0, errNone
+			}
+			return float64(c.RunnableNS) / float64(int64(c.Procs)*ns), nil
+		}), "Mean number of goroutines that could run and waited for a P, for each P."),
+		place("trace.runnable_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
+			s, err := e.trace()
+			if err != nil || len(s.Runnable) == 0 {
+				return stack.Frame{}, err
+			}
+			return baseFrame(s.Runnable[0].Where), nil
+		}, "The program's line at which goroutines wait longest for a P."),
+		number("trace.cpu_time_share", bundle.DimTrace, Share, ofRequestTime(requests.Running, requests.Assisting, requests.RunQueue, requests.ThreadAsleep, requests.Runnable),
+			"Share of request time that goroutines ran, or could run and waited for a P or a CPU; of all the program's goroutine time in a program without net/http."),
+
+		number("trace.unpreempted_share", bundle.DimTrace, Share, ofScheduler(func(c gotrace.Scheduler, ns int64) (float64, error) {
+			var sum int64
+			for _, x := range c.Unpreempted {
+				sum += x.NS
+			}
+			if c.Procs == 0 {
+				return 0, errNone
+			}
+			return min(1, share(sum, int64(c.Procs)*ns)), nil
+		}), "Share of the time of all Ps in which goroutines of the program kept them, on a CPU, for more than 50 ms at a stretch, though the runtime asks for a P back after 10 ms."),
+		place("trace.unpreempted_site", bundle.DimTrace, ofSchedulerSite(func(c gotrace.Scheduler) stack.Frame { return topTime(c.Unpreempted) }),
+			"The program's line at which most of that time ends."),
+		number("trace.stop_held_share", bundle.DimTrace, Share, ofScheduler(func(c gotrace.Scheduler, ns int64) (float64, error) {
+			var sum int64
+			for _, x := range c.Held {
+				sum += x.NS
+			}
+			return min(1, share(sum, ns)), nil
+		}), "Share of the trace's length in which the world was being stopped and waited for a goroutine of the program that had kept its P for more than 50 ms."),
+		place("trace.stop_held_site", bundle.DimTrace, ofSchedulerSite(func(c gotrace.Scheduler) stack.Frame { return topTime(c.Held) }),
+			"The program's line that it waited for longest."),
+	}
+	for _, d := range []struct{ dim, what string }{
+		{bundle.DimPprof, "the CPU profile"}, {bundle.DimEBPF, "the target's CPU samples"}, {bundle.DimTrace, "the CPU samples in the trace"},
+	} {
+		defs = append(defs,
+			number(d.dim+".cpu_function_share", d.dim, Share, func(e *evidence) (float64, error) {
+				h, err := e.hot(d.dim)
+				return share(h.computing.value, h.all), err
+			}, "Share of "+d.what+" in which one function of the program or a library computes, or one line of it calls a function of the standard library that does. Reading, writing, encoding, memory and scheduling do not count."),
+			place(d.dim+".cpu_function_site", d.dim, func(e *evidence) (stack.Frame, error) {
+				h, err := e.hot(d.dim)
+				return h.computing.where, err
+			}, "The program's line of that function, or that calls it, where it takes most."),
+			number(d.dim+".cpu_setup_share", d.dim, Share, func(e *evidence) (float64, error) {
+				h, err := e.hot(d.dim)
+				return share(h.setup.value, h.all), err
+			}, "Share of "+d.what+" in which one function makes anew what is made to be used many times: compiled patterns, parsed templates, keys and certificates."),
+			place(d.dim+".cpu_setup_site", d.dim, func(e *evidence) (stack.Frame, error) {
+				h, err := e.hot(d.dim)
+				return h.setup.where, err
+			}, "The program's line that has it made: the call that does, or the call of the function that makes several such calls."),
+			place(d.dim+".cpu_library_site", d.dim, func(e *evidence) (stack.Frame, error) {
+				h, err := e.hot(d.dim)
+				if err != nil {
+					return stack.Frame{}, err
+				}
+				for _, s := range []hotSpot{h.setup, h.computing} {
+					if s.value > 0 && !s.library.IsZero() {
+						return s.library, nil
+					}
+				}
+				return stack.Frame{}, errNone
+			}, "The library's line that does what stands at the program's line, where a library does it."),
+		)
+	}
+	return defs
+}
+
+const inAll = requests.All
+
+func topTime(list []gotrace.SiteTime) stack.Frame {
+	if len(list) == 0 {
+		return stack.Frame{}
+	}
+	return baseFrame(list[0].Where)
+}
+
+// gomaxprocs is what the target's runtime said last, else what it said or was
+// told at the start, else as many Ps as there were in the trace.
+func (e *evidence) gomaxprocs() (float64, error) {
+	const name = "/sched/gomaxprocs:threads"
+	if _, last, err := metrics(e, name); err == nil && last.Values[name] >= 1 {
+		return last.Values[name], nil
+	}
+	s, err := e.trace()
+	if err == nil && s.Scheduler.Procs > 0 {
+		return float64(s.Scheduler.Procs), nil
+	}
+	if n := e.manifest.Target.GOMAXPROCS; n > 0 {
+		return float64(n), nil
+	}
+	if err == nil {
+		err = errors.New("the trace does not hold it")
+	}
+	return 0, fmt.Errorf("proc: neither the target's metrics nor a trace tell GOMAXPROCS: %w", err)
+}
+
+func (e *evidence) cpusAllowed() (float64, error) {
+	t := e.manifest.Target
+	if t.CPUsAllowed <= 0 {
+		return 0, errors.New("proc: which CPUs the target may use was not read")
+	}
+	if t.CPUQuota > 0 {
+		return min(float64(t.CPUsAllowed), t.CPUQuota), nil
+	}
+	return float64(t.CPUsAllowed), nil
+}
+
+// usable is how many CPUs the target can use at a time.
+func (e *evidence) usable() (float64, error) {
+	procs, err := e.gomaxprocs()
+	allowed, err2 := e.cpusAllowed()
+	switch {
+	case err != nil && err2 != nil:
+		return 0, err
+	case err != nil:
+		return allowed, nil
+	case err2 != nil:
+		return procs, nil
+	}
+	return min(procs, allowed), nil
+}
+
+// procUse is how many CPUs the target used on average, and how many of those that
+// it may run on stood idle.
+func (e *evidence) procUse() (used, idle float64, err error) {
+	s, err := lines[bundle.ProcSample](e, bundle.DimProc, bundle.ProcSamples)
+	if err != nil {
+		return 0, 0, err
+	}
+	if len(s) < 2 || s[len(s)-1].MonoNS <= s[0].MonoNS {
+		return 0, 0, errNone
+	}
+	a, b := s[0], s[len(s)-1]
+	span := float64(b.MonoNS - a.MonoNS)
+	used = max(0, float64(b.UserNS+b.SystemNS-a.UserNS-a.SystemNS)/span)
+	switch idleNS := b.AllowedIdleNS - a.AllowedIdleNS; {
+	case a.AllowedIdleNS > 0:
+		idle = max(0, float64(idleNS)/span)
+	default: // an older recording has only the whole machine
+		idle = max(0, float64(b.MachineIdleNS-a.MachineIdleNS)/span)
+		if n := e.manifest.Target.CPUsAllowed; n > 0 {
+			idle = max(0, idle-float64(max(0, e.manifest.Host.CPUs-n)))
+		}
+	}
+	return used, idle, nil
+}
+
+func (e *evidence) usedOf(cpus func(*evidence) (float64, error)) (float64, error) {
+	used, _, err := e.procUse()
+	if err != nil {
+		return 0, err
+	}
+	n, err := cpus(e)
+	if err != nil || n <= 0 {
+		return 0, err
+	}
+	return min(1, used/n), nil
+}
+
+// barred is what more CPU the target could have had, of what it used, were it not
+// for GOMAXPROCS: no more than stood idle, and no more than the kernel lets it use.
+func (e *evidence) barred(idle, used float64) (float64, error) {
+	procs, err := e.gomaxprocs()
+	if err != nil {
+		return 0, err
+	}
+	allowed, err := e.cpusAllowed()
+	if err != nil {
+		return 0, err
+	}
+	if used <= 0 {
+		return 0, nil
+	}
+	return max(0, min(idle, allowed-procs)) / used, nil
+}
+
+// gomaxprocsSite is the call that set what is in force, as far as the machine code
+// tells: one with that very number, else one whose number it does not hold.
+func gomaxprocsSite(e *evidence) (stack.Frame, error) {
+	sites, err := e.callSites("runtime.GOMAXPROCS")
+	if err != nil {
+		return stack.Frame{}, err
+	}
+	procs, err := e.gomaxprocs()
+	if err != nil {
+		return stack.Frame{}, err
+	}
+	if e.manifest.Target.EnvGOMAXPROCS == int(procs) {
+		return stack.Frame{}, errors.New("proc: the environment sets what is in force")
+	}
+	for _, n := range []int64{int64(procs), 0} {
+		// The program's own call before a library's.
+		slices.SortStableFunc(sites, func(a, b bundle.CallSite) int {
+			mine := func(c bundle.CallSite) int {
+				if e.program.Mine(stack.Frame{Function: c.Function}) {
+					return 0
+				}
+				return 1
+			}
+			return mine(a) - mine(b)
+		})
+		for _, s := range sites {
+			if s.Argument == n {
+				return stack.Frame{Function: gofunc.Base(s.Function), File: s.File, Line: s.Line}, nil
+			}
+		}
+	}
+	return stack.Frame{}, errNone
+}
+
+// ofRequestTime is the share of request time that went to some kinds; where there
+// are no requests, of the program's goroutine time.
+func ofRequestTime(kinds ...requests.Kind) func(*evidence) (float64, error) {
+	return func(e *evidence) (float64, error) {
+		if b, _, err := e.bandOf(requests.All); err == nil {
+			return b.Share(kinds...), nil
+		}
+		s, err := e.trace()
+		if err != nil {
+			return 0, err
+		}
+		a, _, err := base(s)
+		if err != nil {
+			return 0, err
+		}
+		var ns int64
+		if slices.Contains(kinds, requests.Running) {
+			ns += a.RunningNS
+		}
+		if slices.Contains(kinds, requests.Runnable) {
+			ns += a.RunnableNS
+		}
+		return share(ns, a.TotalNS), nil
+	}
+}
+
+// hotSpots are where a program's CPU goes.
+type hotSpots struct {
+	all              int64
+	computing, setup hotSpot
+}
+
+type hotSpot struct {
+	value          int64
+	where, library stack.Frame
+}
+
+func (e *evidence) hot(dim string) (hotSpots, error) {
+	return once(e, "hot "+dim, func() (hotSpots, error) {
+		var list []gotrace.Sample
+		switch dim {
+		case bundle.DimTrace:
+			s, err := e.trace()
+			if err != nil {
+				return hotSpots{}, err
+			}
+			list = s.Samples
+		default:
+			artifact, value := bundle.CPUProfile, "samples"
+			if dim == bundle.DimEBPF {
+				artifact = bundle.EBPFOnCPUProfile
+			}
+			p, err := e.profile(dim, artifact)
+			if err != nil {
+				return hotSpots{}, err
+			}
+			n := p.types[value]
+			for _, x := range p.list {
+				list = append(list, gotrace.Sample{Frames: x.frames, Count: x.values[n]})
+			}
+		}
+		h := hottest(e.program, list)
+		if h.all == 0 && dim == bundle.DimTrace {
+			return h, errNoSamples
+		}
+		if h.all == 0 {
+			return h, fmt.Errorf("%s: the profile holds no samples", dim)
+		}
+		return h, nil
+	})
+}
+
+const (
+	// singleLine: a function that makes something up has it made at one line if so
+	// much of it is there; else the function as a whole does, for whoever calls it.
+	singleLine = 0.9
+	// fewestSamples is how many samples it takes to name a line: fewer are chance.
+	fewestSamples = 10
+)
+
+// hottest finds the function or line that computes most, and the function that
+// sets up most.
+func hottest(p stack.Program, samples []gotrace.Sample) hotSpots {
+	var h hotSpots
+	computing, setup := map[stack.Frame]*tally{}, map[stack.Frame]*tally{}
+	at := func(m map[stack.Frame]*tally, k stack.Frame) *tally {
+		if m[k] == nil {
+			m[k] = &tally{where: map[stack.Frame]int64{}, caller: map[stack.Frame]int64{}, library: map[stack.Frame]int64{}}
+		}
+		return m[k]
+	}
+	for _, x := range samples {
+		h.all += x.Count
+		w := p.WorkOf(x.Frames)
+		unit := stack.Frame{Function: gofunc.Base(w.Unit.Function)}
+		var t *tally
+		switch w.Kind {
+		case stack.Computing:
+			t = at(computing, unit)
+		case stack.Calling:
+			t = at(computing, baseFrame(w.Unit))
+		case stack.SettingUp:
+			t = at(setup, unit)
+		default:
+			continue
+		}
+		t.value += x.Count
+		t.where[baseFrame(w.Own)] += x.Count
+		if w.Unit != w.Own {
+			t.library[baseFrame(w.Unit)] += x.Count
+		}
+		if !w.Caller.IsZero() {
+			t.caller[baseFrame(w.Caller)] += x.Count
+		}
+	}
+	h.computing, _ = most(computing)
+	var made *tally
+	h.setup, made = most(setup)
+	if made != nil {
+		line, caller := top(ranked(made.where)), top(ranked(made.caller))
+		if float64(line.value) < singleLine*float64(made.value) && float64(caller.value) > float64(made.value)/2 {
+			h.setup.where = caller.where
+		}
+	}
+	return h
+}
+
+// tally sums up samples of one function or line.
+type tally struct {
+	value                  int64
+	where, caller, library map[stack.Frame]int64
+}
+
+func most(m map[stack.Frame]*tally) (hotSpot, *tally) {
+	sums := map[stack.Frame]int64{}
+	for k, t := range m {
+		sums[k] = t.value
+	}
+	best := top(ranked(sums))
+	t := m[best.where]
+	if t == nil {
+		return hotSpot{}, nil
+	}
+	for k, other := range m {
+		if k != best.where && other.value == t.value || t.value < fewestSamples {
+			return hotSpot{value: t.value}, nil // which of them is chance
+		}
+	}
+	return hotSpot{value: t.value, where: top(ranked(t.where)).where, library: top(ranked(t.library)).where}, t
+}

@@ -1,0 +1,80 @@
+package signal
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/signal/gotrace"
+	"chokepoint/harness/signal/stack"
+)
+
+func TestHottest(t *testing.T) {
+	p := stack.Program{MainModule: "shop"}
+	at := func(name string, line int) stack.Frame {
+		return stack.Frame{Function: name, File: "shop.go", Line: line}
+	}
+	of := func(n int64, frames ...stack.Frame) gotrace.Sample { return gotrace.Sample{Frames: frames, Count: n} }
+	serve := at("main.serve", 9)
+	t.Run("one function by its lines and closures", func(t *testing.T) {
+		h := hottest(p, []gotrace.Sample{
+			of(30, at("main.scan", 3), serve), of(25, at("main.scan.func1", 4), at("slices.IndexFunc", 1), at("main.scan", 3), serve),
+			of(20, at("encoding/json.Marshal", 1), serve), of(25, at("runtime.gcBgMarkWorker", 1)),
+		})
+		assert.EqualValues(t, 100, h.all)
+		assert.EqualValues(t, 55, h.computing.value)
+		assert.Equal(t, at("main.scan", 3), h.computing.where)
+		assert.True(t, h.computing.library.IsZero())
+		assert.Zero(t, h.setup.value)
+	})
+	t.Run("steps of an honest handler are no function", func(t *testing.T) {
+		h := hottest(p, []gotrace.Sample{
+			of(30, at("sort.Ints", 1), at("main.serve", 4)), of(30, at("crypto/sha256.Sum256", 1), at("main.serve", 5)), of(40, at("encoding/json.Marshal", 1), at("main.serve", 6)),
+		})
+		assert.EqualValues(t, 30, h.computing.value)
+	})
+	t.Run("setting up at one line", func(t *testing.T) {
+		h := hottest(p, []gotrace.Sample{of(90, at("regexp.compile", 1), at("main.check", 7), serve), of(10, serve)})
+		assert.EqualValues(t, 90, h.setup.value)
+		assert.Equal(t, at("main.check", 7), h.setup.where)
+	})
+	t.Run("setting up in a function of several steps is up to its caller", func(t *testing.T) {
+		h := hottest(p, []gotrace.Sample{
+			of(40, at("encoding/pem.Decode", 1), at("main.load", 3), at("main.check", 7), serve), of(50, at("crypto/x509.ParsePKIXPublicKey", 1), at("main.load", 5), at("main.check", 7), serve),
+		})
+		assert.EqualValues(t, 90, h.setup.value)
+		assert.Equal(t, at("main.check", 7), h.setup.where)
+	})
+	t.Run("in a library", func(t *testing.T) {
+		h := hottest(p, []gotrace.Sample{of(90, at("example.com/auth.rounds", 4), at("main.check", 7), serve), of(10, serve)})
+		assert.Equal(t, at("main.check", 7), h.computing.where)
+		assert.Equal(t, at("example.com/auth.rounds", 4), h.computing.library)
+	})
+}
+
+func TestBarred(t *testing.T) {
+	for _, tt := range []struct {
+		name                string
+		procs, allowed      int
+		quota               float64
+		used, idle, expects float64
+	}{
+		{"half of the CPUs", 1, 2, 0, 1, 0.8, 0.8},
+		{"no more than the kernel allows", 1, 2, 1.5, 1, 0.8, 0.5},
+		{"a quota of what it has", 1, 8, 1, 1, 6, 0},
+		{"all of them", 2, 2, 0, 1, 1, 0},
+		{"more than there are", 4, 2, 0, 1, 1, 0},
+		{"none of many idle", 60, 64, 0, 60, 0, 0},
+		{"it does nothing", 1, 2, 0, 0, 2, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := &evidence{manifest: bundle.Manifest{Target: bundle.Target{GOMAXPROCS: tt.procs, CPUsAllowed: tt.allowed, CPUQuota: tt.quota}}, parsed: map[string]result{
+				bundle.ProcMetrics: {err: errNone}, bundle.TraceOut: {err: errNone},
+			}}
+			got, err := e.barred(tt.idle, tt.used)
+			assert.NoError(t, err)
+			assert.InDelta(t, tt.expects, got, 1e-9)
+		})
+	}
+}

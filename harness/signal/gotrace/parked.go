@@ -1,0 +1,70 @@
+package gotrace
+
+import (
+	"sort"
+
+	"chokepoint/harness/signal/stack"
+)
+
+// Parked is goroutines of the program that waited at one place when the trace ended.
+type Parked struct {
+	Frames     []stack.Frame // innermost first
+	Where      stack.Frame   // the program's line
+	Wait       stack.Wait
+	Goroutines int64
+	Requests   int64 // of these, inside a handler of net/http
+	Throughout int64 // of these, there for the whole trace: it saw no change of them
+	// ThroughoutRequests is those of both.
+	ThroughoutRequests int64
+	// Woken counts goroutines that were woken, inside the trace, from the same kind
+	// of wait at that line.
+	Woken int64
+}
+
+// park notes where a goroutine waits at the end.
+func (s *scan) park(g *goroutine) {
+	if g.state != waiting || g.at == nil || !g.at.ours || g.diag {
+		return
+	}
+	p := s.parked[g.at]
+	if p == nil {
+		p = &Parked{Frames: g.at.frames, Where: g.at.own, Wait: g.at.wait}
+		s.parked[g.at] = p
+	}
+	p.Goroutines++
+	if g.request {
+		p.Requests++
+	}
+	if !g.moved {
+		p.Throughout++
+		if g.request {
+			p.ThroughoutRequests++
+		}
+	}
+}
+
+// finishPlaces sums up what is counted by place.
+func (s *scan) finishPlaces() {
+	woken := map[waitKey]int64{}
+	runnable := map[stack.Frame]int64{}
+	for _, at := range s.interned {
+		if at.woken > 0 {
+			woken[waitKey{at.wait, at.own}] += at.woken
+		}
+		if at.runnableNS > 0 {
+			runnable[at.own] += at.runnableNS
+		}
+	}
+	s.sum.Runnable = siteTimes(runnable)
+	for _, p := range s.parked {
+		p.Woken = woken[waitKey{p.Wait, p.Where}]
+		s.sum.Parked = append(s.sum.Parked, *p)
+	}
+	sort.Slice(s.sum.Parked, func(i, j int) bool {
+		a, b := &s.sum.Parked[i], &s.sum.Parked[j]
+		if a.Goroutines != b.Goroutines {
+			return a.Goroutines > b.Goroutines
+		}
+		return lessFrames(a.Frames, b.Frames)
+	})
+}

@@ -1,0 +1,141 @@
+package stack
+
+import (
+	"slices"
+	"strings"
+
+	"chokepoint/harness/gofunc"
+)
+
+// Work is what a CPU sample did for the program, and which part of its code, or
+// of a library's, did it.
+type Work struct {
+	Kind WorkKind
+	// Unit is the innermost frame outside the standard library: the line that
+	// computes, or that calls what computes. Zero for NoWork.
+	Unit Frame
+	// Own is the line of the program itself: Unit, or below it where Unit is a library's.
+	Own Frame
+	// Caller is the program's line that called the function of Own; zero for none.
+	Caller Frame
+}
+
+// WorkKind tells work apart by whether the program could do less of it.
+type WorkKind int
+
+// The kinds.
+const (
+	// NoWork: no code outside the standard library is on the stack.
+	NoWork WorkKind = iota
+	// Computing: the line's own instructions, or what the runtime does for single
+	// ones of them: copying, comparing, looking up in maps.
+	Computing
+	// Calling: a function of the standard library that computes.
+	Calling
+	// SettingUp: making something of the standard library that is made to be used
+	// many times, such as a compiled pattern or a parsed key.
+	SettingUp
+	// Answering: reading, writing and encoding, which answering takes in any case.
+	Answering
+	// Managing: memory, goroutines, locks, channels and timers.
+	Managing
+)
+
+// WorkOf classifies a stack sampled on a CPU.
+func (p Program) WorkOf(frames []Frame) Work {
+	at := slices.IndexFunc(frames, func(f Frame) bool { return !p.Foreign(f) })
+	if at < 0 {
+		return Work{}
+	}
+	w := Work{Unit: frames[at]}
+	own := p.ownIndex(frames)
+	w.Own = frames[own]
+	within := gofunc.Base(w.Own.Function)
+	for _, f := range frames[own+1:] {
+		if p.Mine(f) && gofunc.Base(f.Function) != within {
+			w.Caller = f
+			break
+		}
+	}
+	w.Kind = workKind(frames[:at])
+	return w
+}
+
+// workKind looks at the calls above a line, innermost first. What sets something up
+// counts with the memory that it takes; otherwise what a call does for the answer
+// goes before how it computes it.
+func workKind(above []Frame) WorkKind {
+	if slices.ContainsFunc(above, func(f Frame) bool { return setsUp(f.Function) }) {
+		return SettingUp
+	}
+	kind := Computing
+	for i, f := range above {
+		pkg := gofunc.Package(f.Function)
+		switch {
+		case f.Kernel(), i == 0 && syscallLeaf(f.Function), serves(pkg):
+			return Answering
+		case collecting(f.Function), manages(f.Function), pkg == "sync", pkg == "internal/sync":
+			kind = Managing
+		case kind == Computing && pkg != "" && pkg != "runtime" && !strings.HasPrefix(pkg, "internal/"):
+			kind = Calling
+		}
+	}
+	return kind
+}
+
+// setsUp are the functions of the standard library whose documentation, or whose
+// use in it, says that what they make is kept: compiled patterns, parsed templates
+// and keys, pools of certificates, new keys, time zones, routes.
+func setsUp(name string) bool {
+	switch name {
+	case "regexp.compile", "regexp.Compile", "regexp.MustCompile", "regexp.CompilePOSIX", "regexp.MustCompilePOSIX",
+		"text/template.(*Template).Parse", "html/template.(*Template).Parse", "text/template.Must",
+		"encoding/pem.Decode",
+		"crypto/tls.X509KeyPair", "crypto/tls.LoadX509KeyPair",
+		"crypto/x509.SystemCertPool", "crypto/x509.(*CertPool).AppendCertsFromPEM",
+		"crypto/rsa.GenerateKey", "crypto/rsa.GenerateMultiPrimeKey", "crypto/ecdsa.GenerateKey", "crypto/ed25519.GenerateKey",
+		"time.LoadLocation", "time.LoadLocationFromTZData",
+		"net/http.(*ServeMux).Handle", "net/http.(*ServeMux).HandleFunc",
+		"strings.(*Replacer).buildOnce", "strings.(*Replacer).build":
+		return true
+	}
+	for _, prefix := range []string{
+		"regexp/syntax.", "text/template/parse.", "text/template.parse", "html/template.parse",
+		"crypto/x509.Parse", "crypto/x509.parse", "go/parser.",
+	} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// serves reports whether a package is for reading, writing and encoding.
+func serves(pkg string) bool {
+	switch pkg {
+	case "net", "net/http", "net/textproto", "crypto/tls", "bufio", "io", "os", "syscall", "internal/poll",
+		"encoding/json", "encoding/json/v2", "encoding/json/jsontext", "encoding/xml", "encoding/gob", "encoding/csv",
+		"text/template", "html/template", "log", "log/slog", "database/sql":
+		return true
+	}
+	return strings.HasPrefix(pkg, "net/http/") || strings.HasPrefix(pkg, "compress/") || strings.HasPrefix(pkg, "internal/runtime/syscall")
+}
+
+// manages reports whether a function is the runtime's own housekeeping, rather
+// than what it does for an instruction of the program.
+func manages(name string) bool {
+	rest, ok := strings.CutPrefix(name, "runtime.")
+	if !ok {
+		return false
+	}
+	for _, prefix := range []string{
+		"mallocgc", "newobject", "makeslice", "growslice", "makemap", "gc", "bgsweep", "(*mheap)", "(*mcache)", "(*mcentral)", "(*mspan)",
+		"chan", "select", "lock", "unlock", "sem", "gopark", "goready", "ready", "newproc", "mcall", "schedule", "findRunnable",
+		"park_m", "futex", "netpoll", "(*timer)", "(*timers)", "goexit", "notewakeup", "notesleep", "wakep", "startm", "stopm",
+	} {
+		if strings.HasPrefix(rest, prefix) {
+			return true
+		}
+	}
+	return false
+}

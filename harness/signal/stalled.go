@@ -1,0 +1,307 @@
+package signal
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/gofunc"
+	"chokepoint/harness/signal/gotrace"
+	"chokepoint/harness/signal/stack"
+)
+
+// stalledSignals find goroutines that wait on each other. Waiting for long is no
+// evidence of that: long polls do, and whoever waits for a slow holder or a silent
+// peer. It takes a circle: somebody holds what others wait for, and waits himself
+// for what only these can give.
+func stalledSignals() []definition {
+	var defs []definition
+	for _, d := range []struct{ dim, whole, time string }{
+		{bundle.DimTrace, "Share of request time, of all the program's goroutine time in a program without net/http, ", "throughout the trace"},
+		{bundle.DimPprof, "Share of the goroutines in handlers, of all of the program's where there are none, that stood ", "when the goroutine profile was taken"},
+	} {
+		defs = append(defs,
+			number(d.dim+".stalled_share", d.dim, Share, func(e *evidence) (float64, error) {
+				s, err := e.stall(d.dim)
+				return s.share, err
+			}, d.whole+"in waits for locks, channels and the like that none was woken from, "+d.time+", where some of those who wait hold what others wait for; 0 where none does, or where somebody who does is held up elsewhere."),
+			number(d.dim+".stalled_members", d.dim, Count, func(e *evidence) (float64, error) {
+				s, err := e.stall(d.dim)
+				return float64(s.members), err
+			}, "Goroutines that wait so and hold a lock that they took before, or are the ones that receive from channels."),
+			place(d.dim+".stalled_site", d.dim, func(e *evidence) (stack.Frame, error) {
+				s, err := e.stall(d.dim)
+				return s.where, err
+			}, "The program's line at which most of these wait."),
+			place(d.dim+".stalled_other_site", d.dim, func(e *evidence) (stack.Frame, error) {
+				s, err := e.stall(d.dim)
+				return s.other, err
+			}, "The line at which the next most of them wait, if it is another."),
+			place(d.dim+".stalled_held_site", d.dim, func(e *evidence) (stack.Frame, error) {
+				s, err := e.stall(d.dim)
+				return s.held, err
+			}, "The program's line that took the lock which is held meanwhile, or that receives; from the machine code."),
+		)
+	}
+	return defs
+}
+
+// stall is a circle of goroutines that wait on each other; its share is 0 for none.
+type stall struct {
+	share              float64
+	members            int64
+	where, other, held stack.Frame
+}
+
+// standing is goroutines that wait at one place.
+type standing struct {
+	frames     []stack.Frame
+	wait       stack.Wait
+	goroutines int64
+	requests   int64
+	stuck      int64 // of the goroutines, for all that is known
+	stuckReqs  int64
+}
+
+func (e *evidence) stall(dim string) (stall, error) {
+	return once(e, "stall "+dim, func() (stall, error) {
+		var list []standing
+		var whole, wholeRequests float64 // in goroutines
+		var err error
+		if dim == bundle.DimTrace {
+			var s *gotrace.Summary
+			if s, err = e.trace(); err != nil {
+				return stall{}, err
+			}
+			if s.DurationNS() <= 0 {
+				return stall{}, errNone
+			}
+			list = standingInTrace(s)
+			wholeRequests = float64(s.Requests.TotalNS) / float64(s.DurationNS())
+			whole = float64(s.Program.TotalNS) / float64(s.DurationNS())
+		} else if list, whole, wholeRequests, err = e.standingInProfile(); err != nil {
+			return stall{}, err
+		}
+		calls, err := document[bundle.CallSites](e, "target", bundle.TargetCallSites)
+		if err != nil {
+			return stall{}, err
+		}
+		if whole <= 0 && wholeRequests <= 0 {
+			return stall{}, errors.New(dim + ": no goroutine ran code of the program")
+		}
+		return findStall(e.program, list, newCalls(calls.Sites), whole, wholeRequests), nil
+	})
+}
+
+func standingInTrace(s *gotrace.Summary) []standing {
+	var list []standing
+	for _, p := range s.Parked {
+		x := standing{frames: p.Frames, wait: p.Wait, goroutines: p.Goroutines, requests: p.Requests}
+		if p.Woken == 0 {
+			x.stuck, x.stuckReqs = p.Throughout, p.ThroughoutRequests
+		}
+		list = append(list, x)
+	}
+	return list
+}
+
+// standingInProfile takes for stuck who stands in a wait of a kind that, by the
+// block profile, no goroutine ended at that line in the window.
+func (e *evidence) standingInProfile() (list []standing, whole, wholeRequests float64, err error) {
+	p, err := e.profile(bundle.DimPprof, bundle.GoroutineProfile)
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	b, err := e.profile(bundle.DimPprof, bundle.BlockProfile)
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	type line struct {
+		wait stack.Wait
+		own  stack.Frame
+	}
+	moved := map[line]bool{}
+	delay := b.types["delay"]
+	for _, x := range b.list {
+		if x.values[delay] > 0 {
+			moved[line{e.program.WaitOf(x.frames), e.program.Own(x.frames)}] = true
+		}
+	}
+	n := p.types["goroutine"]
+	for _, x := range p.list {
+		own := e.program.Own(x.frames)
+		if own.IsZero() {
+			continue
+		}
+		s := standing{frames: x.frames, wait: e.program.WaitOf(x.frames), goroutines: x.values[n]}
+		whole += float64(s.goroutines)
+		if stack.ServingOf(x.frames) == stack.InHandler {
+			s.requests = s.goroutines
+			wholeRequests += float64(s.goroutines)
+		}
+		if !moved[line{s.wait, own}] {
+			s.stuck, s.stuckReqs = s.goroutines, s.requests
+		}
+		list = append(list, s)
+	}
+	return list, whole, wholeRequests, nil
+}
+
+// calls are the program's calls of one kind by function, by line.
+type calls struct {
+	locks, unlocks, receives map[string][]bundle.CallSite
+}
+
+func newCalls(sites []bundle.CallSite) calls {
+	c := calls{map[string][]bundle.CallSite{}, map[string][]bundle.CallSite{}, map[string][]bundle.CallSite{}}
+	for _, s := range sites {
+		if s.Line == 0 {
+			continue
+		}
+		into := c.receives
+		switch s.Callee {
+		case "sync.(*Mutex).Lock", "sync.(*RWMutex).Lock", "sync.(*RWMutex).RLock":
+			into = c.locks
+		case "sync.(*Mutex).Unlock", "sync.(*RWMutex).Unlock", "sync.(*RWMutex).RUnlock":
+			into = c.unlocks
+		case "runtime.chanrecv1", "runtime.chanrecv2", "runtime.selectgo":
+		default:
+			continue
+		}
+		name := gofunc.Base(s.Function)
+		into[name] = append(into[name], s)
+	}
+	return c
+}
+
+// holds is a lock that a goroutine with this stack has taken and not released, as
+// the lines tell: in a function on the stack, a lock is taken above the line that
+// it has got to, and no release stands between. A release on the line after the
+// lock is one that is deferred: nobody takes a lock to do nothing.
+func (c calls) holds(p stack.Program, frames []stack.Frame) (stack.Frame, bool) {
+	for _, f := range frames {
+		if p.Foreign(f) {
+			continue
+		}
+		name := gofunc.Base(f.Function)
+		var taken *bundle.CallSite
+		for i := range c.locks[name] {
+			s := &c.locks[name][i]
+			if s.Line < f.Line && (taken == nil || s.Line > taken.Line) && !slices.ContainsFunc(c.unlocks[name], func(u bundle.CallSite) bool {
+				return u.Line == s.Line || u.Line > s.Line+1 && u.Line < f.Line
+			}) {
+				taken = s
+			}
+		}
+		if taken != nil {
+			return stack.Frame{Function: name, File: taken.File, Line: taken.Line}, true
+		}
+	}
+	return stack.Frame{}, false
+}
+
+// receivesAt is where a function on the stack takes from a channel, above the line
+// that it has got to: what it does there it does with what it took. A receive below
+// is one that waits for an answer.
+func (c calls) receivesAt(p stack.Program, frames []stack.Frame) (stack.Frame, bool) {
+	for _, f := range frames {
+		if p.Foreign(f) {
+			continue
+		}
+		name := gofunc.Base(f.Function)
+		for _, s := range c.receives[name] {
+			if s.Line < f.Line {
+				return stack.Frame{Function: name, File: s.File, Line: s.Line}, true
+			}
+		}
+	}
+	return stack.Frame{}, false
+}
+
+// onOthers are waits that only another goroutine of the program can end.
+func onOthers(w stack.Wait) bool {
+	switch w {
+	case stack.Lock, stack.Cond, stack.WaitGroup, stack.ChanRecv, stack.ChanSend:
+		return true
+	}
+	return false
+}
+
+// outside are waits for something other than the program, which will end, or has
+// no deadline, and is the reason then.
+func outside(w stack.Wait) bool {
+	switch w {
+	case stack.Sleep, stack.NetRead, stack.NetWrite, stack.NetConnect, stack.HTTPClient, stack.DBConn:
+		return true
+	}
+	return false
+}
+
+// findStall looks for the circle. Whole is how many goroutines of the program
+// there were on average, and wholeRequests how many requests.
+func findStall(p stack.Program, list []standing, c calls, whole, wholeRequests float64) stall {
+	type member struct {
+		where, held stack.Frame
+		goroutines  int64
+	}
+	var locked, sending []member
+	for _, x := range list {
+		held, holds := c.holds(p, x.frames)
+		at, receives := c.receivesAt(p, x.frames)
+		own := baseFrame(p.Own(x.frames))
+		switch {
+		case holds && outside(x.wait), holds && x.goroutines > x.stuck:
+			// Somebody who holds a lock is held up elsewhere, or moves.
+			return stall{}
+		case holds && onOthers(x.wait):
+			locked = append(locked, member{own, held, x.stuck})
+		case x.wait == stack.ChanSend && receives && x.stuck > 0:
+			sending = append(sending, member{own, at, x.stuck})
+		}
+	}
+	if len(locked) == 0 {
+		// Whoever receives may wait to send because the next in line is held up.
+		for _, x := range list {
+			if _, receives := c.receivesAt(p, x.frames); receives && x.requests == 0 && (outside(x.wait) || x.wait == stack.ChanSend && x.stuck < x.goroutines) {
+				return stall{}
+			}
+		}
+	}
+	members := locked
+	if len(members) == 0 {
+		members = sending
+	}
+	if len(members) == 0 {
+		return stall{}
+	}
+	// Of two that are alike, the one whose function fewer are in: where most take
+	// things in one order, it is the others who should.
+	in := map[string]int64{}
+	for _, x := range list {
+		in[gofunc.Base(p.Own(x.frames).Function)] += x.stuck
+	}
+	slices.SortStableFunc(members, func(a, b member) int {
+		return cmp.Or(cmp.Compare(b.goroutines, a.goroutines), cmp.Compare(in[a.where.Function], in[b.where.Function]), cmp.Compare(a.where.Line, b.where.Line))
+	})
+	s := stall{where: members[0].where, held: members[0].held}
+	for _, m := range members {
+		s.members += m.goroutines
+		if s.other.IsZero() && m.where != s.where {
+			s.other = m.where
+		}
+	}
+	var stuck, stuckRequests int64
+	for _, x := range list {
+		if onOthers(x.wait) || x.wait == stack.Select {
+			stuck += x.stuck
+			stuckRequests += x.stuckReqs
+		}
+	}
+	if wholeRequests > 0 {
+		s.share = min(1, float64(stuckRequests)/wholeRequests)
+	} else {
+		s.share = min(1, float64(stuck)/whole)
+	}
+	return s
+}

@@ -1,0 +1,74 @@
+package signal
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/signal/stack"
+)
+
+func TestFindStall(t *testing.T) {
+	p := stack.Program{MainModule: "shop"}
+	at := func(name string, line int) stack.Frame {
+		return stack.Frame{Function: name, File: "shop.go", Line: line}
+	}
+	on := func(above string, frames ...stack.Frame) []stack.Frame {
+		return append([]stack.Frame{{Function: above}}, frames...)
+	}
+	const lock, send, receive = "sync.(*Mutex).Lock", "runtime.chansend1", "runtime.chanrecv1"
+	call := func(callee, function string, line int) bundle.CallSite {
+		return bundle.CallSite{Callee: callee, Function: function, File: "shop.go", Line: line}
+	}
+	c := newCalls([]bundle.CallSite{
+		call(lock, "main.a", 10), call("sync.(*Mutex).Unlock", "main.a", 11), call(lock, "main.a", 14), // the first deferred
+		call(lock, "main.b", 20), call("sync.(*Mutex).Unlock", "main.b", 21), call(lock, "main.b", 24),
+		call(lock, "main.c", 30), call("sync.(*Mutex).Unlock", "main.c", 32), call(lock, "main.c", 34), // one after the other
+		call(lock, "main.outer", 40),
+		call("runtime.chanrecv2", "main.worker", 50), call("runtime.selectgo", "main.other", 60), call("runtime.selectgo", "main.submit", 5),
+	})
+	waits := func(w stack.Wait, n int64, frames []stack.Frame) standing {
+		return standing{frames: frames, wait: w, goroutines: n, requests: n, stuck: n, stuckReqs: n}
+	}
+	worker := func(w stack.Wait, n int64, frames []stack.Frame) standing {
+		s := waits(w, n, frames)
+		s.requests, s.stuckReqs = 0, 0
+		return s
+	}
+	queue := waits(stack.Lock, 97, on(lock, at("main.a", 10)))
+	circle := []standing{queue, waits(stack.Lock, 1, on(lock, at("main.a", 14))), waits(stack.Lock, 2, on(lock, at("main.b", 24)))}
+	moving := waits(stack.Lock, 1, on(lock, at("main.a", 14)))
+	moving.stuck, moving.stuckReqs = 0, 0
+	for _, tt := range []struct {
+		name        string
+		list        []standing
+		share       float64
+		where, held stack.Frame
+	}{
+		{"two orders of two locks", circle, 1, at("main.b", 24), at("main.b", 20)},
+		{"the lock is held by a caller", []standing{queue, waits(stack.Lock, 3, on(lock, at("main.inner", 5), at("main.outer", 44)))}, 1, at("main.inner", 5), at("main.outer", 40)},
+		{"a slow holder and its queue", []standing{queue, waits(stack.Sleep, 1, on("time.Sleep", at("main.a", 12)))}, 0, stack.Frame{}, stack.Frame{}},
+		{"one lock after the other", []standing{queue, waits(stack.Lock, 3, on(lock, at("main.c", 34)))}, 0, stack.Frame{}, stack.Frame{}},
+		{"the last of those who hold is at the network", append(circle, waits(stack.NetRead, 1, on("internal/poll.(*FD).Read", at("main.b", 23)))), 0, stack.Frame{}, stack.Frame{}},
+		{"it moves", []standing{queue, moving}, 0, stack.Frame{}, stack.Frame{}},
+		{"workers fill the queue that they empty", []standing{
+			waits(stack.ChanSend, 90, on(send, at("main.submit", 3))), worker(stack.ChanSend, 8, on(send, at("main.worker", 55))),
+		}, 0.9, at("main.worker", 55), at("main.worker", 50)},
+		{"the next in line is at the network", []standing{
+			waits(stack.ChanSend, 90, on(send, at("main.submit", 3))), worker(stack.ChanSend, 8, on(send, at("main.worker", 55))),
+			worker(stack.HTTPClient, 1, on("net/http.(*persistConn).roundTrip", at("main.other", 66))),
+		}, 0, stack.Frame{}, stack.Frame{}},
+		{"long polls", []standing{waits(stack.Select, 100, on("runtime.selectgo", at("main.poll", 3)))}, 0, stack.Frame{}, stack.Frame{}},
+		{"waiting for a worker that has nothing to do", []standing{waits(stack.ChanRecv, 100, on(receive, at("main.get", 3))), worker(stack.ChanRecv, 8, on(receive, at("main.worker", 50)))}, 0, stack.Frame{}, stack.Frame{}},
+		{"nothing waits", nil, 0, stack.Frame{}, stack.Frame{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := findStall(p, tt.list, c, 200, 100)
+			assert.InDelta(t, tt.share, s.share, 1e-9)
+			assert.Equal(t, tt.where, s.where)
+			assert.Equal(t, tt.held, s.held)
+		})
+	}
+	assert.Equal(t, at("main.a", 14), findStall(p, circle, c, 200, 100).other, "the other side is named too")
+}
