@@ -33,6 +33,9 @@ type Summary struct {
 	// their stack, requests included.
 	Program Account
 	Locks   []Lock // by contended time, largest first
+	// Queues are what goroutines wait for each other for elsewhere than at locks, by
+	// request time, then all time, largest first.
+	Queues []Queue
 	// Finalizers are the goroutines that run finalizers and cleanups.
 	Finalizers []Finalizer
 	// Samples are the CPU samples inside the trace; present only while a CPU
@@ -261,6 +264,11 @@ type place struct {
 	span        requests.PartID
 	// For locks: what the site is called, as one that waits and as one that releases.
 	waits, releases string
+	// For queues:
+	act     stack.Act
+	queue   *station
+	release *outlet
+	crew    *crew
 }
 
 // holds reports whether the function is on the stack.
@@ -307,6 +315,7 @@ type goroutine struct {
 	stopping bool  // it has stopped the world
 	ran      int64 // since when it has been running
 	service  service
+	queue    queueing
 }
 
 type hold struct {
@@ -402,6 +411,7 @@ type scan struct {
 
 	requests, all *ledger
 	locks         *locks
+	queues        *queues
 	finalizers    map[trace.GoID]*finalizing
 	samples       map[*place]int64
 	other         *place // stands for stacks beyond keptStacks; it has no frames
@@ -435,6 +445,7 @@ func newScan(p stack.Program, b Beside) *scan {
 		gs:       map[trace.GoID]*goroutine{},
 		requests: newLedger(0), all: newLedger(1),
 		locks:      newLocks(),
+		queues:     newQueues(),
 		finalizers: map[trace.GoID]*finalizing{},
 		samples:    map[*place]int64{},
 		other:      &place{},
@@ -508,6 +519,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		switch from {
 		case trace.GoUndetermined:
 			g.at = at
+			g.queue.parked = g.since
 			g.blamed = waitOf(at)
 			if g.state == waiting && g.blamed == stack.Lock {
 				s.locks.wait(g, at, g.since)
@@ -516,6 +528,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			return
 		case trace.GoNotExist:
 			s.inherit(ev, id, g, at, now)
+			s.queues.created(g, ev.Goroutine(), s.gs[ev.Goroutine()], now)
 		}
 	}
 	s.chargeTo(id, g, now, at, false)
@@ -540,14 +553,17 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			g.blamed = stack.Runtime
 		}
 		s.blocked(g, at, now)
+		s.queueBlocked(g, at, now)
 		g.at = at
 		s.reach(id, g, at, now, true)
 	case from == trace.GoWaiting && to == trace.GoRunnable:
 		s.woken(ev, g, now)
+		s.queueWoken(ev, id, g, now)
 		s.awoken(id, g, now)
 	case to == trace.GoSyscall:
 		s.settle(g, at)
 		g.at = at
+		g.called(at)
 		s.reach(id, g, at, now, false)
 		if at != nil && at.ours && !g.diag {
 			c := s.syscalls[at.own]
@@ -670,6 +686,9 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	s.moments.charge(g, now-ns, now)
 	if h := g.acquired; h != nil {
 		h.add(g.doing(ns))
+	}
+	if g.queue.holds || g.queue.server != nil {
+		g.chargeQueueing(ns)
 	}
 	if g.finalizer {
 		s.finalizing(id, g, ns)
@@ -828,6 +847,7 @@ func (s *scan) finish() *Summary {
 			s.locks.stillWaiting(g, s.last)
 		}
 		s.charge(id, g, s.last)
+		s.queueCut(id, g)
 		if g.state == running {
 			s.sched.ranFrom(id, g, nil, s.last)
 		}
@@ -847,6 +867,7 @@ func (s *scan) finish() *Summary {
 	s.sum.Requests = s.requests.account()
 	s.sum.Program = s.all.account()
 	s.sum.Locks = s.locks.list()
+	s.sum.Queues = s.queues.list(s.sum.DurationNS())
 	s.finishFinalizers()
 	s.finishSites()
 	return &s.sum
