@@ -417,9 +417,7 @@ func (s *scan) serves(g *goroutine, w *station, t *tally, h *goroutine, by *plac
 	switch {
 	case takes:
 		c.takes[by.own]++
-		if g.inRequest() {
-			c.handed++
-		}
+		c.handed++
 	default:
 		c.gives[by.own]++
 		if o := g.queue.server; o != nil && by.act != stack.Chooses {
@@ -510,16 +508,17 @@ func (s *scan) endServerWait(id trace.GoID, g *goroutine, h *goroutine, by *plac
 	case h.inRequest():
 		c.handed++
 		c.idle += ns
-		c.takes[d.Where] += 1
+		c.takes[d.Where]++
 	case h.queue.server != nil && h.queue.server.crew != c && (g.blamed == stack.ChanSend || !c.customers[h.queue.server.crew]):
 		c.on[h.queue.server.crew] += ns
 		if g.blamed != stack.ChanSend {
-			c.takes[d.Where] += 0
+			c.handed++
+			c.takes[d.Where]++
 		}
 	default:
 		c.handed++
 		c.idle += ns
-		c.takes[d.Where] += 1
+		c.takes[d.Where]++
 	}
 }
 

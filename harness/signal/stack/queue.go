@@ -23,6 +23,10 @@ const (
 // function that puts a connection back.
 func (p Program) ActOf(frames []Frame) Act {
 	act := NoAct
+	if len(frames) > 0 && !p.Foreign(frames[0]) {
+		// The runtime leaves itself out of the stack on which a channel is closed.
+		act = Closes
+	}
 	for _, f := range frames {
 		if !p.Foreign(f) {
 			break
@@ -39,8 +43,6 @@ func (p Program) ActOf(frames []Frame) Act {
 			act = Takes
 		case strings.HasPrefix(name, "runtime.chansend"):
 			act = Gives
-		case name == "runtime.closechan":
-			act = Closes
 		case strings.HasPrefix(name, "runtime.selectgo"), strings.HasPrefix(name, "runtime.selectnb"):
 			act = Chooses
 		case name == "sync.(*Cond).Signal", name == "sync.(*Cond).Broadcast":
