@@ -109,11 +109,18 @@ type Lock struct {
 	// WaitedNS is the goroutine time spent waiting; Requests' part of it apart.
 	WaitedNS        int64
 	RequestWaitedNS int64
-	Waiters         []SiteTime // the Lock lines waited at, by time
+	Waiters         []LockWaiter // the Lock lines waited at, by time
 	// Holders are the functions whose Unlock ended waits. A holder's time is
 	// that from the previous release of the lock, or from when the wait began
 	// if that was later, to its own release.
 	Holders []Holder
+}
+
+// LockWaiter is time waited for a lock at one line of the program.
+type LockWaiter struct {
+	Where stack.Frame
+	Reads bool // in RLock of an RWMutex
+	NS    int64
 }
 
 // SiteTime is time at one line of the program.
@@ -137,8 +144,9 @@ type Holder struct {
 	Reads   bool // it held an RWMutex for reading
 	NS      int64
 	Count   int64
-	// Observed is the part of the holds that was seen from a wait in Lock to the
-	// release, and what the goroutine did in it.
+	// Observed is the part of the holds of which it is known what the goroutine did:
+	// all from a wait in Lock to the release, and of holds without one what was seen
+	// of it while others waited.
 	ObservedNS int64
 	Doing      []Doing // by time, largest first
 }
@@ -316,6 +324,7 @@ type goroutine struct {
 	ran      int64 // since when it has been running
 	service  service
 	queue    queueing
+	recent   recent
 }
 
 type hold struct {
@@ -686,6 +695,9 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	s.moments.charge(g, now-ns, now)
 	if h := g.acquired; h != nil {
 		h.add(g.doing(ns))
+	}
+	if g.state == waiting || g.state == inSyscall {
+		g.recent.add(g, now-ns, now)
 	}
 	if g.queue.holds || g.queue.server != nil {
 		g.chargeQueueing(ns)
