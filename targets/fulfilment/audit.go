@@ -44,8 +44,8 @@ func (t *trail) enter(ctx context.Context, text string) error {
 // write takes entries as they come, and has each safe before it takes the next.
 func (t *trail) write(ctx context.Context) {
 	for {
-		select {
-		case e := <-t.entries: // chokepoint:flaw channel-bottleneck
+		select { // chokepoint:flaw channel-bottleneck
+		case e := <-t.entries:
 			e.safe <- t.store.tell(e.text)
 		case <-ctx.Done():
 			return

@@ -81,8 +81,8 @@ func (p *press) print(l *label) {
 // printLabels is the stage in the middle.
 func (p *press) printLabels(ctx context.Context) {
 	for {
-		select {
-		case l := <-p.addressed: // chokepoint:flaw channel-bottleneck
+		select { // chokepoint:flaw channel-bottleneck
+		case l := <-p.addressed:
 			p.print(l)
 			p.printed <- l
 		case <-ctx.Done():

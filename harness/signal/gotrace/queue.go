@@ -173,6 +173,7 @@ type turn struct {
 	group   *knot
 	since   int64
 	request uint64 // in which
+	early   bool   // no stack had shown yet in which
 	doing   []Doing
 }
 
@@ -261,6 +262,21 @@ func (g *goroutine) requestOf() *requests.Open {
 
 func (g *goroutine) inRequest() bool { return g.request || g.requestOf() != nil }
 
+// hasTurn reports whether the goroutine has a turn that it got in the request which it
+// is in.
+func (g *goroutine) hasTurn() bool {
+	if !g.queue.holds {
+		return false
+	}
+	t := &g.queue.turn
+	if t.early {
+		t.request = g.service.sequence()
+		t.early = t.request == 0 && g.service.early
+	}
+	g.queue.holds = t.request == g.service.sequence()
+	return g.queue.holds
+}
+
 // related reports whether one goroutine started the other, or both work for one
 // request.
 func related(a trace.GoID, g *goroutine, b trace.GoID, h *goroutine) bool {
@@ -275,7 +291,7 @@ func related(a trace.GoID, g *goroutine, b trace.GoID, h *goroutine) bool {
 // through those it starts.
 func (q *queues) created(g *goroutine, by trace.GoID, creator *goroutine, now int64) {
 	g.queue.creator = by
-	if creator == nil || !creator.queue.holds || creator.queue.turn.request != creator.service.sequence() {
+	if creator == nil || !creator.hasTurn() {
 		return
 	}
 	g.queue.holds = true
@@ -353,7 +369,7 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 	if h.queue.holds || h.queue.server != nil {
 		s.chargeTo(hid, h, now, by, false) // what it did up to now
 	}
-	hold := h.queue.holds && h.queue.turn.request == h.service.sequence() &&
+	hold := h.hasTurn() &&
 		(h.queue.turn.group.root() == group.root() || h.queue.turn.group.root() == rel.root())
 	switch {
 	case hold, by.act == stack.Lends:
@@ -370,7 +386,7 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 	}
 	s.endServerWait(id, g, h, by, now)
 	g.queue.holds = true
-	g.queue.turn = turn{site: w, group: group, since: now, request: g.service.sequence(), doing: g.queue.turn.doing[:0]}
+	g.queue.turn = turn{site: w, group: group, since: now, request: g.service.sequence(), early: g.service.early, doing: g.queue.turn.doing[:0]}
 }
 
 // passOn ends a goroutine's turn.
@@ -446,13 +462,8 @@ func (s *scan) serves(g *goroutine, w *station, t *tally, h *goroutine, by *plac
 
 // chargeQueueing is told how a goroutine spent its time that has a turn or serves.
 func (g *goroutine) chargeQueueing(ns int64) {
-	if g.queue.holds {
-		if t := &g.queue.turn; t.request == g.service.sequence() {
-			d := g.doing(ns)
-			t.doing = addDoing(t.doing, d)
-		} else {
-			g.queue.holds = false
-		}
+	if g.hasTurn() {
+		g.queue.turn.doing = addDoing(g.queue.turn.doing, g.doing(ns))
 	}
 	v := g.queue.server
 	if v == nil {
