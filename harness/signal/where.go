@@ -24,6 +24,8 @@ type Where struct {
 	Outside   Outside           `json:"outside"`
 	Machine   Machine           `json:"machine"`
 	Kernel    KernelView        `json:"kernel"`
+	// Turns are what requests of all endpoints wait for each other for, longest first.
+	Turns []Turn `json:"turns"`
 
 	recorder *requests.Recorder
 }
@@ -90,7 +92,7 @@ func (e *evidence) where(endpoint string) (*Where, error) {
 		if err != nil {
 			return nil, err
 		}
-		w := &Where{Cut: s.Cut, Scheduler: s.Scheduler, Outside: e.outside(s), Machine: e.machine(), Kernel: e.kernelView(s)}
+		w := &Where{Cut: s.Cut, Scheduler: s.Scheduler, Outside: e.outside(s), Machine: e.machine(), Kernel: e.kernelView(s), Turns: e.turns(s)}
 		want := requests.Want{Endpoint: endpoint, TraceNS: s.DurationNS(), OffCPU: w.Kernel.CutsMissing == ""}
 		w.recorder = s.Served
 		w.Table = s.Served.Table(want)
