@@ -49,9 +49,8 @@ func queueSignals() []definition {
 		}), "How much earlier than one that had been served before they had begun, as a share of that waiting; 0 where the first to come is served first."),
 		number("trace.consumer_servers", dim, Count, ofQueue(consumer, func(q gotrace.Queue, _ *gotrace.Summary) float64 { return float64(q.Servers) }),
 			"Distinct goroutines that serve so, or that these in turn wait for."),
-		number("trace.consumer_busy_share", dim, Share, ofQueue(consumer, func(q gotrace.Queue, _ *gotrace.Summary) float64 {
-			return share(q.WorkNS, q.ServerNS)
-		}), "Share of their time at work, which is neither waiting for something to do nor reading what was not asked for."),
+		number("trace.consumer_busy_share", dim, Share, ofQueue(consumer, func(q gotrace.Queue, _ *gotrace.Summary) float64 { return q.BusyShare }),
+			"Share of their time at work, which is neither waiting for something to do nor reading what was not asked for; of each goroutine by how long those had waited that it served."),
 		number("trace.consumer_asleep_share", dim, Share, queueDoing(consumer, string(stack.Sleep)), "Share of that work spent in time.Sleep."),
 		number("trace.consumer_io_share", dim, Share, queueDoing(consumer, io...), "Share of that work spent in network or file I/O and other system calls."),
 		number("trace.consumer_cpu_share", dim, Share, queueDoing(consumer, onCPU...), "Share of that work spent running or waiting for a P."),
@@ -138,7 +137,7 @@ func theQueue(kind gotrace.QueueKind) queueOf {
 				}
 				weight := float64(ns)
 				if kind == gotrace.Served {
-					weight *= share(q.WorkNS, q.ServerNS) * share(max(0, q.QueuedNS-q.LateNS), q.OrderedNS)
+					weight *= q.BusyShare * share(max(0, q.QueuedNS-q.LateNS), q.OrderedNS)
 				}
 				if weight > most {
 					best.queue, best.waited, most = q, ns, weight

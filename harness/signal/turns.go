@@ -109,7 +109,7 @@ func (e *evidence) turns(s *gotrace.Summary) []Turn {
 			h.Where, h.Release, h.NS = bundle.Frame(q.Acquire), bundle.Frame(q.Release), q.HeldNS
 		case gotrace.Served:
 			t.Kind, t.Servers = "service", q.Servers
-			t.BusyShare, t.QueuedShare = share(q.WorkNS, q.ServerNS), share(q.QueuedNS, q.OrderedNS)
+			t.BusyShare, t.QueuedShare = q.BusyShare, share(q.QueuedNS, q.OrderedNS)
 			h.Where, h.NS = bundle.Frame(q.Serve), q.WorkNS
 		default:
 			continue

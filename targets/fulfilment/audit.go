@@ -24,7 +24,7 @@ type trail struct {
 
 // pendingEntries is how many entries may wait for the writer before those who bring
 // more wait too.
-const pendingEntries = 256
+const pendingEntries = 16
 
 func newTrail(store *line) *trail {
 	return &trail{store: store, entries: make(chan entry, pendingEntries)}

@@ -595,6 +595,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		s.paths.goroutineEnded(id)
 		s.lastG = nil
 		s.keepRunning(id, g)
+		if v := g.queue.server; v != nil {
+			v.leave()
+		}
 		s.reuse(g)
 		return
 	}
@@ -879,7 +882,7 @@ func (s *scan) finish() *Summary {
 	s.sum.Requests = s.requests.account()
 	s.sum.Program = s.all.account()
 	s.sum.Locks = s.locks.list()
-	s.sum.Queues = s.queues.list(s.sum.DurationNS())
+	s.sum.Queues = s.queues.list(s.sum.DurationNS(), s.sum.Requests.TotalNS > 0)
 	s.finishFinalizers()
 	s.finishSites()
 	return &s.sum

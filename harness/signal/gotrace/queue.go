@@ -62,11 +62,15 @@ type Queue struct {
 	// work, IdleNS waiting for work, the rest waiting for a time, or reading what
 	// they have not asked for.
 	ServerNS, WorkNS, IdleNS int64
+	// BusyShare is the share of its time that a server is at work, each counted by how
+	// long those had waited whose waits it ended: of many the busy one is waited for.
+	BusyShare float64
 	// OrderedNS is the time of waits that were seen from their beginning and ended by
 	// a server. QueuedNS is the part of it in which that server ended others' waits
 	// and went on to something else; LateNS the part by which waits had begun before
 	// one that the same server had ended already: 0 in a queue, where the first to
 	// come is served first.
+	// Of a bounded one they are those of waits that were passed on, QueuedNS left out.
 	OrderedNS, QueuedNS, LateNS int64
 	// Behind is set where these servers are themselves held up by others, one or
 	// several steps on: Servers and all that follows is of those.
@@ -132,6 +136,8 @@ type station struct {
 	held, holds int64
 	doing       map[Doing]int64
 	passedOn    map[stack.Frame]int64
+	// Of waits that were passed on, as Queue has them.
+	ordered, late, latest int64
 }
 
 // outlet is a line that ends waits. Its tally is of waits from before the
@@ -156,6 +162,10 @@ type crew struct {
 	customers map[*crew]bool
 	takes     map[stack.Frame]int64
 	gives     map[stack.Frame]int64
+	members   map[*server]bool // that have not ended
+	// Shares of servers' time, each times the time that those had waited whom it
+	// served, and the sum of that.
+	idleServed, onServed, served int64
 }
 
 // queueing is what a goroutine has to do with queues.
@@ -187,6 +197,10 @@ type server struct {
 	turned  int64 // when it had last ended one before it went on to something else
 	asked   bool  // it has written to a peer since
 	latest  []arrival
+	served  int64 // time that those had waited whose waits it ended
+	// Its part of the crew's accounts.
+	total, idle, heard, on, read int64
+	clock                  []Doing
 }
 
 type arrival struct {
@@ -235,7 +249,7 @@ func (q *queues) crew(by *place) *crew {
 		if c == nil {
 			c = &crew{
 				name: name, work: map[Doing]int64{}, clock: map[Doing]int64{}, on: map[*crew]int64{}, customers: map[*crew]bool{},
-				takes: map[stack.Frame]int64{}, gives: map[stack.Frame]int64{},
+				takes: map[stack.Frame]int64{}, gives: map[stack.Frame]int64{}, members: map[*server]bool{},
 			}
 			q.crews[name] = c
 		}
@@ -375,6 +389,11 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 	case hold, by.act == stack.Lends:
 		t.passed++
 		group.join(&rel.knot)
+		if since := g.queue.parked; w != nil && since > s.sum.StartNS {
+			w.ordered += now - since
+			w.late += max(0, w.latest-since)
+			w.latest = max(w.latest, since)
+		}
 		if hold {
 			h.passOn(by, now)
 		}
@@ -417,6 +436,7 @@ func (s *scan) serves(g *goroutine, w *station, t *tally, h *goroutine, by *plac
 		c := s.queues.crew(by)
 		c.servers++
 		v = &server{crew: c}
+		c.members[v] = true
 		h.queue.server = v
 	}
 	c := v.crew
@@ -429,6 +449,7 @@ func (s *scan) serves(g *goroutine, w *station, t *tally, h *goroutine, by *plac
 		t.served[c] = x
 	}
 	x.ended++
+	v.served += now - g.queue.parked
 	takes := by.act == stack.Takes || by.act == stack.Chooses && g.blamed == stack.ChanSend
 	switch {
 	case takes:
@@ -470,6 +491,7 @@ func (g *goroutine) chargeQueueing(ns int64) {
 		return
 	}
 	v.crew.total += ns
+	v.total += ns
 	switch g.state {
 	case waiting:
 		v.pending += ns
@@ -512,16 +534,24 @@ func (s *scan) endServerWait(id trace.GoID, g *goroutine, h *goroutine, by *plac
 	switch {
 	case g.blamed == stack.NetRead && !v.asked:
 		c.heard += ns
+		v.heard += ns
 	case g.blamed == stack.Sleep, g.blamed.Queues() && (h == nil || by.act == stack.GivesUp):
 		c.clock[d] += ns
+		d.NS = ns
+		v.clock = addDoing(v.clock, d)
 	case !g.blamed.Queues(), h.queue.creator == id, !by.ours, by.act == stack.Lends:
 		c.work[d] += ns
+		if g.blamed == stack.NetRead {
+			v.read += ns
+		}
 	case h.inRequest():
 		c.handed++
 		c.idle += ns
+		v.idle += ns
 		c.takes[d.Where]++
 	case h.queue.server != nil && h.queue.server.crew != c && (g.blamed == stack.ChanSend || !c.customers[h.queue.server.crew]):
 		c.on[h.queue.server.crew] += ns
+		v.on += ns
 		if g.blamed != stack.ChanSend {
 			c.handed++
 			c.takes[d.Where]++
@@ -529,6 +559,7 @@ func (s *scan) endServerWait(id trace.GoID, g *goroutine, h *goroutine, by *plac
 	default:
 		c.handed++
 		c.idle += ns
+		v.idle += ns
 		c.takes[d.Where]++
 	}
 }
@@ -551,11 +582,9 @@ func (c *crew) busy() (work, idle int64) {
 		work += ns
 	}
 	for d, ns := range c.clock {
-		// A select that waits for work and for a time waits for work. What waits for
-		// times and was never given anything is a clock.
-		if _, takes := c.takes[d.Where]; takes && stack.Wait(d.What) != stack.Sleep {
+		if c.idles(d) {
 			idle += ns
-		} else if c.handed > 0 {
+		} else {
 			work += ns
 		}
 	}
@@ -570,6 +599,52 @@ func (c *crew) busy() (work, idle int64) {
 }
 
 func (c *crew) listens() bool { return c.heard > c.total/2 }
+
+// leave takes a server that ends, or that the trace leaves, into the crew's account.
+func (v *server) leave() {
+	c := v.crew
+	delete(c.members, v)
+	if v.total == 0 {
+		return
+	}
+	idle := v.idle + v.heard
+	for _, d := range v.clock {
+		if c.idles(d) {
+			idle += d.NS
+		}
+	}
+	c.served += v.served
+	c.idleServed += int64(float64(v.served) * float64(idle) / float64(v.total))
+	c.onServed += int64(float64(v.served) * float64(v.on) / float64(v.total))
+}
+
+// idles reports whether a wait that a timer ended was one for work. A select that
+// waits for work and for a time waits for work. What waits for times and was never
+// given anything is a clock.
+func (c *crew) idles(d Doing) bool {
+	_, takes := c.takes[d.Where]
+	return c.handed == 0 || takes && stack.Wait(d.What) != stack.Sleep
+}
+
+// busyShare is Queue.BusyShare. Of what the crew waits for others, so much is no work
+// as of all of it.
+func (c *crew) busyShare() float64 {
+	if c.served == 0 {
+		return 0
+	}
+	var on, idle int64
+	for o, ns := range c.on {
+		on += ns
+		if !o.listens() {
+			idle += ns
+		}
+	}
+	share := float64(c.idleServed) / float64(c.served)
+	if on > 0 {
+		share += float64(c.onServed) / float64(c.served) * float64(idle) / float64(on)
+	}
+	return max(0, 1-share)
+}
 
 // behind follows the servers that a crew waits for to those that are at work; there
 // must be fewer of them than wait.
@@ -597,12 +672,37 @@ func (c *crew) behind(waiting int64) *crew {
 
 // list makes the queues of what was counted. The waits at one line belong to those
 // who ended most of them.
-func (q *queues) list(durationNS int64) []Queue {
+//
+// Where there are no requests, it is not known who asks and who answers. A goroutine
+// that writes to a peer and reads may then as well be a connection's, and its reading is
+// not counted as work; and goroutines that all run one loop and tell each other things
+// pass nothing on, if it is not the first to come who is told first.
+func (q *queues) list(durationNS int64, requests bool) []Queue {
 	var out []Queue
+	for _, c := range q.crews {
+		members := c.members
+		c.members = map[*server]bool{}
+		for v := range members {
+			if !requests {
+				v.heard += v.read
+			}
+			v.leave()
+		}
+		if requests {
+			continue
+		}
+		for d, ns := range c.work {
+			if d.What == string(stack.NetRead) {
+				delete(c.work, d)
+				c.heard += ns
+			}
+		}
+	}
 	type group struct {
 		Queue
 		waiters map[waitKey]int64
 		crew    *crew
+		lent    bool // connections of database/sql, which are given to any that wait
 		doing   map[Doing]int64
 		acquire map[stack.Frame]int64
 		release map[stack.Frame]int64
@@ -655,6 +755,9 @@ func (q *queues) list(durationNS int64) []Queue {
 		g.waiters[k] += w.waited
 		g.HeldNS += w.held
 		g.Holds += w.holds
+		g.lent = g.lent || w.wait == stack.DBConn
+		g.OrderedNS += w.ordered
+		g.LateNS += w.late
 		if w.holds > 0 {
 			g.acquire[w.at] += w.held + 1
 		}
@@ -694,7 +797,7 @@ func (q *queues) list(durationNS int64) []Queue {
 	}
 	for _, g := range bounded {
 		g.Kind = Handed
-		if 2*g.Passed >= g.Ended {
+		if 2*g.Passed >= g.Ended && (requests || g.lent || 3*g.LateNS < g.OrderedNS) {
 			g.Kind = Bounded
 			g.Acquire, g.Release = largest(g.acquire), largest(g.release)
 			if g.Acquire.IsZero() {
@@ -709,6 +812,11 @@ func (q *queues) list(durationNS int64) []Queue {
 		g.Behind = c != g.crew
 		g.Servers, g.ServerNS = c.servers, c.total
 		g.WorkNS, g.IdleNS = c.busy()
+		g.BusyShare = c.busyShare()
+		if g.Behind {
+			// Their customers are not those who wait here.
+			g.BusyShare = float64(g.WorkNS) / float64(max(1, g.ServerNS))
+		}
 		if g.Serve = largest(c.takes); g.Serve.IsZero() {
 			g.Serve = largest(c.gives)
 		}
@@ -717,7 +825,7 @@ func (q *queues) list(durationNS int64) []Queue {
 			g.doing[d] += ns
 		}
 		for d, ns := range c.clock {
-			if _, takes := c.takes[d.Where]; c.handed > 0 && (!takes || stack.Wait(d.What) == stack.Sleep) {
+			if !c.idles(d) {
 				g.doing[d] += ns
 			}
 		}

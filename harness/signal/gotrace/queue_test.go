@@ -249,6 +249,7 @@ func TestServedQueues(t *testing.T) {
 			assert.Equal(t, tt.workers, q.Servers)
 			assert.Equal(t, pkg+"runErrands", gofunc.Base(q.Serve.Function))
 			assert.Greater(t, float64(q.WorkNS), 0.8*float64(q.ServerNS), "%+v", q)
+			assert.Greater(t, q.BusyShare, 0.8)
 			assert.Greater(t, did(q, tt.most), 0.5, "%+v", q.Doing)
 			assert.Greater(t, float64(q.QueuedNS), 0.5*float64(q.OrderedNS))
 			assert.Less(t, float64(q.LateNS), 0.2*float64(q.OrderedNS))
@@ -301,6 +302,147 @@ func slowErrands(ctx context.Context, in <-chan errand, out chan<- errand) {
 	}
 }
 
+// Of many servers the one that is waited for is asked whether it is busy.
+func TestServedByTheBusyOneOfMany(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	shards := make([]chan errand, 16)
+	for i := range shards {
+		shards[i] = make(chan errand)
+		go runErrands(ctx, shards[i], func() { time.Sleep(work) })
+	}
+	var n atomic.Int64
+	s := crowd(t, func(http.ResponseWriter, *http.Request) {
+		e := newErrand()
+		shard := shards[3] // which most are for
+		if n := n.Add(1); n%4 == 0 {
+			shard = shards[n/4%16]
+		}
+		shard <- e
+		<-e.done
+	})
+	require.NotEmpty(t, s.Queues)
+	q := s.Queues[0]
+	assert.Equal(t, Served, q.Kind)
+	assert.Less(t, float64(q.WorkNS), 0.4*float64(q.ServerNS), "most are idle")
+	assert.Greater(t, q.BusyShare, 0.7, "%+v", q)
+	assert.Greater(t, float64(q.QueuedNS), 0.5*float64(q.OrderedNS))
+}
+
+// A program without net/http: each connection has a goroutine of its own.
+func TestQueuesWithoutRequests(t *testing.T) {
+	listen := func(t *testing.T, h func()) *Summary {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go talk(c, h)
+			}
+		}()
+		return read(t, record(t, func() {
+			times(inFlight, func(int) {
+				c, err := net.Dial("tcp", l.Addr().String())
+				if assert.NoError(t, err) {
+					defer c.Close()
+					for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
+						exchange(c)
+					}
+				}
+			})
+		}))
+	}
+	t.Run("a semaphore", func(t *testing.T) {
+		sem := make(chan struct{}, 2)
+		s := listen(t, func() {
+			sem <- struct{}{}
+			time.Sleep(work)
+			<-sem
+		})
+		require.NotEmpty(t, s.Queues)
+		assert.Equal(t, Bounded, s.Queues[0].Kind, "%+v", s.Queues)
+		assert.Greater(t, float64(s.Queues[0].WaitedNS), 0.2*float64(s.Program.TotalNS))
+	})
+	t.Run("a consumer", func(t *testing.T) {
+		in := make(chan errand)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go runErrands(ctx, in, func() { time.Sleep(work) })
+		s := listen(t, func() {
+			e := newErrand()
+			in <- e
+			<-e.done
+		})
+		q := longestQueue(s, Served)
+		assert.Equal(t, pkg+"runErrands", gofunc.Base(q.Serve.Function))
+		assert.Greater(t, q.BusyShare, 0.8, "%+v", q)
+	})
+	idle := func(t *testing.T, s *Summary) {
+		for _, q := range s.Queues {
+			assert.NotEqual(t, Bounded, q.Kind, "%+v", q)
+			busy := q.Kind == Served && q.BusyShare > 0.6 && 2*q.QueuedNS > q.OrderedNS && 3*q.LateNS < q.OrderedNS
+			assert.False(t, busy, "%+v", q)
+		}
+	}
+	t.Run("idle workers", func(t *testing.T) {
+		in := make(chan errand)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for range 4 * inFlight {
+			go runErrands(ctx, in, func() { time.Sleep(work) })
+		}
+		idle(t, listen(t, func() {
+			e := newErrand()
+			in <- e
+			<-e.done
+		}))
+	})
+	t.Run("goroutines that run one loop and tell each other", func(t *testing.T) {
+		boxes := make([]chan int, 64)
+		for i := range boxes {
+			boxes[i] = make(chan int, 256)
+		}
+		for range 3 {
+			boxes[0] <- 1000
+		}
+		idle(t, read(t, record(t, func() {
+			times(len(boxes), func(i int) {
+				for n := range boxes[i] {
+					if n == 0 {
+						return
+					}
+					time.Sleep(100 * time.Microsecond)
+					boxes[rand.IntN(len(boxes))] <- n - 1
+					if n == 1 {
+						for j := range boxes {
+							if j != i {
+								boxes[j] <- 0
+							}
+						}
+						return
+					}
+				}
+			})
+		})))
+	})
+}
+
+func talk(c net.Conn, h func()) {
+	defer c.Close()
+	b := []byte{0}
+	for {
+		if _, err := c.Read(b); err != nil {
+			return
+		}
+		h()
+		_, _ = c.Write(b)
+	}
+}
+
 // What is waited for by design, or is waited for elsewhere, is no queue.
 func TestNoQueues(t *testing.T) {
 	calm := func(t *testing.T, h http.HandlerFunc) {
@@ -310,7 +452,7 @@ func TestNoQueues(t *testing.T) {
 			if waited(s, q) < 0.2 || q.Kind == Handed {
 				continue
 			}
-			busy := q.Kind == Served && 2*q.WorkNS > q.ServerNS && 2*q.QueuedNS > q.OrderedNS && 3*q.LateNS < q.OrderedNS
+			busy := q.Kind == Served && q.BusyShare > 0.6 && 2*q.QueuedNS > q.OrderedNS && 3*q.LateNS < q.OrderedNS
 			assert.False(t, busy || q.Kind == Bounded, "%+v", q)
 		}
 	}
