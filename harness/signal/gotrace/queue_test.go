@@ -141,6 +141,42 @@ func TestBoundedQueues(t *testing.T) {
 	}
 }
 
+// What goroutines of requests wait for is their requests' waiting, once each.
+func TestBoundedQueueOfChildren(t *testing.T) {
+	sem := make(chan struct{}, 2)
+	s := crowd(t, func(http.ResponseWriter, *http.Request) {
+		var g errgroup.Group
+		for range 3 {
+			g.Go(func() error {
+				sem <- struct{}{}
+				defer func() { <-sem }()
+				time.Sleep(work)
+				return nil
+			})
+		}
+		_ = g.Wait()
+	})
+	require.NotEmpty(t, s.Queues)
+	q := s.Queues[0]
+	assert.Equal(t, Bounded, q.Kind, "%+v", s.Queues)
+	assert.Greater(t, waited(s, q), 0.3)
+	assert.LessOrEqual(t, waited(s, q), 1.0)
+}
+
+// Connections of net/http's client are put back by goroutines of their own.
+func TestBoundedQueueOfConnections(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(work) }))
+	defer backend.Close()
+	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 2, MaxIdleConnsPerHost: 2}}
+	defer client.CloseIdleConnections()
+	s := crowd(t, func(http.ResponseWriter, *http.Request) { get(t, client, backend.URL) })
+	require.NotEmpty(t, s.Queues)
+	q := s.Queues[0]
+	assert.Equal(t, Bounded, q.Kind, "%+v", s.Queues)
+	assert.Greater(t, float64(q.Passed), 0.8*float64(q.Ended))
+	assert.Equal(t, pkg+"get", q.Acquire.Function)
+}
+
 type stockroom struct {
 	mu   sync.Mutex
 	cond sync.Cond
