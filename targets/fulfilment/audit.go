@@ -18,7 +18,7 @@ type entry struct {
 // trail is written by one goroutine, so that entries stand in the order in which
 // they came.
 type trail struct {
-	store   *line // answers once what it was told is safe
+	store   *wire // answers once what it was told is safe
 	entries chan entry
 }
 
@@ -26,7 +26,7 @@ type trail struct {
 // more wait too.
 const pendingEntries = 16
 
-func newTrail(store *line) *trail {
+func newTrail(store *wire) *trail {
 	return &trail{store: store, entries: make(chan entry, pendingEntries)}
 }
 
@@ -90,7 +90,7 @@ func newAuditAPI(ctx context.Context, o kit.Options) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the audit store: %w", err)
 	}
-	store, err := dialLine(ctx, "audit store", addr)
+	store, err := dialWire(ctx, "audit store", addr)
 	if err != nil {
 		return nil, err
 	}

@@ -24,14 +24,14 @@ type label struct {
 // sent to the print shop, and those who ordered them are told.
 type press struct {
 	draw  time.Duration // of a CPU, for each
-	shops chan *line    // connections to the print shop that are free
+	shops chan *wire    // connections to the print shop that are free
 
 	orders, addressed, printed chan *label
 }
 
-func newPress(ctx context.Context, draw time.Duration, shops []*line) *press {
+func newPress(ctx context.Context, draw time.Duration, shops []*wire) *press {
 	p := &press{
-		draw: draw, shops: make(chan *line, len(shops)),
+		draw: draw, shops: make(chan *wire, len(shops)),
 		orders: make(chan *label, 64), addressed: make(chan *label, 64), printed: make(chan *label, 64),
 	}
 	for _, s := range shops {
@@ -129,9 +129,9 @@ func newLabelAPI(ctx context.Context, o kit.Options) (http.Handler, error) {
 	if !o.Flawed() {
 		workers = o.Int("workers")
 	}
-	var shops []*line
+	var shops []*wire
 	for range workers {
-		shop, err := dialLine(ctx, "print shop", addr)
+		shop, err := dialWire(ctx, "print shop", addr)
 		if err != nil {
 			return nil, err
 		}

@@ -82,10 +82,10 @@ type store struct {
 	in   *bufio.Reader
 }
 
-func newStore(t *testing.T) (*line, *store) {
+func newStore(t *testing.T) (*wire, *store) {
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { ours.Close(); theirs.Close() })
-	return &line{"store", ours, bufio.NewReader(ours)}, &store{theirs, bufio.NewReader(theirs)}
+	return &wire{"store", ours, bufio.NewReader(ours)}, &store{theirs, bufio.NewReader(theirs)}
 }
 
 func (s *store) told(t *testing.T) string {

@@ -200,7 +200,7 @@ type server struct {
 	served  int64 // time that those had waited whose waits it ended
 	// Its part of the crew's accounts.
 	total, idle, heard, on, read int64
-	clock                  []Doing
+	clock                        []Doing
 }
 
 type arrival struct {
