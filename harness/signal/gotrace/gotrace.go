@@ -274,6 +274,7 @@ type place struct {
 	waits, releases string
 	// For queues:
 	act     stack.Act
+	polls   bool // it is in a call of the program's own that waits for descriptors
 	queue   *station
 	release *outlet
 	crew    *crew

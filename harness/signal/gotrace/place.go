@@ -53,6 +53,7 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.endpoint, pl.rank = s.program.Endpoint(pl.frames)
 	pl.background = stack.BackgroundRead(pl.frames)
 	pl.act = s.program.ActOf(pl.frames)
+	pl.polls = s.program.CPUOf(pl.frames).Polling
 	pl.startsHTTP2 = stack.StartsHTTP2Handler(pl.frames)
 	return pl
 }

@@ -498,6 +498,16 @@ func (g *goroutine) chargeQueueing(ns int64) {
 		v.busy += ns
 	case runnable:
 		v.crew.work[g.doing(0)] += ns
+	case inSyscall:
+		v.busy += ns
+		if at := g.at; at != nil && (at.polls || at.wait == stack.NetRead && !v.asked) {
+			// A poller of the program's own, or a descriptor that the runtime does not
+			// poll: it listens, as in a wait for the network.
+			v.crew.heard += ns
+			v.heard += ns
+			return
+		}
+		v.crew.work[g.doing(0)] += ns
 	default:
 		v.busy += ns
 		v.crew.work[g.doing(0)] += ns

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
 
 	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/stack"
@@ -543,6 +544,16 @@ func TestNoQueues(t *testing.T) {
 		m := newMux(t)
 		calm(t, func(http.ResponseWriter, *http.Request) { <-m.ask() })
 	})
+	t.Run("answers that a poller of the program's own reads", func(t *testing.T) {
+		h := newHub(t.Context(), nil)
+		go func() {
+			for t.Context().Err() == nil {
+				_, _ = unix.Poll(nil, 1)
+				h.tellFirst()
+			}
+		}()
+		calm(t, func(http.ResponseWriter, *http.Request) { <-h.subscribe() })
+	})
 	t.Run("a goroutine for each call", func(t *testing.T) {
 		calm(t, func(http.ResponseWriter, *http.Request) {
 			done := make(chan struct{})
@@ -677,7 +688,16 @@ func (h *hub) tellOne() {
 	h.subs = append(h.subs[:i], h.subs[i+1:]...)
 }
 
-// mux asks a peer many things at once over one connection. The peer answers each
+func (h *hub) tellFirst() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.subs) > 0 {
+		h.subs[0] <- struct{}{}
+		h.subs = h.subs[1:]
+	}
+}
+
+// asker asks a peer many things at once over one connection. The peer answers each
 // after a while, in order.
 type asker struct {
 	mu      sync.Mutex
