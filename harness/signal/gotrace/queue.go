@@ -65,8 +65,8 @@ type Queue struct {
 	// BusyShare is the share of its time that a server is at work, each counted by how
 	// long those had waited whose waits it ended: of many the busy one is waited for.
 	BusyShare float64
-	// OrderedNS is the time of waits that were seen from their beginning and ended by
-	// a server. QueuedNS is the part of it in which that server ended others' waits
+	// OrderedNS is the time, inside the trace, of waits whose line is known and that a
+	// server ended. QueuedNS is the part of it in which that server ended others' waits
 	// and went on to something else; LateNS the part by which waits had begun before
 	// one that the same server had ended already: 0 in a queue, where the first to
 	// come is served first.
@@ -389,7 +389,7 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 	case hold, by.act == stack.Lends:
 		t.passed++
 		group.join(&rel.knot)
-		if since := g.queue.parked; w != nil && since > s.sum.StartNS {
+		if since := g.queue.parked; w != nil {
 			w.ordered += now - since
 			w.late += max(0, w.latest-since)
 			w.latest = max(w.latest, since)
@@ -465,9 +465,10 @@ func (s *scan) serves(g *goroutine, w *station, t *tally, h *goroutine, by *plac
 		v.turned = v.last
 	}
 	v.busy, v.last, v.asked = 0, now, false
-	if w == nil || g.queue.parked <= s.sum.StartNS {
+	if w == nil {
 		return
 	}
+	// One that has waited since before the trace came before all that it saw come.
 	since := g.queue.parked
 	x.ordered += now - since
 	x.queued += max(0, v.turned-since)
@@ -816,10 +817,31 @@ func (q *queues) list(durationNS int64, requests bool) []Queue {
 		}
 		finish(g)
 	}
-	for _, g := range served {
+	// Waits for crews that are held up by the same one are one queue.
+	last := map[*crew]*group{}
+	for first, g := range served {
+		c := first.behind(g.WaitedNS / max(1, durationNS))
+		x := last[c]
+		if x == nil {
+			x = newGroup()
+			x.crew = c
+			last[c] = x
+		}
+		x.Behind = x.Behind || c != first
+		x.WaitedNS += g.WaitedNS
+		x.RequestWaitedNS += g.RequestWaitedNS
+		x.Ended += g.Ended
+		x.Passed += g.Passed
+		x.Given += g.Given
+		x.OrderedNS += g.OrderedNS
+		x.QueuedNS += g.QueuedNS
+		x.LateNS += g.LateNS
+		for k, ns := range g.waiters {
+			x.waiters[k] += ns
+		}
+	}
+	for c, g := range last {
 		g.Kind = Served
-		c := g.crew.behind(g.WaitedNS / max(1, durationNS))
-		g.Behind = c != g.crew
 		g.Servers, g.ServerNS = c.servers, c.total
 		g.WorkNS, g.IdleNS = c.busy()
 		g.BusyShare = c.busyShare()
