@@ -28,6 +28,7 @@ func Where(w io.Writer, x *signal.Where, band string, o TextOptions) error {
 		p.lines(x.Table, band)
 		p.endpoints(x.Table)
 	}
+	p.turns(x.Turns)
 	p.borders(x)
 	p.scheduler(x)
 	if x.Tasks != nil {

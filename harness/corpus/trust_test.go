@@ -174,6 +174,7 @@ func falseTruth(t *testing.T, data []byte) []byte {
 	r.Scenario.About = "Something else entirely."
 	r.Scenario.Target.Package = "./targets/other"
 	r.Scenario.Target.Knobs = map[string]string{"size": "1"}
+	r.Scenario.Expect.NearMissOf = nil
 	r.Scenario.Expect.Findings = []scenario.ExpectedFinding{{Cause: "goroutine-leak", At: "main.other"}}
 	r.Truth = []scenario.Truth{{Cause: "goroutine-leak", Function: "main.other", File: "other.go", Line: 1}}
 	out, err := json.Marshal(r)
@@ -280,6 +281,14 @@ func (c *contents) rename(t *testing.T) names {
 		var b bytes.Buffer
 		require.NoError(t, p.Write(&b))
 		c.artifacts[name] = b.Bytes()
+	}
+	for _, name := range []string{bundle.EBPFCuts, bundle.EBPFSlow} {
+		if data, ok := c.artifacts[name]; ok {
+			for from, to := range n {
+				data = bytes.ReplaceAll(data, []byte(`"`+from+`"`), []byte(`"`+to+`"`))
+			}
+			c.artifacts[name] = data
+		}
 	}
 	c.artifacts[bundle.TraceOut] = n.ofTrace(c.artifacts[bundle.TraceOut])
 	c.manifest.Target.MainModule = n.of(module)

@@ -246,14 +246,19 @@ func lockHolderSite(e *evidence) (stack.Frame, error) {
 	if !ok {
 		return stack.Frame{}, errNone
 	}
+	return lockTaken(e, h), nil
+}
+
+// lockTaken is where a holder takes the lock.
+func lockTaken(e *evidence, h gotrace.Holder) stack.Frame {
 	if !h.Acquire.IsZero() {
-		return baseFrame(h.Acquire), nil
+		return baseFrame(h.Acquire)
 	}
 	callees := []string{"sync.(*Mutex).Lock", "sync.(*RWMutex).Lock"}
 	if h.Reads {
 		callees = []string{"sync.(*RWMutex).RLock"}
 	}
-	return lockAbove(e, callees, h.Unlock), nil
+	return lockAbove(e, callees, h.Unlock)
 }
 
 // anyLock are the functions that take a lock of the sync package.

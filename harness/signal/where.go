@@ -27,6 +27,8 @@ type Where struct {
 	BothEnds  BothEnds          `json:"both_ends"`
 	Machine   Machine           `json:"machine"`
 	Kernel    KernelView        `json:"kernel"`
+	// Turns are what requests of all endpoints wait for each other for, longest first.
+	Turns []Turn `json:"turns"`
 
 	recorder *requests.Recorder
 	want     requests.Want
@@ -110,7 +112,7 @@ func (e *evidence) where(endpoint string) (*Where, error) {
 		if err != nil {
 			return nil, err
 		}
-		w := &Where{Cut: cmp.Or(s.Cut, e.endsEarly(s)), Scheduler: s.Scheduler, Threads: e.threads(s), Machine: e.machine(s), Kernel: e.kernelView(s)}
+		w := &Where{Cut: cmp.Or(s.Cut, e.endsEarly(s)), Scheduler: s.Scheduler, Threads: e.threads(s), Machine: e.machine(s), Kernel: e.kernelView(s), Turns: e.turns(s)}
 		want := requests.Want{Endpoint: endpoint, TraceNS: s.DurationNS(), OffCPU: w.Kernel.CutsMissing == ""}
 		w.recorder, w.want = s.Served, want
 		w.Table = s.Served.Table(want)

@@ -5,6 +5,8 @@
 //
 //	pool  the connection that a cart is read through is kept while taxes are asked for
 //	key   the keys that signatures are checked with are loaded for each check
+//	ample no flaw: the connection is kept while taxes are asked for, in both
+//	      variants, and there must be enough of them
 //
 // The fixed variant does the same work; it gives the connection back first, and
 // loads the keys once.
@@ -30,7 +32,7 @@ func service() kit.Service {
 	return kit.Service{
 		About: "A checkout that verifies tokens and reads carts from a database.",
 		Knobs: map[string]string{
-			"mode":  "pool|key",
+			"mode":  "pool|key|ample",
 			"delay": "5s",   // what a request waits for the bank
 			"hold":  "60ms", // what it waits for taxes, over all lines of a cart
 			"conns": "4",    // database connections in the pool
@@ -56,7 +58,7 @@ func build(ctx context.Context, o kit.Options) (http.Handler, error) {
 		verify: verifier.verify, price: carts.quote,
 	}
 	switch mode := o.String("mode"); {
-	case mode == "pool" && o.Flawed():
+	case mode == "pool" && o.Flawed(), mode == "ample":
 		api.price = carts.price
 	case mode == "key" && o.Flawed():
 		api.verify = verifier.check

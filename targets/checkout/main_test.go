@@ -22,7 +22,7 @@ import (
 
 // Both variants of both modes give the same service.
 func TestEveryModeServes(t *testing.T) {
-	for _, mode := range []string{"pool", "key"} {
+	for _, mode := range []string{"pool", "key", "ample"} {
 		for _, variant := range []kit.Variant{kit.Flawed, kit.Fixed} {
 			t.Run(mode+"/"+string(variant), func(t *testing.T) {
 				s := service()

@@ -33,6 +33,9 @@ type Summary struct {
 	// their stack, requests included.
 	Program Account
 	Locks   []Lock // by contended time, largest first
+	// Queues are what goroutines wait for each other for elsewhere than at locks, by
+	// request time, then all time, largest first.
+	Queues []Queue
 	// Finalizers are the goroutines that run finalizers and cleanups.
 	Finalizers []Finalizer
 	// Samples are the CPU samples inside the trace; present only while a CPU
@@ -114,11 +117,18 @@ type Lock struct {
 	// WaitedNS is the goroutine time spent waiting; Requests' part of it apart.
 	WaitedNS        int64
 	RequestWaitedNS int64
-	Waiters         []SiteTime // the Lock lines waited at, by time
+	Waiters         []LockWaiter // the Lock lines waited at, by time
 	// Holders are the functions whose Unlock ended waits. A holder's time is
 	// that from the previous release of the lock, or from when the wait began
 	// if that was later, to its own release.
 	Holders []Holder
+}
+
+// LockWaiter is time waited for a lock at one line of the program.
+type LockWaiter struct {
+	Where stack.Frame
+	Reads bool // in RLock of an RWMutex
+	NS    int64
 }
 
 // SiteTime is time at one line of the program.
@@ -142,8 +152,9 @@ type Holder struct {
 	Reads   bool // it held an RWMutex for reading
 	NS      int64
 	Count   int64
-	// Observed is the part of the holds that was seen from a wait in Lock to the
-	// release, and what the goroutine did in it.
+	// Observed is the part of the holds of which it is known what the goroutine did:
+	// all from a wait in Lock to the release, and of holds without one what was seen
+	// of it while others waited.
 	ObservedNS int64
 	Doing      []Doing // by time, largest first
 }
@@ -253,6 +264,12 @@ type place struct {
 	runnableNS  int64 // waited for a P here
 	// For locks: what the site is called, as one that waits and as one that releases.
 	waits, releases string
+	// For queues:
+	act     stack.Act
+	polls   bool // it is in a call of the program's own that waits for descriptors
+	queue   *station
+	release *outlet
+	crew    *crew
 }
 
 // holds reports whether the function is on the stack.
@@ -303,6 +320,8 @@ type goroutine struct {
 	ran      int64 // since when it has been running
 	sampled  runSamples
 	service  service
+	queue    queueing
+	recent   recent
 }
 
 type hold struct {
@@ -398,6 +417,7 @@ type scan struct {
 
 	requests, all *ledger
 	locks         *locks
+	queues        *queues
 	finalizers    map[trace.GoID]*finalizing
 	samples       map[*place]int64
 	other         *place // stands for stacks beyond keptStacks; it has no frames
@@ -436,6 +456,7 @@ func newScan(p stack.Program, b Beside) *scan {
 		gs:       map[trace.GoID]*goroutine{},
 		requests: newLedger(0), all: newLedger(1),
 		locks:      newLocks(),
+		queues:     newQueues(),
 		finalizers: map[trace.GoID]*finalizing{},
 		samples:    map[*place]int64{},
 		other:      &place{},
@@ -518,6 +539,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		switch from {
 		case trace.GoUndetermined:
 			g.at = at
+			g.queue.parked = g.since
 			g.blamed = waitOf(at)
 			if g.state == waiting && g.blamed == stack.Lock {
 				s.locks.wait(g, at, g.since)
@@ -527,6 +549,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		case trace.GoNotExist:
 			s.birth(ev, g, at, now)
 			s.inherit(ev, id, g, at, now)
+			s.queues.created(g, ev.Goroutine(), s.gs[ev.Goroutine()], now)
 		}
 	}
 	s.chargeTo(id, g, now, at, false)
@@ -553,6 +576,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			g.blamed = stack.Runtime
 		}
 		s.blocked(g, at, now)
+		s.queueBlocked(g, at, now)
 		g.at = at
 		s.reach(id, g, at, now, true)
 	case from == trace.GoWaiting && to == trace.GoRunnable:
@@ -563,10 +587,12 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			g.at.woken++
 		}
 		s.woken(ev, g, now)
+		s.queueWoken(ev, id, g, now)
 		s.awoken(id, g, now)
 	case to == trace.GoSyscall:
 		s.settle(g, at)
 		g.at = at
+		g.called(at)
 		s.reach(id, g, at, now, false)
 		if at != nil && at.ours && !g.diag {
 			if at.calls == nil {
@@ -590,6 +616,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		s.paths.goroutineEnded(id)
 		s.lastG[uint64(id)%recentGs] = recentG{}
 		s.keepRunning(id, g)
+		if v := g.queue.server; v != nil {
+			v.leave()
+		}
 		s.reuse(g)
 		return
 	}
@@ -722,6 +751,12 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	s.moments.charge(g, now-ns, now)
 	if h := g.acquired; h != nil {
 		h.add(g.doing(ns))
+	}
+	if g.state == waiting || g.state == inSyscall {
+		g.recent.add(g, now-ns, now)
+	}
+	if g.queue.holds || g.queue.server != nil {
+		g.chargeQueueing(ns)
 	}
 	if g.finalizer {
 		s.finalizing(id, g, ns)
@@ -888,6 +923,7 @@ func (s *scan) finish() *Summary {
 			s.locks.stillWaiting(g, s.last)
 		}
 		s.charge(id, g, s.last)
+		s.queueCut(id, g)
 		if g.state == running {
 			s.sched.ranFrom(id, g, nil, s.last)
 		}
@@ -910,6 +946,7 @@ func (s *scan) finish() *Summary {
 	s.sum.Requests = s.requests.account()
 	s.sum.Program = s.all.account()
 	s.sum.Locks = s.locks.list()
+	s.sum.Queues = s.queues.list(s.sum.DurationNS(), s.sum.Requests.TotalNS > 0)
 	s.finishFinalizers()
 	s.finishSites()
 	s.finishPlaces()

@@ -238,6 +238,8 @@ func TestRWMutexWriterIsBlamedForTheReaders(t *testing.T) {
 	l := lockAt(t, s, "view")
 	assert.Greater(t, holderShare(l, "(*store).write"), 0.6)
 	assert.False(t, l.Holders[0].Reads)
+	assert.Greater(t, doingShare(l.Holders[0], string(stack.Sleep)), 0.8, "though it never had to wait: %+v", l.Holders[0])
+	assert.True(t, l.Waiters[0].Reads)
 }
 
 func (s *store) replace() {
@@ -262,6 +264,8 @@ func TestReadersThatHoldUpAWriterAreBlamed(t *testing.T) {
 	assert.Equal(t, pkg+"(*store).view", l.Holders[0].Unlock.Function)
 	assert.True(t, l.Holders[0].Reads)
 	assert.Greater(t, l.Holders[0].NS, int64(10*time.Millisecond))
+	assert.Greater(t, doingShare(l.Holders[0], string(stack.Sleep)), 0.8, "%+v", l.Holders[0])
+	assert.False(t, l.Waiters[0].Reads)
 }
 
 // The flusher takes the lock while it is free, so the trace never sees it wait;

@@ -17,7 +17,8 @@ import (
 // that had to wait itself has the lock from its wake to its release. To others
 // belongs the time between the previous release in the group and their own: a
 // lock with waiters passes from holder to holder, so nobody else can have had
-// it. What holders do meanwhile is known for those that had to wait.
+// it. What holders do meanwhile is known in full for those that had to wait, and of
+// the others for as far back as is kept of each goroutine.
 type locks struct {
 	groups  map[string]*group // by site key, to the group or one merged into another
 	waiting map[*goroutine]lockWait
@@ -33,6 +34,7 @@ type group struct {
 	waited      int64
 	requests    int64
 	waiters     map[stack.Frame]int64
+	readers     map[stack.Frame]bool // of these lines, those that wait in RLock
 	holders     map[holderKey]*holder
 	lastRelease int64
 }
@@ -56,7 +58,7 @@ func newLocks() *locks {
 func (l *locks) find(key string) *group {
 	g := l.groups[key]
 	if g == nil {
-		g = &group{waiters: map[stack.Frame]int64{}, holders: map[holderKey]*holder{}}
+		g = &group{waiters: map[stack.Frame]int64{}, readers: map[stack.Frame]bool{}, holders: map[holderKey]*holder{}}
 		l.groups[key] = g
 		return g
 	}
@@ -78,6 +80,9 @@ func (l *locks) join(a, b string) *group {
 	x.lastRelease = max(x.lastRelease, y.lastRelease)
 	for f, ns := range y.waiters {
 		x.waiters[f] += ns
+	}
+	for f := range y.readers {
+		x.readers[f] = true
 	}
 	for key, h := range y.holders {
 		x.holder(key).merge(h)
@@ -148,6 +153,9 @@ func (l *locks) endWait(g *goroutine, now int64) (w lockWait, ok bool) {
 	ns := now - w.since
 	grp.waited += ns
 	grp.waiters[w.at.own] += ns
+	if w.at.reads {
+		grp.readers[w.at.own] = true
+	}
 	if g.request {
 		grp.requests += ns
 	}
@@ -180,6 +188,13 @@ func (l *locks) release(h *goroutine, at *place, w lockWait, now int64) {
 	hold.Count++
 	hold.unlocks[at.own] += ns + 1
 	if a == nil {
+		if h != nil {
+			hold.ObservedNS += h.recent.since(since, now, func(d Doing) {
+				n := d.NS
+				d.NS = 0
+				hold.doing[d] += n
+			})
+		}
 		return
 	}
 	h.acquired = nil
@@ -242,7 +257,10 @@ func (l *locks) list() []Lock {
 			continue
 		}
 		seen[g] = true
-		lock := Lock{WaitedNS: g.waited, RequestWaitedNS: g.requests, Waiters: siteTimes(g.waiters)}
+		lock := Lock{WaitedNS: g.waited, RequestWaitedNS: g.requests}
+		for _, x := range siteTimes(g.waiters) {
+			lock.Waiters = append(lock.Waiters, LockWaiter{Where: x.Where, Reads: g.readers[x.Where], NS: x.NS})
+		}
 		for _, h := range g.holders {
 			h.Unlock, h.Acquire = largest(h.unlocks), largest(h.acquires)
 			for d, ns := range h.doing {

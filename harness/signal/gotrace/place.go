@@ -52,6 +52,8 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.stage = stack.StageOf(pl.frames)
 	pl.endpoint, pl.rank = s.program.Endpoint(pl.frames)
 	pl.background = stack.BackgroundRead(pl.frames)
+	pl.act = s.program.ActOf(pl.frames)
+	pl.polls = s.program.CPUOf(pl.frames).Polling
 	pl.startsHTTP2 = stack.StartsHTTP2Handler(pl.frames)
 	pl.answers = stack.Answers(pl.frames)
 	return pl

@@ -180,6 +180,9 @@ func (o *Open) ChildStarted() {
 	o.live++
 }
 
+// Live is how many goroutines that the request started, or those started, there are.
+func (o *Open) Live() int { return int(o.live) }
+
 // ChildEnded notes its end.
 func (o *Open) ChildEnded() { o.live-- }
 
