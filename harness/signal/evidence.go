@@ -355,7 +355,7 @@ func sampleTypes(artifact string) []string {
 		return []string{"goroutine"}
 	case bundle.EBPFOnCPUProfile:
 		return []string{"samples", "cpu"}
-	case bundle.EBPFSyscallsProfile:
+	case bundle.EBPFSyscallsProfile, bundle.EBPFSlowProfile:
 		return []string{"calls"}
 	}
 	return nil

@@ -60,6 +60,8 @@ type Summary struct {
 	Served    *requests.Recorder
 	Tasks     *requests.Recorder
 	Scheduler Scheduler
+	// Parked is what has waited for peers since before the trace.
+	Parked Parked
 }
 
 // DurationNS is the length of the trace.
@@ -119,11 +121,17 @@ type SiteTime struct {
 	NS    int64
 }
 
-// SiteCount is a number of events, and their time, at one line of the program.
+// SiteCount is a number of system calls, and their time, at one line of the program.
 type SiteCount struct {
 	Where stack.Frame
 	Count int64
 	NS    int64
+	// RequestNS is the part of NS that passed in requests.
+	RequestNS int64
+	// Blocking is what the call that took longest there is good for.
+	Blocking stack.Blocking
+
+	blockingNS [3]int64
 }
 
 // Holder is a function that releases a lock others wait for.
@@ -261,6 +269,10 @@ type place struct {
 	span        requests.PartID
 	// For locks: what the site is called, as one that waits and as one that releases.
 	waits, releases string
+
+	peer       stack.Peer // what a wait here wants of a peer
+	blocking   stack.Blocking
+	clientGone bool
 }
 
 // holds reports whether the function is on the stack.
@@ -304,6 +316,7 @@ type goroutine struct {
 	assist   int64
 	assistAt stack.Frame
 
+	parked   bool  // it has waited since before the trace
 	stopping bool  // it has stopped the world
 	ran      int64 // since when it has been running
 	service  service
@@ -411,6 +424,7 @@ type scan struct {
 	moments       *moments
 	serving       *serving
 	sched         scheduler
+	parked        parked
 	stopper       *goroutine // that stopped the world last
 
 	lastStack trace.Stack // and its place: events come in pairs with the same
@@ -509,6 +523,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		case trace.GoUndetermined:
 			g.at = at
 			g.blamed = waitOf(at)
+			g.parked = g.state == waiting
 			if g.state == waiting && g.blamed == stack.Lock {
 				s.locks.wait(g, at, g.since)
 			}
@@ -524,6 +539,10 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		// goroutines that do nothing for long their stacks.
 		if at != nil && g.at == nil {
 			s.reach(id, g, at, now, to == trace.GoWaiting)
+			if g.parked {
+				s.settle(g, at)
+				g.at, g.blamed = at, waitOf(at)
+			}
 		}
 		return
 	}
@@ -543,6 +562,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		g.at = at
 		s.reach(id, g, at, now, true)
 	case from == trace.GoWaiting && to == trace.GoRunnable:
+		s.wakesParked(ev, g, now)
 		s.woken(ev, g, now)
 		s.awoken(id, g, now)
 	case to == trace.GoSyscall:
@@ -550,12 +570,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		g.at = at
 		s.reach(id, g, at, now, false)
 		if at != nil && at.ours && !g.diag {
-			c := s.syscalls[at.own]
-			if c == nil {
-				c = &SiteCount{Where: at.own}
-				s.syscalls[at.own] = c
-			}
-			c.Count++
+			s.syscallsAt(at).Count++
 		}
 	case to == trace.GoRunnable && from == trace.GoRunning:
 		if at != nil {
@@ -578,6 +593,16 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	if g.state == running {
 		g.ran = now
 	}
+}
+
+// syscallsAt is the sum of the system calls at the program's line of a place.
+func (s *scan) syscallsAt(at *place) *SiteCount {
+	c := s.syscalls[at.own]
+	if c == nil {
+		c = &SiteCount{Where: at.own}
+		s.syscalls[at.own] = c
+	}
+	return c
 }
 
 // newGoroutine is an empty record: servers start a goroutine for each request,
@@ -650,8 +675,11 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	case inSyscall:
 		if g.at != nil && g.at.ours && !g.diag {
 			g.syscallNS += ns
-			if c := s.syscalls[g.at.own]; c != nil {
-				c.NS += ns
+			c := s.syscallsAt(g.at)
+			c.NS += ns
+			c.blockingNS[g.at.blocking] += ns
+			if g.request {
+				c.RequestNS += ns
 			}
 		}
 	}
@@ -834,6 +862,7 @@ func (s *scan) finish() *Summary {
 		s.cut(g)
 		s.keepRunning(id, g)
 	}
+	s.finishParked()
 	s.finishTasks()
 	s.serving.resolve()
 	for name := range s.ranges {
@@ -914,6 +943,11 @@ func (s *scan) finishSites() {
 		return lessFrames(a.Frames, b.Frames)
 	})
 	for _, c := range s.syscalls {
+		for b, ns := range c.blockingNS {
+			if ns > c.blockingNS[c.Blocking] {
+				c.Blocking = stack.Blocking(b)
+			}
+		}
 		s.sum.Syscalls = append(s.sum.Syscalls, *c)
 	}
 	sort.Slice(s.sum.Syscalls, func(i, j int) bool {

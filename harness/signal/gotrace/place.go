@@ -52,6 +52,9 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.stage = stack.StageOf(pl.frames)
 	pl.endpoint, pl.rank = s.program.Endpoint(pl.frames)
 	pl.background = stack.BackgroundRead(pl.frames)
+	pl.peer = s.program.PeerOf(pl.frames)
+	pl.blocking = stack.BlockingOf(pl.frames)
+	pl.clientGone = clientGone(pl.frames)
 	pl.startsHTTP2 = stack.StartsHTTP2Handler(pl.frames)
 	return pl
 }
