@@ -57,15 +57,15 @@ func callSignals() []definition {
 		}, "Threads that the program's goroutines hold in such system calls, on average over the trace, for each P."),
 
 		number("ebpf.syscall_wait_share", bundle.DimEBPF, Share, func(e *evidence) (float64, error) {
-			sites, of, err := e.slowSites()
+			sites, of, err := e.sleepSites()
 			return min(1, sum(sites)/of), err
-		}, "Time of the slow system calls that requests were in, as a share of the time of all requests in flight."),
+		}, "Time that threads slept under the program's lines in handlers, as a share of the time of all requests in flight; under any of the program's lines where nothing is in a handler."),
 		place("ebpf.syscall_wait_site", bundle.DimEBPF, func(e *evidence) (stack.Frame, error) {
-			sites, _, err := e.slowSites()
+			sites, _, err := e.sleepSites()
 			return top(sites).where, err
-		}, "The program's line that makes those that take longest."),
+		}, "The program's line under which they slept longest."),
 		number("ebpf.syscall_disk_share", bundle.DimEBPF, Share, diskShare,
-			"Share of the time threads slept in that line's calls in which they could not be interrupted, as for a disk; in other sleeps they wait for an event."),
+			"Share of the time threads slept under that line in which they could not be interrupted, as for a disk; in other sleeps they wait for an event."),
 
 		number("pprof.syscall_wait_share", bundle.DimPprof, Share, func(e *evidence) (float64, error) {
 			sites, all, err := e.callsParked()
@@ -127,10 +127,12 @@ func (e *evidence) callWaits() (callWaits, error) {
 	})
 }
 
-// slowSites are the program's lines by the time of their slow system calls, those in
-// handlers where net/http serves, and the time of all requests in flight.
-func (e *evidence) slowSites() (sites []site, ofNS float64, err error) {
-	p, err := e.profile(bundle.DimEBPF, bundle.EBPFSlowProfile)
+// sleepSites are the program's lines by the time that threads slept under them, those
+// in handlers where net/http serves, and the time of all requests in flight. A
+// goroutine that waits in the runtime has no thread that could sleep: what is
+// seen here is in the kernel for its own sake.
+func (e *evidence) sleepSites() (sites []site, ofNS float64, err error) {
+	p, err := e.profile(bundle.DimEBPF, bundle.EBPFOffCPUProfile)
 	if err != nil {
 		return nil, 1, err
 	}
@@ -138,7 +140,7 @@ func (e *evidence) slowSites() (sites []site, ofNS float64, err error) {
 	if err != nil {
 		return nil, 1, err
 	}
-	ofNS = l.Reached.InFlightMean * float64(max(1, e.span(bundle.EBPFSlowProfile).Duration()))
+	ofNS = l.Reached.InFlightMean * float64(max(1, e.span(bundle.EBPFOffCPUProfile).Duration()))
 	if ofNS <= 0 {
 		return nil, 1, fmt.Errorf("load: no request was in flight")
 	}
@@ -146,16 +148,19 @@ func (e *evidence) slowSites() (sites []site, ofNS float64, err error) {
 	for _, x := range p.list {
 		serves = serves || stack.ServingOf(x.frames) == stack.InHandler
 	}
-	return p.bySite("time", func(x sample) (stack.Frame, bool) {
+	return p.bySite("delay", func(x sample) (stack.Frame, bool) {
 		own := e.program.Own(x.frames)
-		return own, !own.IsZero() && (!serves || stack.ServingOf(x.frames) == stack.InHandler)
+		return own, asleep(x) && !own.IsZero() && (!serves || stack.ServingOf(x.frames) == stack.InHandler)
 	}), ofNS, nil
 }
 
-// diskShare tells by the kernel's states what threads slept for at the line of the
-// slow calls.
+// asleep reports whether the thread waited for something else than a CPU.
+func asleep(x sample) bool { return x.label("state") == "sleep" || x.label("state") == "disk" }
+
+// diskShare tells by the kernel's states what threads slept for at the line where
+// they slept longest.
 func diskShare(e *evidence) (float64, error) {
-	sites, _, err := e.slowSites()
+	sites, _, err := e.sleepSites()
 	if err != nil {
 		return 0, err
 	}
@@ -167,14 +172,9 @@ func diskShare(e *evidence) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	slept := func(state string) int64 {
-		return p.of("time", func(x sample) bool { return x.label("state") == state && e.program.Own(x.frames) == at })
-	}
-	disk, all := slept("disk"), slept("disk")+slept("sleep")
-	if all == 0 {
-		return 0, errNone
-	}
-	return share(disk, all), nil
+	slept := func(x sample) bool { return asleep(x) && e.program.Own(x.frames) == at }
+	disk := p.of("delay", func(x sample) bool { return slept(x) && x.label("state") == "disk" })
+	return share(disk, p.of("delay", slept)), nil
 }
 
 // callsParked are the goroutines in system calls by line, and all in handlers.

@@ -355,8 +355,10 @@ func sampleTypes(artifact string) []string {
 		return []string{"goroutine"}
 	case bundle.EBPFOnCPUProfile:
 		return []string{"samples", "cpu"}
-	case bundle.EBPFSyscallsProfile, bundle.EBPFSlowProfile:
+	case bundle.EBPFSyscallsProfile:
 		return []string{"calls"}
+	case bundle.EBPFOffCPUProfile:
+		return []string{"delay"}
 	}
 	return nil
 }

@@ -30,12 +30,8 @@ func waitSignals() []definition {
 		number("pprof.write_wait_share", bundle.DimPprof, Share, peerShare(room),
 			"Share of the goroutines in handlers that waited for room to write when the goroutine profile was taken; of all the program's goroutines in a program without net/http."),
 		place("pprof.write_wait_site", bundle.DimPprof, peerSite(room), "The program's line where most of them waited."),
-		number("ebpf.send_blocked_share", bundle.DimEBPF, Share, sends(func(s *bundle.NetSends, inFlight, ns float64) float64 {
-			return min(1, float64(s.BlockedTime.TotalNS)/(inFlight*ns))
-		}), "Time that connections of the target had a full send buffer, as a share of the time of all requests in flight."),
-		number("ebpf.send_resumed_ratio", bundle.DimEBPF, Ratio, sends(func(s *bundle.NetSends, _, _ float64) float64 {
-			return float64(s.Blocked) / float64(max(1, s.BlockedAtEnd))
-		}), "Sends in the window that found the buffer full, for each connection whose buffer was full at its end: near 0 where peers do not read, above 1 where they read slowly."),
+		number("ebpf.send_stuck_share", bundle.DimEBPF, Share, sendStuck,
+			"Connections of the target whose send buffer was full at the end of the window and had been for a quarter of it or more, in relation to the requests in flight; those that the target has closed already are left out."),
 	}
 }
 
@@ -271,22 +267,28 @@ func upstreamEnded(e *evidence) (float64, error) {
 	return float64(ended) / (float64(at.value) * float64(max(1, span.Duration()))), nil
 }
 
-func sends(f func(s *bundle.NetSends, inFlight, ns float64) float64) func(*evidence) (float64, error) {
-	return func(e *evidence) (float64, error) {
-		n, err := document[bundle.Net](e, bundle.DimEBPF, bundle.EBPFNet)
-		if err != nil {
-			return 0, err
-		}
-		if n.Sends == nil {
-			return 0, fmt.Errorf("ebpf: sends were not seen: %s", n.Absent["sends"])
-		}
-		l, err := e.load()
-		if err != nil {
-			return 0, err
-		}
-		if l.Reached.InFlightMean <= 0 {
-			return 0, fmt.Errorf("load: no request was in flight")
-		}
-		return f(n.Sends, l.Reached.InFlightMean, float64(max(1, e.span(bundle.EBPFNet).Duration()))), nil
+// sendStuck takes the lesser of two counts, since no document has both of one
+// connection: those that were full at the end, and those that were full for long.
+func sendStuck(e *evidence) (float64, error) {
+	n, err := document[bundle.Net](e, bundle.DimEBPF, bundle.EBPFNet)
+	if err != nil {
+		return 0, err
 	}
+	if n.Sends == nil {
+		return 0, fmt.Errorf("ebpf: sends were not seen: %s", n.Absent["sends"])
+	}
+	l, err := e.load()
+	if err != nil {
+		return 0, err
+	}
+	if l.Reached.InFlightMean <= 0 {
+		return 0, fmt.Errorf("load: no request was in flight")
+	}
+	var long int64
+	for i, c := range n.Sends.BlockedTime.Log2NS {
+		if float64(int64(1)<<i) >= float64(e.span(bundle.EBPFNet).Duration())/4 {
+			long += c
+		}
+	}
+	return min(1, float64(min(long, n.Sends.BlockedAtEnd))/l.Reached.InFlightMean), nil
 }
