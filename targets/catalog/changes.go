@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"net/http"
@@ -58,7 +59,7 @@ func (a *channelAPI) serveChannel(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	conn, rw, err := http.NewResponseController(w).Hijack()
+	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -70,8 +71,9 @@ func (a *channelAPI) serveChannel(w http.ResponseWriter, r *http.Request) {
 		conn.Close()
 	})
 	defer bye.Stop()
+	in := bufio.NewReader(conn)
 	for {
-		if _, err := rw.ReadByte(); err != nil {
+		if _, err := in.ReadByte(); err != nil {
 			return // the client has gone, or has been told
 		}
 	}
