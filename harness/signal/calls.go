@@ -20,7 +20,7 @@ func callSignals() []definition {
 		number("trace.syscall_wait_share", bundle.DimTrace, Share, func(e *evidence) (float64, error) {
 			w, err := e.callWaits()
 			return w.share, err
-		}, "Share of request time in system calls at lines whose calls take 0.2 ms or more on average; of all the program's goroutine time in a program without net/http."),
+		}, "Share of request time in system calls at lines whose calls take 0.2 ms or more on average, those on sockets of package net left out; of all the program's goroutine time in a program without net/http."),
 		place("trace.syscall_wait_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
 			w, err := e.callWaits()
 			return w.top.Where, err
@@ -109,7 +109,7 @@ func (e *evidence) callWaits() (callWaits, error) {
 		}
 		var ns, most int64
 		for _, c := range s.Syscalls {
-			if meanCall(c) < slowCall {
+			if meanCall(c) < slowCall || c.Blocking == stack.Polled {
 				continue
 			}
 			w.allNS += c.NS

@@ -31,7 +31,7 @@ func waitSignals() []definition {
 			"Share of the goroutines in handlers that waited for room to write when the goroutine profile was taken; of all the program's goroutines in a program without net/http."),
 		place("pprof.write_wait_site", bundle.DimPprof, peerSite(room), "The program's line where most of them waited."),
 		number("ebpf.send_stuck_share", bundle.DimEBPF, Share, sendStuck,
-			"Connections of the target whose send buffer was full at the end of the window and had been for a quarter of it or more, in relation to the requests in flight; those that the target has closed already are left out."),
+			"Connections of the target whose send buffer was full at the end of the window and had been for a quarter of it or more, as a share of the requests in flight; those that the target has closed already are left out."),
 	}
 }
 
@@ -49,6 +49,9 @@ const (
 	// fewestStuck is how many waits must last throughout before they are believed
 	// to be alike.
 	fewestStuck = 3
+	// fewestServers is how many must be outside of net/http's server: there, waits of
+	// requests do not tell themselves from those of a few watchers in the background.
+	fewestServers = 10
 	// stuckTrace is the shortest trace that tells a wait that hangs from one that takes long.
 	stuckTrace = time.Second
 	// stuckNoise is the share below which it does not matter which of the two it is.
@@ -81,7 +84,7 @@ func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Su
 		whole = s.Program.TotalNS
 	}
 	for _, k := range s.Parked.At {
-		if !want(k.Peer) || k.End < fewestStuck {
+		if !want(k.Peer) || k.End < fewestStuck || !serves && k.End < fewestServers {
 			continue
 		}
 		middle, ended := k.Middle+s.Parked.Unknown, k.Middle-k.End+s.Parked.Unknown

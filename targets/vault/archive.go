@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"chokepoint/targets/kit"
@@ -13,22 +14,16 @@ import (
 
 const (
 	pieceSize = 1 << 10
-	// segments is how many files documents are spread over, so that saves do not
-	// wait for each other's.
-	segments = 1024
-	// slots is how many documents a segment holds, the oldest of which is written over.
+	// slots is how many documents the shelf holds.
 	slots = 8
-	// maxBatch is how many documents are made safe together at most.
-	maxBatch = 2000
 )
 
-// archive keeps documents on disk.
+// archive keeps documents in a log on disk, one after the other. The log is open
+// for synchronous writes: what Write has returned from is safe.
 type archive struct {
 	flawed bool
 	pieces int
-
-	segments []*os.File // of the flawed variant
-	log      *os.File   // of the fixed one
+	log    *os.File
 
 	mu      sync.Mutex
 	pending *batch
@@ -38,52 +33,37 @@ type archive struct {
 // batch is documents that become safe together.
 type batch struct {
 	text bytes.Buffer
-	docs int
 	done chan struct{} // closed when err is set
 	err  error
 }
 
 func newArchive(ctx context.Context, o kit.Options) (*archive, error) {
 	a := &archive{flawed: o.Flawed(), pieces: o.Int("pieces"), wake: make(chan struct{}, 1)}
-	n := 1
-	if a.flawed {
-		n = segments
-	}
-	files, err := scratch(n)
-	if err != nil {
+	var err error
+	if a.log, err = scratch(os.O_APPEND | os.O_SYNC); err != nil {
 		return nil, err
 	}
-	context.AfterFunc(ctx, func() {
-		for _, f := range files {
-			f.Close()
-		}
-	})
-	if a.flawed {
-		a.segments = files
-	} else {
-		a.log = files[0]
+	context.AfterFunc(ctx, func() { a.log.Close() })
+	if !a.flawed {
 		go a.commit(ctx)
 	}
 	return a, nil
 }
 
-// scratch makes n files that are gone when they are closed.
-func scratch(n int) ([]*os.File, error) {
-	var files []*os.File
-	for range n {
-		f, err := os.CreateTemp("", "vault-*")
-		if err == nil {
-			err = os.Remove(f.Name())
-		}
-		if err != nil {
-			for _, f := range files {
-				err = errors.Join(err, f.Close())
-			}
-			return nil, fmt.Errorf("making a file for documents: %w", err)
-		}
-		files = append(files, f)
+// scratch makes a file that is gone when it is closed.
+func scratch(flags int) (*os.File, error) {
+	dir, err := os.MkdirTemp("", "vault-*")
+	if err != nil {
+		return nil, fmt.Errorf("making a file for documents: %w", err)
 	}
-	return files, nil
+	f, err := os.OpenFile(filepath.Join(dir, "log"), os.O_RDWR|os.O_CREATE|flags, 0o600)
+	if gone := os.RemoveAll(dir); gone != nil && err == nil {
+		err = errors.Join(gone, f.Close())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making a file for documents: %w", err)
+	}
+	return f, nil
 }
 
 // document is what is saved under an id.
@@ -108,17 +88,12 @@ func (a *archive) serve(_ context.Context, id int) (string, error) {
 
 // save writes a document, each piece of which is safe before the next is written.
 func (a *archive) save(id int, text []byte) error {
-	f := a.segments[id%segments]
-	at := int64(id / segments % slots * a.pieces * pieceSize)
 	for len(text) > 0 {
-		n, err := f.WriteAt(text[:min(pieceSize, len(text))], at)
+		n, err := a.log.Write(text[:min(pieceSize, len(text))]) // chokepoint:flaw slow-syscall
 		if err != nil {
 			return fmt.Errorf("saving document %d: %w", id, err)
 		}
-		if err := f.Sync(); err != nil { // chokepoint:flaw slow-syscall
-			return fmt.Errorf("saving document %d: %w", id, err)
-		}
-		text, at = text[n:], at+int64(n)
+		text = text[n:]
 	}
 	return nil
 }
@@ -131,7 +106,6 @@ func (a *archive) enqueue(text []byte) error {
 	}
 	b := a.pending
 	b.text.Write(text)
-	b.docs++
 	a.mu.Unlock()
 	select {
 	case a.wake <- struct{}{}:
@@ -143,9 +117,6 @@ func (a *archive) enqueue(text []byte) error {
 
 // commit writes what has come together, until ctx ends.
 func (a *archive) commit(ctx context.Context) {
-	// The log is written over from its beginning once a full batch may not fit.
-	limit := int64(4 * maxBatch * a.pieces * pieceSize)
-	var at int64
 	for {
 		select {
 		case <-ctx.Done():
@@ -159,13 +130,7 @@ func (a *archive) commit(ctx context.Context) {
 		if b == nil {
 			continue
 		}
-		_, b.err = a.log.WriteAt(b.text.Bytes(), at)
-		if b.err == nil {
-			b.err = a.log.Sync()
-		}
-		if at += int64(b.text.Len()); at > limit {
-			at = 0
-		}
+		_, b.err = a.log.Write(b.text.Bytes())
 		close(b.done)
 	}
 }

@@ -5,8 +5,8 @@
 //	read    documents in small pieces, from files that the kernel has in memory
 //	audit   documents from memory, while a journal of what was read is put on disk
 //
-// The flawed variant of save syncs each piece of each document on its own; the
-// fixed one writes what came together, and syncs it once. The flawed variant of sign
+// Documents are saved by synchronous writes: the flawed variant makes one of each
+// piece of each document, the fixed one writes what came together at once. The flawed variant of sign
 // leaves the device's connections as the system call made them, so that each read
 // keeps a thread; the fixed one hands them to the runtime's poller.
 package main
@@ -43,7 +43,7 @@ func service() kit.Service {
 		Knobs: map[string]string{
 			"mode":     "save|sign|read|audit",
 			"delay":    "2500ms", // what a request waits for other services first
-			"pieces":   "64",     // of 1 KiB, that a document is saved or read in
+			"pieces":   "16",     // of 1 KiB, that a document is saved or read in
 			"device":   "700ms",  // what the device takes for a signature
 			"watchers": "0",      // threads that wait for word from devices in the background
 		},

@@ -18,11 +18,11 @@ type shelf struct {
 }
 
 func newShelf(ctx context.Context, o kit.Options) (*shelf, error) {
-	files, err := scratch(1)
+	f, err := scratch(0)
 	if err != nil {
 		return nil, err
 	}
-	s := &shelf{f: files[0], pieces: o.Int("pieces")}
+	s := &shelf{f: f, pieces: o.Int("pieces")}
 	context.AfterFunc(ctx, func() { s.f.Close() })
 	for slot := range slots {
 		if _, err := s.f.WriteAt(document(slot, s.pieces), int64(slot*s.pieces*pieceSize)); err != nil {
@@ -55,11 +55,11 @@ type audited struct {
 }
 
 func newAudited(ctx context.Context) (*audited, error) {
-	files, err := scratch(1)
+	f, err := scratch(0)
 	if err != nil {
 		return nil, err
 	}
-	a := &audited{entries: make(chan int, 1<<16), journal: files[0]}
+	a := &audited{entries: make(chan int, 1<<16), journal: f}
 	go a.keep(ctx)
 	return a, nil
 }

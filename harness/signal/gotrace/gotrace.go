@@ -131,7 +131,7 @@ type SiteCount struct {
 	// Blocking is what the call that took longest there is good for.
 	Blocking stack.Blocking
 
-	blockingNS [3]int64
+	blockingNS [4]int64 // by stack.Blocking
 }
 
 // Holder is a function that releases a lock others wait for.

@@ -109,14 +109,20 @@ const (
 	Storage
 	// Idle waits for an event, a lock or another process, and does nothing else.
 	Idle
+	// Polled is on a socket of package net: these never block, and where a call takes
+	// long it copies much.
+	Polled
 )
 
 // BlockingOf tells by the stack of a goroutine in a system call, innermost first.
 // A call into C is Idle: where it takes long without CPU, it waits.
 func BlockingOf(frames []Frame) Blocking {
 	for _, f := range frames {
-		if f.Function == "runtime.cgocall" {
+		switch {
+		case f.Function == "runtime.cgocall":
 			return Idle
+		case strings.HasPrefix(f.Function, "net.(*"), f.Function == "internal/poll.SendFile", f.Function == "internal/poll.sendFile", f.Function == "internal/poll.Splice":
+			return Polled
 		}
 	}
 	name := SystemCall(frames)

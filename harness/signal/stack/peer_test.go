@@ -58,15 +58,17 @@ func TestBlockingOf(t *testing.T) {
 		stack string
 		want  stack.Blocking
 	}{
-		"a sync":                 {"syscall.Syscall < syscall.fsync < syscall.Fsync < internal/poll.(*FD).Fsync < os.(*File).Sync < main.save", stack.Storage},
-		"a rename":               {"syscall.Syscall6 < syscall.Renameat < syscall.Rename < os.rename < os.Rename < main.save", stack.Storage},
-		"a file lock":            {"syscall.Syscall < syscall.Flock < main.lock", stack.Idle},
-		"a lock of a range":      {"syscall.Syscall < syscall.FcntlFlock < main.lock", stack.Idle},
-		"a sleep by x/sys":       {"golang.org/x/sys/unix.Syscall < golang.org/x/sys/unix.Nanosleep < main.pace", stack.Idle},
-		"another process":        {"syscall.Syscall6 < internal/syscall/unix.Waitid < os.(*Process).blockUntilWaitable < os.(*Process).Wait < main.run", stack.Idle},
-		"C":                      {"runtime.cgocall < main._Cfunc_usleep < main.pace", stack.Idle},
-		"a file, pipe or socket": {"syscall.Syscall < syscall.read < syscall.Read < internal/poll.(*FD).Read < os.(*File).Read < main.load", stack.Transfer},
-		"no call":                {"runtime.gopark < main.wait", stack.Transfer},
+		"a sync":                  {"syscall.Syscall < syscall.fsync < syscall.Fsync < internal/poll.(*FD).Fsync < os.(*File).Sync < main.save", stack.Storage},
+		"a rename":                {"syscall.Syscall6 < syscall.Renameat < syscall.Rename < os.rename < os.Rename < main.save", stack.Storage},
+		"a file lock":             {"syscall.Syscall < syscall.Flock < main.lock", stack.Idle},
+		"a lock of a range":       {"syscall.Syscall < syscall.FcntlFlock < main.lock", stack.Idle},
+		"a sleep by x/sys":        {"golang.org/x/sys/unix.Syscall < golang.org/x/sys/unix.Nanosleep < main.pace", stack.Idle},
+		"another process":         {"syscall.Syscall6 < internal/syscall/unix.Waitid < os.(*Process).blockUntilWaitable < os.(*Process).Wait < main.run", stack.Idle},
+		"C":                       {"runtime.cgocall < main._Cfunc_usleep < main.pace", stack.Idle},
+		"a file, pipe or socket":  {"syscall.Syscall < syscall.read < syscall.Read < internal/poll.(*FD).Read < os.(*File).Read < main.load", stack.Transfer},
+		"a socket":                {"syscall.Syscall < syscall.write < syscall.Write < internal/poll.(*FD).Write < net.(*netFD).Write < net.(*conn).Write < main.send", stack.Polled},
+		"a file sent to a socket": {"syscall.Syscall6 < syscall.Sendfile < internal/poll.sendFile < internal/poll.SendFile < net.sendFile < net.(*TCPConn).readFrom < main.send", stack.Polled},
+		"no call":                 {"runtime.gopark < main.wait", stack.Transfer},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, stack.BlockingOf(of(c.stack))) })
 	}
