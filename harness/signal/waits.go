@@ -14,7 +14,7 @@ import (
 func waitSignals() []definition {
 	return []definition{
 		number("trace.upstream_stuck_share", bundle.DimTrace, Share, stuckShare(answers),
-			"Share of request time in waits for a dependency's answer that last all of the trace, at lines where hardly any such wait ends; of all the program's goroutine time in a program without net/http."),
+			"Share of request time in waits for a dependency's answer that last all of the trace, at lines where hardly any such wait ends, and in waits as long for connections that those keep; of all the program's goroutine time in a program without net/http."),
 		place("trace.upstream_stuck_site", bundle.DimTrace, stuckSite(answers), "The program's line where most requests wait so."),
 		number("trace.upstream_stuck_ended_share", bundle.DimTrace, Share, stuckEnded(answers),
 			"Share of the waits at that line, of those that had begun before the trace and lasted half of it, that ended in the other half."),
@@ -110,6 +110,10 @@ func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Su
 		if h.count > 0 {
 			list = append(list, h)
 		}
+	}
+	if len(list) > 0 && want(stack.AskedPeer) {
+		// Those that hang keep their connections, and others wait for these.
+		list[0].count += s.Parked.Queued
 	}
 	for i := range list {
 		for j := i; j > 0 && list[j].count > list[j-1].count; j-- {

@@ -38,6 +38,9 @@ type Parked struct {
 	// Helped is how many handlers have waited throughout for other goroutines of the
 	// program: for a group, or to receive.
 	Helped int
+	// Queued is how many handlers have waited throughout for a connection that others
+	// hold: of database/sql's pool, or of net/http's client.
+	Queued int
 }
 
 type stuckKey struct {
@@ -112,11 +115,12 @@ func (s *scan) finishParked() {
 			continue
 		}
 		if g.at.peer == stack.NoPeer {
-			switch g.at.wait {
-			case stack.WaitGroup, stack.ChanRecv, stack.Select, stack.Cond:
-				if handler {
-					out.Helped++
-				}
+			switch {
+			case !handler:
+			case g.at.wait == stack.DBConn, g.at.holds("net/http.(*Transport).getConn"):
+				out.Queued++
+			case g.at.wait == stack.WaitGroup, g.at.wait == stack.ChanRecv, g.at.wait == stack.Select, g.at.wait == stack.Cond:
+				out.Helped++
 			}
 			continue
 		}

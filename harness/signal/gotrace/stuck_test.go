@@ -177,6 +177,29 @@ func TestWaitsOfHelpers(t *testing.T) {
 	assert.GreaterOrEqual(t, s.Parked.Helped, 4)
 }
 
+// Requests that hang keep the connections that others wait for.
+func TestWaitsForConnectionsThatHang(t *testing.T) {
+	u := newUpstream(t)
+	u.Client().Transport.(*http.Transport).MaxConnsPerHost = 3
+	var began sync.WaitGroup
+	began.Add(10)
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		began.Done()
+		_ = u.ask(r)
+	}))
+	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
+	askers(t, srv, 10, "/")
+	for range 3 {
+		<-u.waiting
+	}
+	began.Wait()
+	time.Sleep(100 * time.Millisecond)
+	s, err := Read(strings.NewReader(string(record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
+	require.NoError(t, err)
+	assert.Equal(t, 3, stuckAt(s.Parked, "(*upstream).ask").End)
+	assert.Equal(t, 7, s.Parked.Queued, "%+v", s.Parked)
+}
+
 func TestWritesToAPeerThatDoesNotRead(t *testing.T) {
 	const n = 4
 	var writing sync.WaitGroup
