@@ -20,7 +20,7 @@ func callSignals() []definition {
 		number("trace.syscall_wait_share", bundle.DimTrace, Share, func(e *evidence) (float64, error) {
 			w, err := e.callWaits()
 			return w.share, err
-		}, "Share of request time in system calls at lines whose calls take 0.2 ms or more on average, those on sockets of package net left out; of all the program's goroutine time in a program without net/http."),
+		}, "Share of request time in system calls at lines whose calls take 0.2 ms or more on average, those on sockets of package net left out, and in waits for one's turn at a file that such calls are made on; of all the program's goroutine time in a program without net/http."),
 		place("trace.syscall_wait_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
 			w, err := e.callWaits()
 			return w.top.Where, err
@@ -64,13 +64,19 @@ func callSignals() []definition {
 			sites, _, err := e.sleepSites()
 			return top(sites).where, err
 		}, "The program's line under which they slept longest."),
+		number("ebpf.syscall_threads_asleep", bundle.DimEBPF, Count, func(e *evidence) (float64, error) {
+			sites, _, err := e.sleepSites()
+			return float64(top(sites).value) / float64(max(1, e.span(bundle.EBPFOffCPUProfile).Duration())), err
+		}, "Threads that slept under that line at a time, on average over the window."),
+		number("ebpf.syscall_asleep_share", bundle.DimEBPF, Share, asleepShare,
+			"Share of the time of the trace's long system calls, at the line that makes most of them, in which their threads slept; the rest took CPU or waited for one."),
 		number("ebpf.syscall_disk_share", bundle.DimEBPF, Share, diskShare,
 			"Share of the time threads slept under that line in which they could not be interrupted, as for a disk; in other sleeps they wait for an event."),
 
 		number("pprof.syscall_wait_share", bundle.DimPprof, Share, func(e *evidence) (float64, error) {
 			sites, all, err := e.callsParked()
 			return min(1, share(int64(sum(sites)), all)), err
-		}, "Share of the goroutines in handlers that were in a system call when the goroutine profile was taken; of all the program's goroutines in a program without net/http."),
+		}, "Share of the goroutines in handlers that were in a system call, or waited for their turn at a file, when the goroutine profile was taken; of all the program's goroutines in a program without net/http."),
 		place("pprof.syscall_wait_site", bundle.DimPprof, func(e *evidence) (stack.Frame, error) {
 			sites, _, err := e.callsParked()
 			return top(sites).where, err
@@ -113,9 +119,9 @@ func (e *evidence) callWaits() (callWaits, error) {
 				continue
 			}
 			w.allNS += c.NS
-			part := c.RequestNS
+			part := c.RequestNS + c.QueuedRequestNS
 			if !serves {
-				part = c.NS
+				part = c.NS + c.QueuedNS
 			}
 			ns += part
 			if part > most {
@@ -156,6 +162,24 @@ func (e *evidence) sleepSites() (sites []site, ofNS float64, err error) {
 
 // asleep reports whether the thread waited for something else than a CPU.
 func asleep(x sample) bool { return x.label("state") == "sleep" || x.label("state") == "disk" }
+
+// asleepShare relates the kernel's view of the line of the long calls to the runtime's.
+// They are of different spans, so that both are taken as threads at a time.
+func asleepShare(e *evidence) (float64, error) {
+	w, err := e.callWaits()
+	if err != nil {
+		return 0, err
+	}
+	sites, _, err := e.sleepSites()
+	if err != nil {
+		return 0, err
+	}
+	if w.top.NS == 0 || w.traceNS == 0 {
+		return 0, errNone
+	}
+	asleep := float64(valueAt(sites, w.top.Where)) / float64(max(1, e.span(bundle.EBPFOffCPUProfile).Duration()))
+	return min(1, asleep/(float64(w.top.NS)/float64(w.traceNS))), nil
+}
 
 // diskShare tells by the kernel's states what threads slept for at the line where
 // they slept longest.
@@ -200,7 +224,7 @@ func (e *evidence) callsParked() (sites []site, all int64, err error) {
 	}
 	return p.bySite("goroutine", func(x sample) (stack.Frame, bool) {
 		own := e.program.Own(x.frames)
-		return own, !own.IsZero() && (handlers == 0 || serving(x)) && inCall(x.frames)
+		return own, !own.IsZero() && (handlers == 0 || serving(x)) && (inCall(x.frames) || e.program.AwaitsTurn(x.frames))
 	}), all, nil
 }
 

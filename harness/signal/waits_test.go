@@ -100,7 +100,7 @@ func TestWaitSignals(t *testing.T) {
 					"syscall.Syscall:1 < syscall.Fsync:1 < main.journal:8", 1),
 			},
 			want: expected{
-				"ebpf.syscall_wait_share": 0.5, "ebpf.syscall_wait_site": "main.save:5", "ebpf.syscall_disk_share": 0.75,
+				"ebpf.syscall_wait_share": 0.5, "ebpf.syscall_wait_site": "main.save:5", "ebpf.syscall_disk_share": 0.75, "ebpf.syscall_threads_asleep": 40.0,
 				"pprof.syscall_wait_share": 0.4, "pprof.syscall_wait_site": "main.save:5",
 			},
 		},

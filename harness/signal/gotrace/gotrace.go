@@ -128,6 +128,9 @@ type SiteCount struct {
 	NS    int64
 	// RequestNS is the part of NS that passed in requests.
 	RequestNS int64
+	// QueuedNS is the time that goroutines waited there for their turn at the file
+	// or connection, and QueuedRequestNS the part of it in requests.
+	QueuedNS, QueuedRequestNS int64
 	// Blocking is what the call that took longest there is good for.
 	Blocking stack.Blocking
 
@@ -273,6 +276,7 @@ type place struct {
 	peer       stack.Peer // what a wait here wants of a peer
 	blocking   stack.Blocking
 	clientGone bool
+	turn       bool // a wait here is for another to be done with the same file
 }
 
 // holds reports whether the function is on the stack.
@@ -680,6 +684,14 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 			c.blockingNS[g.at.blocking] += ns
 			if g.request {
 				c.RequestNS += ns
+			}
+		}
+	case waiting:
+		if g.at != nil && g.at.turn && g.at.ours && !g.diag {
+			c := s.syscallsAt(g.at)
+			c.QueuedNS += ns
+			if g.request {
+				c.QueuedRequestNS += ns
 			}
 		}
 	}

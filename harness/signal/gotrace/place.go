@@ -54,6 +54,7 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.background = stack.BackgroundRead(pl.frames)
 	pl.peer = s.program.PeerOf(pl.frames)
 	pl.blocking = stack.BlockingOf(pl.frames)
+	pl.turn = s.program.AwaitsTurn(pl.frames)
 	pl.clientGone = clientGone(pl.frames)
 	pl.startsHTTP2 = stack.StartsHTTP2Handler(pl.frames)
 	return pl

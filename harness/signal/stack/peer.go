@@ -142,3 +142,17 @@ func BlockingOf(frames []Frame) Blocking {
 	}
 	return Transfer
 }
+
+// AwaitsTurn reports whether a goroutine waits on this stack for another to be
+// done with the same file or connection: one reads or writes it at a time.
+func (p Program) AwaitsTurn(frames []Frame) bool {
+	for _, f := range frames {
+		if f.Function == "internal/poll.(*fdMutex).rwlock" {
+			return true
+		}
+		if !p.Foreign(f) {
+			break
+		}
+	}
+	return false
+}

@@ -73,3 +73,9 @@ func TestBlockingOf(t *testing.T) {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, stack.BlockingOf(of(c.stack))) })
 	}
 }
+
+func TestAwaitsTurn(t *testing.T) {
+	assert.True(t, app.AwaitsTurn(of("runtime.gopark < runtime.semacquire1 < internal/poll.runtime_Semacquire < internal/poll.(*fdMutex).rwlock < internal/poll.(*FD).writeLock < internal/poll.(*FD).Write < os.(*File).Write < main.save")))
+	assert.False(t, app.AwaitsTurn(of(write+" < main.save")))
+	assert.False(t, app.AwaitsTurn(of("time.Sleep < main.slow < internal/poll.(*fdMutex).rwlock")), "only what the program's innermost function calls counts")
+}
