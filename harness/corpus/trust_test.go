@@ -200,6 +200,23 @@ func (c *contents) rename(t *testing.T) names {
 		}
 	}
 	n.addTrace(t, module, c.artifacts[bundle.TraceOut])
+	// Stacks of the kernel's view that are no profiles.
+	var cuts *bundle.Cuts
+	var slow *bundle.SlowCalls
+	var stacks [][]bundle.Frame
+	if data, ok := c.artifacts[bundle.EBPFCuts]; ok {
+		require.NoError(t, json.Unmarshal(data, &cuts))
+		stacks = append(stacks, cuts.Stacks...)
+	}
+	if data, ok := c.artifacts[bundle.EBPFSlow]; ok {
+		require.NoError(t, json.Unmarshal(data, &slow))
+		stacks = append(stacks, slow.Stacks...)
+	}
+	for _, s := range stacks {
+		for _, f := range s {
+			n.add(module, f.Function, f.File)
+		}
+	}
 	require.Greater(t, len(n), 8, "functions and files of the target were found")
 
 	for i := range sites.Sites {
@@ -209,6 +226,19 @@ func (c *contents) rename(t *testing.T) names {
 	var err error
 	c.artifacts[bundle.TargetCallSites], err = json.Marshal(sites)
 	require.NoError(t, err)
+	for _, s := range stacks {
+		for i := range s {
+			s[i].Function, s[i].File = n.of(s[i].Function), n.of(s[i].File)
+		}
+	}
+	if cuts != nil {
+		c.artifacts[bundle.EBPFCuts], err = json.Marshal(cuts)
+		require.NoError(t, err)
+	}
+	if slow != nil {
+		c.artifacts[bundle.EBPFSlow], err = json.Marshal(slow)
+		require.NoError(t, err)
+	}
 	for name, p := range profiles {
 		for _, f := range p.Function {
 			f.Name, f.SystemName, f.Filename = n.of(f.Name), n.of(f.SystemName), n.of(f.Filename)

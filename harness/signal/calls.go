@@ -69,7 +69,7 @@ func callSignals() []definition {
 			return float64(top(sites).value) / float64(max(1, e.span(bundle.EBPFOffCPUProfile).Duration())), err
 		}, "Threads that slept under that line at a time, on average over the window."),
 		number("ebpf.syscall_asleep_share", bundle.DimEBPF, Share, asleepShare,
-			"Share of the time of the trace's long system calls, at the line that makes most of them, in which their threads slept; the rest took CPU or waited for one."),
+			"Share of sleep in the time that threads slept or ran at the line that makes most of the trace's long system calls: near 0 where these take CPU."),
 		number("ebpf.syscall_disk_share", bundle.DimEBPF, Share, diskShare,
 			"Share of the time threads slept under that line in which they could not be interrupted, as for a disk; in other sleeps they wait for an event."),
 
@@ -163,22 +163,31 @@ func (e *evidence) sleepSites() (sites []site, ofNS float64, err error) {
 // asleep reports whether the thread waited for something else than a CPU.
 func asleep(x sample) bool { return x.label("state") == "sleep" || x.label("state") == "disk" }
 
-// asleepShare relates the kernel's view of the line of the long calls to the runtime's.
-// They are of different spans, so that both are taken as threads at a time.
+// asleepShare relates sleep to CPU, not to the length of the calls: on a busy
+// machine a thread that was woken waits for a CPU as well, which says nothing of
+// what it slept for.
 func asleepShare(e *evidence) (float64, error) {
 	w, err := e.callWaits()
 	if err != nil {
 		return 0, err
 	}
+	if w.top.Where.IsZero() {
+		return 0, errNone
+	}
 	sites, _, err := e.sleepSites()
 	if err != nil {
 		return 0, err
 	}
-	if w.top.NS == 0 || w.traceNS == 0 {
+	on, err := e.profile(bundle.DimEBPF, bundle.EBPFOnCPUProfile)
+	if err != nil {
+		return 0, err
+	}
+	slept := valueAt(sites, w.top.Where)
+	ran := on.of("cpu", func(x sample) bool { return e.program.Own(x.frames) == w.top.Where })
+	if slept+ran == 0 {
 		return 0, errNone
 	}
-	asleep := float64(valueAt(sites, w.top.Where)) / float64(max(1, e.span(bundle.EBPFOffCPUProfile).Duration()))
-	return min(1, asleep/(float64(w.top.NS)/float64(w.traceNS))), nil
+	return share(slept, slept+ran), nil
 }
 
 // diskShare tells by the kernel's states what threads slept for at the line where
