@@ -174,6 +174,9 @@ type samples struct {
 	// period is the mean distance between samples, in the profile's own period
 	// type: bytes for a memory profile.
 	period int64
+	// diagnostic is how many of the first sample type were left out that are in
+	// handlers: in a goroutine profile, the recording's own requests.
+	diagnostic int64
 }
 
 type sample struct {
@@ -380,6 +383,9 @@ func resolve(p *profile.Profile) *samples {
 			}
 		}
 		if stack.Diagnostic(frames) {
+			if stack.StageOf(frames) == stack.Handling && len(x.Value) > 0 {
+				s.diagnostic += x.Value[0]
+			}
 			continue
 		}
 		s.list = append(s.list, sample{frames, x.Value, x.Label})

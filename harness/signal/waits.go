@@ -180,7 +180,7 @@ func (e *evidence) parkedPeers(want wanted) (sites []site, all int64, err error)
 		}
 		if stack.StageOf(x.frames) == stack.Handling {
 			handlers += n
-			if !stack.StartsHTTP2Handler(x.frames) {
+			if stackHas(x.frames, "net/http.(*conn).serve") {
 				handlers1 += n
 			}
 		}
@@ -192,7 +192,8 @@ func (e *evidence) parkedPeers(want wanted) (sites []site, all int64, err error)
 	if handlers == 0 {
 		all = ours
 	}
-	taken := max(0, handlers1-watched)
+	// The recording's own requests are watched like all others.
+	taken := max(0, handlers1+p.diagnostic-watched)
 	sums := map[stack.Frame]int64{}
 	var reads []sample
 	for _, x := range p.list {

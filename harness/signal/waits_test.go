@@ -62,8 +62,9 @@ func TestWaitSignals(t *testing.T) {
 			want: expected{"pprof.upstream_wait_share": 0.3, "pprof.upstream_wait_site": "main.(*db).query:5", "pprof.upstream_ended_ratio": missing("the network itself")},
 		},
 		"connections that were taken over": {
-			artifacts: map[string]any{bundle.GoroutineProfile: goroutines(parkedRead+"main.(*hub).listen:5"+handler, 30, "time.Sleep:1 < main.(*api).get:9"+handler, 70, watching, 70)},
-			want:      expected{"pprof.upstream_wait_share": 0.0, "pprof.upstream_wait_site": missing("nothing of the kind")},
+			artifacts: map[string]any{bundle.GoroutineProfile: goroutines(parkedRead+"main.(*hub).listen:5"+handler, 30, "time.Sleep:1 < main.(*api).get:9"+handler, 70, watching, 72,
+				"net/http/pprof.Profile:1"+handler, 2)},
+			want: expected{"pprof.upstream_wait_share": 0.0, "pprof.upstream_wait_site": missing("nothing of the kind")},
 		},
 		"no net/http": {
 			artifacts: map[string]any{bundle.GoroutineProfile: goroutines(roundTrip+"main.ask:7 < main.serve:1", 30, parkedRead+"main.serve:1", 70)},

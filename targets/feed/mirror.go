@@ -146,6 +146,9 @@ func serveMirrors(l net.Listener) error {
 		if err != nil {
 			return err
 		}
+		if t, ok := c.(*net.TCPConn); ok {
+			_ = t.SetReadBuffer(writeBuffer) // for less memory; one that is gone already says so when it is read
+		}
 		go func() {
 			defer c.Close()
 			in := bufio.NewReader(c)

@@ -101,16 +101,20 @@ func (s *scan) finishParked() {
 	}
 	out.Unknown = late(s.parked.unknown)
 	for _, g := range s.gs {
-		if g.at == nil || g.diag {
+		if g.at == nil {
 			continue
 		}
 		if g.at.background {
 			out.Watched++
 		}
-		handler := g.request && g.at.stage == stack.Handling
-		if handler && g.at.holds("net/http.(*conn).serve") {
+		// The recording's own requests are watched like all others.
+		if g.at.stage == stack.Handling && g.at.holds("net/http.(*conn).serve") {
 			out.Handlers++
 		}
+		if g.diag {
+			continue
+		}
+		handler := g.request && g.at.stage == stack.Handling
 		if !g.parked || g.state != waiting {
 			continue
 		}
