@@ -159,7 +159,8 @@ func serveDevices(l net.Listener) error {
 		}
 		if first {
 			var text string
-			if _, err := fmt.Fscanf(c, "takes %s\n", &text); err == nil {
+			_, err := fmt.Fscanf(c, "takes %s\n", &text)
+			if err == nil {
 				takes, err = time.ParseDuration(text)
 			}
 			if err != nil {
