@@ -275,22 +275,24 @@ func listen(r io.ByteReader) {
 	}
 }
 
-// Calls that last all of the trace have no beginning in it, and count all the same.
+// Calls that last all of the trace have no beginning in it, and count all the same;
+// and so does the wait of another goroutine for its turn at the same file.
 func TestSystemCallsFromBeforeTheTrace(t *testing.T) {
 	r, w := blockingPipe(t)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		waitInKernel(r)
-	}()
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() { waitInKernel(r) })
+	}
 	time.Sleep(50 * time.Millisecond)
 	s := read(t, record(t, func() { time.Sleep(stuckLength) }))
-	_, err := w.Write([]byte{1})
+	_, err := w.Write([]byte{1, 2})
 	require.NoError(t, err)
-	<-ended
+	readers.Wait()
 	for _, c := range s.Syscalls {
 		if strings.HasSuffix(c.Where.Function, "waitInKernel") {
 			assert.InDelta(t, s.DurationNS(), c.NS, 0.2*float64(s.DurationNS()))
+			assert.InDelta(t, s.DurationNS(), c.QueuedNS, 0.2*float64(s.DurationNS()))
+			assert.Zero(t, c.RequestNS+c.QueuedRequestNS, "no request is in it")
 			assert.Equal(t, stack.Transfer, c.Blocking)
 			return
 		}
