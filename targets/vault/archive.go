@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	pieceSize = 1 << 10
+	pieceSize = 256
 	// slots is how many documents the shelf holds.
 	slots = 8
 )
@@ -32,7 +32,7 @@ type archive struct {
 
 // batch is documents that become safe together.
 type batch struct {
-	text bytes.Buffer
+	docs [][]byte
 	done chan struct{} // closed when err is set
 	err  error
 }
@@ -105,7 +105,7 @@ func (a *archive) enqueue(text []byte) error {
 		a.pending = &batch{done: make(chan struct{})}
 	}
 	b := a.pending
-	b.text.Write(text)
+	b.docs = append(b.docs, text)
 	a.mu.Unlock()
 	select {
 	case a.wake <- struct{}{}:
@@ -130,7 +130,7 @@ func (a *archive) commit(ctx context.Context) {
 		if b == nil {
 			continue
 		}
-		_, b.err = a.log.Write(b.text.Bytes())
+		_, b.err = a.log.Write(bytes.Join(b.docs, nil))
 		close(b.done)
 	}
 }

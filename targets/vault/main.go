@@ -43,7 +43,7 @@ func service() kit.Service {
 		Knobs: map[string]string{
 			"mode":     "save|sign|read|audit",
 			"delay":    "2500ms", // what a request waits for other services first
-			"pieces":   "32",     // of 1 KiB, that a document is saved or read in
+			"pieces":   "32",     // of 256 B, that a document is saved or read in
 			"device":   "700ms",  // what the device takes for a signature
 			"watchers": "0",      // threads that wait for word from devices in the background
 		},

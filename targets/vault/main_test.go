@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 // Both variants of every mode give the same service, to many at once.
 func TestEveryModeServes(t *testing.T) {
 	tests := map[string]string{
-		"save":  "document 7: 4096 bytes saved\n",
+		"save":  "document 7: 1024 bytes saved\n",
 		"sign":  "document 7: signature 538453d7\n",
 		"read":  "document 7: checksum ",
 		"audit": "document 7: read\n",
