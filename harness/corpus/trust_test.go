@@ -143,6 +143,7 @@ func falseTruth(t *testing.T, data []byte) []byte {
 	r.Scenario.About = "Something else entirely."
 	r.Scenario.Target.Package = "./targets/other"
 	r.Scenario.Target.Knobs = map[string]string{"size": "1"}
+	r.Scenario.Expect.NearMissOf = nil
 	r.Scenario.Expect.Findings = []scenario.ExpectedFinding{{Cause: "goroutine-leak", At: "main.other"}}
 	r.Truth = []scenario.Truth{{Cause: "goroutine-leak", Function: "main.other", File: "other.go", Line: 1}}
 	out, err := json.Marshal(r)
