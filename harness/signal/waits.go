@@ -74,20 +74,20 @@ func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Su
 		return nil, 0, nil, err
 	}
 	// What handlers wait for others to do counts, as far as there are others that hang.
-	helped := s.Parked.Helped
+	helped := s.Hung.Helped
 	// Connections that handlers have taken over are read as dependencies are. How many
 	// there are at most is known, and they are taken from the reads first.
-	taken := max(0, s.Parked.Handlers-s.Parked.Watched)
+	taken := max(0, s.Hung.Handlers-s.Hung.Watched)
 	whole := s.Requests.TotalNS
 	serves := whole > 0
 	if !serves {
 		whole = s.Program.TotalNS
 	}
-	for _, k := range s.Parked.At {
+	for _, k := range s.Hung.At {
 		if !want(k.Peer) || k.End < fewestStuck || !serves && k.End < fewestServers {
 			continue
 		}
-		middle, ended := k.Middle+s.Parked.Unknown, k.Middle-k.End+s.Parked.Unknown
+		middle, ended := k.Middle+s.Hung.Unknown, k.Middle-k.End+s.Hung.Unknown
 		if float64(ended) >= endsSeldom*float64(middle) {
 			continue
 		}
@@ -113,7 +113,7 @@ func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Su
 	}
 	if len(list) > 0 && want(stack.AskedPeer) {
 		// Those that hang keep their connections, and others wait for these.
-		list[0].count += s.Parked.Queued
+		list[0].count += s.Hung.Queued
 	}
 	for i := range list {
 		for j := i; j > 0 && list[j].count > list[j-1].count; j-- {

@@ -60,8 +60,8 @@ type Summary struct {
 	Served    *requests.Recorder
 	Tasks     *requests.Recorder
 	Scheduler Scheduler
-	// Parked is what has waited for peers since before the trace.
-	Parked Parked
+	// Hung is what has waited for peers since before the trace.
+	Hung Hung
 }
 
 // DurationNS is the length of the trace.
@@ -320,7 +320,7 @@ type goroutine struct {
 	assist   int64
 	assistAt stack.Frame
 
-	parked   bool  // it has waited since before the trace
+	hung     bool  // it has waited since before the trace
 	stopping bool  // it has stopped the world
 	ran      int64 // since when it has been running
 	service  service
@@ -428,7 +428,7 @@ type scan struct {
 	moments       *moments
 	serving       *serving
 	sched         scheduler
-	parked        parked
+	hung          hung
 	stopper       *goroutine // that stopped the world last
 
 	lastStack trace.Stack // and its place: events come in pairs with the same
@@ -527,7 +527,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		case trace.GoUndetermined:
 			g.at = at
 			g.blamed = waitOf(at)
-			g.parked = g.state == waiting
+			g.hung = g.state == waiting
 			if g.state == waiting && g.blamed == stack.Lock {
 				s.locks.wait(g, at, g.since)
 			}
@@ -543,7 +543,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		// goroutines that do nothing for long their stacks.
 		if at != nil && g.at == nil {
 			s.reach(id, g, at, now, to == trace.GoWaiting)
-			if g.parked {
+			if g.hung {
 				s.settle(g, at)
 				g.at, g.blamed = at, waitOf(at)
 			}
@@ -566,7 +566,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		g.at = at
 		s.reach(id, g, at, now, true)
 	case from == trace.GoWaiting && to == trace.GoRunnable:
-		s.wakesParked(ev, g, now)
+		s.wakesHung(ev, g, now)
 		s.woken(ev, g, now)
 		s.awoken(id, g, now)
 	case to == trace.GoSyscall:
@@ -874,7 +874,7 @@ func (s *scan) finish() *Summary {
 		s.cut(g)
 		s.keepRunning(id, g)
 	}
-	s.finishParked()
+	s.finishHung()
 	s.finishTasks()
 	s.serving.resolve()
 	for name := range s.ranges {

@@ -25,8 +25,8 @@ type Stuck struct {
 	InRequests int
 }
 
-// Parked is all of them, and what it takes to judge them.
-type Parked struct {
+// Hung is all of them, and what it takes to judge them.
+type Hung struct {
 	At []Stuck // by End, largest first
 	// Unknown is how many waits since before the trace ended in its second half, of
 	// which no stack was ever seen. Any of them may have been at any of the lines.
@@ -48,16 +48,16 @@ type stuckKey struct {
 	where stack.Frame
 }
 
-// parked follows waits from before the trace.
-type parked struct {
+// hung follows waits from before the trace.
+type hung struct {
 	ended map[stuckKey][]int64 // when they ended
 	// unknown is when those ended of which no stack was seen.
 	unknown []int64
 }
 
 // wakes notes that a wait since before the trace ends.
-func (p *parked) wakes(g *goroutine, by *place, now int64) {
-	g.parked = false
+func (p *hung) wakes(g *goroutine, by *place, now int64) {
+	g.hung = false
 	if g.diag || by != nil && by.clientGone {
 		// The client has gone, and the request with it. That says nothing of how
 		// long it would have waited.
@@ -78,8 +78,8 @@ func (p *parked) wakes(g *goroutine, by *place, now int64) {
 }
 
 // finish sums up at the end of the trace.
-func (s *scan) finishParked() {
-	out := &s.sum.Parked
+func (s *scan) finishHung() {
+	out := &s.sum.Hung
 	middle := s.sum.StartNS + s.sum.DurationNS()/2
 	at := map[stuckKey]*Stuck{}
 	of := func(k stuckKey) *Stuck {
@@ -96,10 +96,10 @@ func (s *scan) finishParked() {
 		}
 		return n
 	}
-	for k, times := range s.parked.ended {
+	for k, times := range s.hung.ended {
 		of(k).Middle += late(times)
 	}
-	out.Unknown = late(s.parked.unknown)
+	out.Unknown = late(s.hung.unknown)
 	for _, g := range s.gs {
 		if g.at == nil {
 			continue
@@ -115,7 +115,7 @@ func (s *scan) finishParked() {
 			continue
 		}
 		handler := g.request && g.at.stage == stack.Handling
-		if !g.parked || g.state != waiting {
+		if !g.hung || g.state != waiting {
 			continue
 		}
 		if g.at.peer == stack.NoPeer {
@@ -169,9 +169,9 @@ func clientGone(frames []stack.Frame) bool {
 	return false
 }
 
-// wakesParked ends a wait that g began before the trace.
-func (s *scan) wakesParked(ev *trace.Event, g *goroutine, now int64) {
-	if g.parked {
-		s.parked.wakes(g, s.place(ev.Stack()), now)
+// wakesHung ends a wait that g began before the trace.
+func (s *scan) wakesHung(ev *trace.Event, g *goroutine, now int64) {
+	if g.hung {
+		s.hung.wakes(g, s.place(ev.Stack()), now)
 	}
 }

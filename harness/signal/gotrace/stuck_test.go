@@ -83,7 +83,7 @@ func answered(t *testing.T, conns []net.Conn) {
 }
 
 // stuckAt is the waits at lines of a function.
-func stuckAt(p Parked, function string) Stuck {
+func stuckAt(p Hung, function string) Stuck {
 	for _, k := range p.At {
 		if strings.Contains(k.Where.Function, function) {
 			return k
@@ -143,8 +143,8 @@ func TestWaitsForAPeerThatDoesNotAnswer(t *testing.T) {
 			}
 			s, err := Read(strings.NewReader(string(record(t, func() { c.during(t, u, conns) }))), thisProgram)
 			require.NoError(t, err)
-			got := stuckAt(s.Parked, "(*upstream).ask")
-			assert.Equal(t, c.want.Middle, got.Middle, "%+v", s.Parked)
+			got := stuckAt(s.Hung, "(*upstream).ask")
+			assert.Equal(t, c.want.Middle, got.Middle, "%+v", s.Hung)
 			assert.Equal(t, c.want.End, got.End)
 			assert.Equal(t, c.want.InRequests, got.InRequests)
 			if got.End > 0 {
@@ -171,10 +171,10 @@ func TestWaitsOfHelpers(t *testing.T) {
 	}
 	s, err := Read(strings.NewReader(string(record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
 	require.NoError(t, err)
-	got := stuckAt(s.Parked, "(*upstream).ask")
+	got := stuckAt(s.Hung, "(*upstream).ask")
 	assert.Equal(t, 8, got.End)
 	assert.Zero(t, got.InRequests)
-	assert.GreaterOrEqual(t, s.Parked.Helped, 4)
+	assert.GreaterOrEqual(t, s.Hung.Helped, 4)
 }
 
 // Requests that hang keep the connections that others wait for.
@@ -196,8 +196,8 @@ func TestWaitsForConnectionsThatHang(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	s, err := Read(strings.NewReader(string(record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
 	require.NoError(t, err)
-	assert.Equal(t, 3, stuckAt(s.Parked, "(*upstream).ask").End)
-	assert.Equal(t, 7, s.Parked.Queued, "%+v", s.Parked)
+	assert.Equal(t, 3, stuckAt(s.Hung, "(*upstream).ask").End)
+	assert.Equal(t, 7, s.Hung.Queued, "%+v", s.Hung)
 }
 
 func TestWritesToAPeerThatDoesNotRead(t *testing.T) {
@@ -224,7 +224,7 @@ func TestWritesToAPeerThatDoesNotRead(t *testing.T) {
 	time.Sleep(300 * time.Millisecond) // and what was on the way has arrived
 	s, err := Read(strings.NewReader(string(record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
 	require.NoError(t, err)
-	got := stuckAt(s.Parked, "sendAll")
+	got := stuckAt(s.Hung, "sendAll")
 	assert.Equal(t, Stuck{Peer: stack.FullPeer, Where: got.Where, Middle: n, End: n, InRequests: n}, got)
 }
 
@@ -258,10 +258,10 @@ func TestTakenConnectionsAreNotWatched(t *testing.T) {
 	}
 	s, err := Read(strings.NewReader(string(record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
 	require.NoError(t, err)
-	got := stuckAt(s.Parked, "listen")
+	got := stuckAt(s.Hung, "listen")
 	assert.Equal(t, stack.ReadPeer, got.Peer)
 	assert.Equal(t, 5, got.End)
-	assert.Equal(t, 5, s.Parked.Handlers-s.Parked.Watched, "%+v", s.Parked)
+	assert.Equal(t, 5, s.Hung.Handlers-s.Hung.Watched, "%+v", s.Hung)
 	for _, c := range conns {
 		c.Close()
 	}

@@ -1,4 +1,4 @@
-// Command catalog is a product catalogue that asks others before it answers. Its
+// Command offers is a product catalogue that asks others before it answers. Its
 // mode knob says which part of it serves:
 //
 //	supplier  a product's stock, asked of its supplier over HTTP
