@@ -25,7 +25,9 @@
 #define TCP_ESTABLISHED 1
 #define TCP_SYN_SENT 2
 #define TCP_SYN_RECV 3
+#define TCP_FIN_WAIT1 4
 #define TCP_CLOSE 7
+#define TCP_LAST_ACK 9
 #define TCP_LISTEN 10
 
 struct ns_common {
@@ -346,20 +348,26 @@ static __always_inline void established(struct sock *sk, int old, struct tcp_tot
 		add(&t->incoming_untimed, 1);
 }
 
+// sent_last ends the wait for room of a connection that nothing more is written to.
+static __always_inline void sent_last(struct sock *sk, struct tcp_totals *t)
+{
+	__u64 key = (__u64)sk, ns, *since = bpf_map_lookup_elem(&blocked, &key);
+
+	if (!since)
+		return;
+	ns = clip(*since, bpf_ktime_get_ns());
+	bpf_map_delete_elem(&blocked, &key);
+	if (ns)
+		add_time(&t->send_blocked, ns);
+}
+
 static __always_inline void closed(struct sock *sk, int old, struct tcp_totals *t)
 {
 	struct connection *c = bpf_sk_storage_get(&connections, sk, 0, 0);
-	__u64 key = (__u64)sk, now = bpf_ktime_get_ns(), *since;
+	__u64 key = (__u64)sk, now = bpf_ktime_get_ns();
 	int unaccepted = bpf_map_delete_elem(&waiting, &key) == 0;
 
-	since = bpf_map_lookup_elem(&blocked, &key);
-	if (since) {
-		__u64 ns = clip(*since, now);
-
-		bpf_map_delete_elem(&blocked, &key);
-		if (ns)
-			add_time(&t->send_blocked, ns);
-	}
+	sent_last(sk, t);
 	if (!recording())
 		return;
 	if (old == TCP_SYN_SENT) {
@@ -417,6 +425,12 @@ int chokepoint_net_state(__u64 *ctx)
 		}
 		if (recording())
 			add(&t->connects, 1);
+		return 0;
+	}
+	// The target has closed it. While the peer does not read, what was written
+	// before stays in the kernel for minutes, and nobody waits for it.
+	if (new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) {
+		sent_last(sk, t);
 		return 0;
 	}
 	if (new != TCP_ESTABLISHED && new != TCP_CLOSE)

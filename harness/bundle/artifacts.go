@@ -377,7 +377,8 @@ type NetSends struct {
 	Blocked int64            `json:"blocked"`
 	Errors  map[string]int64 `json:"errors,omitempty"` // by errno, EAGAIN left out
 	// BlockedTime is, inside the window, from a send that found no room to the
-	// next one that did, or to the connection's end, or to the window's.
+	// next one that did, or until the target closed the connection or it ended, or
+	// to the window's end.
 	BlockedTime NetTimes `json:"blocked_time"`
 	// BlockedAtEnd is how many connections waited for room when the window ended.
 	BlockedAtEnd int64 `json:"blocked_at_end"`

@@ -199,6 +199,9 @@ type samples struct {
 	period int64
 	// duration is how long the profile says it was taken for; 0 if it does not.
 	duration int64
+	// diagnostic is how many of the first sample type were left out that are in
+	// handlers: in a goroutine profile, the recording's own requests.
+	diagnostic int64
 }
 
 type sample struct {
@@ -387,6 +390,8 @@ func sampleTypes(artifact string) []string {
 		return []string{"samples", "cpu"}
 	case bundle.EBPFSyscallsProfile:
 		return []string{"calls"}
+	case bundle.EBPFOffCPUProfile:
+		return []string{"delay"}
 	}
 	return nil
 }
@@ -408,6 +413,9 @@ func resolve(p *profile.Profile) *samples {
 			}
 		}
 		if stack.Diagnostic(frames) {
+			if stack.StageOf(frames) == stack.Handling && len(x.Value) > 0 {
+				s.diagnostic += x.Value[0]
+			}
 			continue
 		}
 		s.list = append(s.list, sample{frames, x.Value, x.Label})

@@ -44,6 +44,10 @@ type Service struct {
 	// Build makes the handler. Background work that it starts must end when
 	// ctx does, which is after the last request.
 	Build func(ctx context.Context, o Options) (http.Handler, error)
+
+	// Listen may wrap the listener of -listen before it is served; nil leaves it as
+	// it is. Closing what it returns closes l.
+	Listen func(ctx context.Context, o Options, l net.Listener) (net.Listener, error)
 }
 
 // Exit codes of a lab target.
@@ -108,6 +112,12 @@ func serve(ctx context.Context, s Service, cfg config, stderr io.Writer) error {
 		return err
 	}
 	defer main.Close()
+	accepting := main
+	if s.Listen != nil {
+		if accepting, err = s.Listen(background, cfg.options, main); err != nil {
+			return fmt.Errorf("listening: %w", err)
+		}
+	}
 
 	failed := make(chan error, 2)
 	var running sync.WaitGroup
@@ -123,7 +133,7 @@ func serve(ctx context.Context, s Service, cfg config, stderr io.Writer) error {
 	debugServer := &http.Server{Handler: debugHandler()}
 	mainServer := &http.Server{Handler: beside(handler, cfg.beside)}
 	start(debugServer, debug)
-	start(mainServer, main)
+	start(mainServer, accepting)
 	fmt.Fprintf(stderr, "listening on %s, debug on %s, variant %s\n", main.Addr(), debug.Addr(), cfg.options.Variant)
 
 	select {

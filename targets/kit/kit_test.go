@@ -25,6 +25,7 @@ import (
 const asTarget = "KIT_TEST_AS_TARGET"
 
 func TestMain(m *testing.M) {
+	Companions(map[string]func(net.Listener) error{"greeter": greet})
 	if os.Getenv(asTarget) != "" {
 		Run(echo())
 	}

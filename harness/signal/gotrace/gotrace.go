@@ -71,6 +71,8 @@ type Summary struct {
 	// Runnable is the time that goroutines of the program waited for a P, by the
 	// line that they stood at, largest first.
 	Runnable []SiteTime
+	// Hung is what has waited for peers since before the trace.
+	Hung Hung
 }
 
 // DurationNS is the length of the trace.
@@ -137,11 +139,20 @@ type SiteTime struct {
 	NS    int64
 }
 
-// SiteCount is a number of events, and their time, at one line of the program.
+// SiteCount is a number of system calls, and their time, at one line of the program.
 type SiteCount struct {
 	Where stack.Frame
 	Count int64
 	NS    int64
+	// RequestNS is the part of NS that passed in requests.
+	RequestNS int64
+	// QueuedNS is the time that goroutines waited there for their turn at the file
+	// or connection, and QueuedRequestNS the part of it in requests.
+	QueuedNS, QueuedRequestNS int64
+	// Blocking is what the call that took longest there is good for.
+	Blocking stack.Blocking
+
+	blockingNS [4]int64 // by stack.Blocking
 }
 
 // Holder is a function that releases a lock others wait for.
@@ -270,6 +281,11 @@ type place struct {
 	queue   *station
 	release *outlet
 	crew    *crew
+
+	peer       stack.Peer // what a wait here wants of a peer
+	blocking   stack.Blocking
+	clientGone bool
+	turn       bool // a wait here is for another to be done with the same file
 }
 
 // holds reports whether the function is on the stack.
@@ -315,6 +331,7 @@ type goroutine struct {
 
 	life     life
 	moved    bool  // it changed its state inside the trace
+	hung     bool  // it has waited since before the trace
 	stopping bool  // it has stopped the world
 	stopped  int64 // when it last did; 0: never
 	ran      int64 // since when it has been running
@@ -430,6 +447,7 @@ type scan struct {
 	states        states
 	lives         *lives
 	heap          heapGoal
+	hung          hung
 	stopper       *goroutine // that stopped the world last
 
 	lastStack trace.Stack // and its place: events come in pairs with the same
@@ -541,6 +559,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			g.at = at
 			g.queue.parked = g.since
 			g.blamed = waitOf(at)
+			g.hung = g.state == waiting
 			if g.state == waiting && g.blamed == stack.Lock {
 				s.locks.wait(g, at, g.since)
 			}
@@ -558,6 +577,10 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		// goroutines that do nothing for long their stacks.
 		if at != nil && g.at == nil {
 			s.reach(id, g, at, now, to == trace.GoWaiting)
+			if g.hung {
+				s.settle(g, at)
+				g.at, g.blamed = at, waitOf(at)
+			}
 		}
 		return
 	}
@@ -586,6 +609,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		if g.at != nil {
 			g.at.woken++
 		}
+		s.wakesHung(ev, g, now)
 		s.woken(ev, g, now)
 		s.queueWoken(ev, id, g, now)
 		s.awoken(id, g, now)
@@ -595,10 +619,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		g.called(at)
 		s.reach(id, g, at, now, false)
 		if at != nil && at.ours && !g.diag {
-			if at.calls == nil {
-				at.calls = s.callsAt(at.own)
-			}
-			at.calls.Count++
+			s.syscallsAt(at).Count++
 		}
 	case to == trace.GoRunnable && from == trace.GoRunning:
 		if at != nil {
@@ -630,6 +651,14 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	if at != nil && at.answers && (to == trace.GoSyscall || to == trace.GoWaiting) {
 		g.service.answers(now)
 	}
+}
+
+// syscallsAt is the sum of the system calls at the program's line of a place.
+func (s *scan) syscallsAt(at *place) *SiteCount {
+	if at.calls == nil {
+		at.calls = s.callsAt(at.own)
+	}
+	return at.calls
 }
 
 // newGoroutine is an empty record: servers start a goroutine for each request,
@@ -728,8 +757,19 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	case inSyscall:
 		if g.at != nil && g.at.ours && !g.diag {
 			g.syscallNS += ns
-			if c := g.at.calls; c != nil {
-				c.NS += ns
+			c := s.syscallsAt(g.at)
+			c.NS += ns
+			c.blockingNS[g.at.blocking] += ns
+			if g.request {
+				c.RequestNS += ns
+			}
+		}
+	case waiting:
+		if g.at != nil && g.at.turn && g.at.ours && !g.diag {
+			c := s.syscallsAt(g.at)
+			c.QueuedNS += ns
+			if g.request {
+				c.QueuedRequestNS += ns
 			}
 		}
 	}
@@ -932,6 +972,7 @@ func (s *scan) finish() *Summary {
 		s.park(g)
 	}
 	s.sum.Kinds = s.lives.finish(s.sum.DurationNS())
+	s.finishHung()
 	s.finishTasks()
 	s.serving.resolve()
 	for name := range s.ranges {
@@ -1015,6 +1056,11 @@ func (s *scan) finishSites() {
 		return lessFrames(a.Frames, b.Frames)
 	})
 	for _, c := range s.syscalls {
+		for b, ns := range c.blockingNS {
+			if ns > c.blockingNS[c.Blocking] {
+				c.Blocking = stack.Blocking(b)
+			}
+		}
 		s.sum.Syscalls = append(s.sum.Syscalls, *c)
 	}
 	sort.Slice(s.sum.Syscalls, func(i, j int) bool {

@@ -54,6 +54,10 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.background = stack.BackgroundRead(pl.frames)
 	pl.act = s.program.ActOf(pl.frames)
 	pl.polls = s.program.CPUOf(pl.frames).Polling
+	pl.peer = s.program.PeerOf(pl.frames)
+	pl.blocking = stack.BlockingOf(pl.frames)
+	pl.turn = s.program.AwaitsTurn(pl.frames)
+	pl.clientGone = clientGone(pl.frames)
 	pl.startsHTTP2 = stack.StartsHTTP2Handler(pl.frames)
 	pl.answers = stack.Answers(pl.frames)
 	return pl

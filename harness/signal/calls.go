@@ -1,0 +1,273 @@
+package signal
+
+import (
+	"fmt"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/signal/gotrace"
+	"chokepoint/harness/signal/stack"
+)
+
+// slowCall is the mean length, in nanoseconds, from which on a line's system calls
+// are waits: what only copies or looks up takes microseconds, and the
+// quickest device some 100 of them.
+const slowCall = 200_000
+
+// callSignals are those of system calls that requests wait in, and of the threads
+// that these take.
+func callSignals() []definition {
+	return []definition{
+		number("trace.syscall_wait_share", bundle.DimTrace, Share, func(e *evidence) (float64, error) {
+			w, err := e.callWaits()
+			return w.share, err
+		}, "Share of request time in system calls at lines whose calls take 0.2 ms or more on average, those on sockets of package net left out, and in waits for one's turn at a file that such calls are made on; of all the program's goroutine time in a program without net/http."),
+		place("trace.syscall_wait_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
+			w, err := e.callWaits()
+			return w.top.Where, err
+		}, "The program's line that makes those that take longest."),
+		number("trace.syscall_wait_call", bundle.DimTrace, Nanosecond, func(e *evidence) (float64, error) {
+			w, err := e.callWaits()
+			if err == nil && w.top.Where.IsZero() {
+				err = errNone
+			}
+			return meanCall(w.top), err
+		}, "Mean length of that line's system calls; the least that it can be, for calls that outlast the trace."),
+		number("trace.syscall_idle_share", bundle.DimTrace, Share, func(e *evidence) (float64, error) {
+			w, err := e.callWaits()
+			if err != nil || w.top.Where.IsZero() {
+				return 0, err
+			}
+			switch w.top.Blocking {
+			case stack.Idle:
+				return 1, nil
+			case stack.Storage:
+				return 0, nil
+			}
+			return 0, fmt.Errorf("trace: the call transfers data, and the stack does not tell a file from a pipe or a socket")
+		}, "Share of that line's system calls that only wait for an event, a lock or another process, and do not work on files, by what is called."),
+		number("trace.threads_blocked", bundle.DimTrace, PerP, func(e *evidence) (float64, error) {
+			w, err := e.callWaits()
+			if err != nil {
+				return 0, err
+			}
+			if w.procs == 0 {
+				return 0, errNone
+			}
+			return float64(w.allNS) / float64(max(1, w.traceNS)) / float64(w.procs), nil
+		}, "Threads that the program's goroutines hold in such system calls, on average over the trace, for each P."),
+
+		number("ebpf.syscall_wait_share", bundle.DimEBPF, Share, func(e *evidence) (float64, error) {
+			sites, of, err := e.sleepSites()
+			return min(1, sum(sites)/of), err
+		}, "Time that threads slept under the program's lines in handlers, as a share of the time of all requests in flight; under any of the program's lines where nothing is in a handler."),
+		place("ebpf.syscall_wait_site", bundle.DimEBPF, func(e *evidence) (stack.Frame, error) {
+			sites, _, err := e.sleepSites()
+			return top(sites).where, err
+		}, "The program's line under which they slept longest."),
+		number("ebpf.syscall_threads_asleep", bundle.DimEBPF, Count, func(e *evidence) (float64, error) {
+			sites, _, err := e.sleepSites()
+			return float64(top(sites).value) / float64(max(1, e.span(bundle.EBPFOffCPUProfile).Duration())), err
+		}, "Threads that slept under that line at a time, on average over the window."),
+		number("ebpf.syscall_asleep_share", bundle.DimEBPF, Share, asleepShare,
+			"Share of sleep in the time that threads slept or ran at the line that makes most of the trace's long system calls: near 0 where these take CPU."),
+		number("ebpf.syscall_disk_share", bundle.DimEBPF, Share, diskShare,
+			"Share of the time threads slept under that line in which they could not be interrupted, as for a disk; in other sleeps they wait for an event."),
+
+		number("pprof.syscall_wait_share", bundle.DimPprof, Share, func(e *evidence) (float64, error) {
+			sites, all, err := e.callsParked()
+			return min(1, share(int64(sum(sites)), all)), err
+		}, "Share of the goroutines in handlers that were in a system call, or waited for their turn at a file, when the goroutine profile was taken; of all the program's goroutines in a program without net/http."),
+		place("pprof.syscall_wait_site", bundle.DimPprof, func(e *evidence) (stack.Frame, error) {
+			sites, _, err := e.callsParked()
+			return top(sites).where, err
+		}, "The program's line that most of them were at."),
+
+		number("proc.threads_per_p", bundle.DimProc, PerP, threadsPerP,
+			"Most threads that the target had in the window, for each P."),
+	}
+}
+
+// PerP is the unit of what there is of something for each P of the Go scheduler.
+const PerP Unit = "per P"
+
+// callWaits is the goroutine time in slow system calls.
+type callWaits struct {
+	top     gotrace.SiteCount
+	share   float64
+	allNS   int64 // outside of requests too
+	traceNS int64
+	procs   int
+}
+
+func meanCall(c gotrace.SiteCount) float64 { return float64(c.NS) / float64(max(1, c.Count)) }
+
+func (e *evidence) callWaits() (callWaits, error) {
+	return once(e, "call waits", func() (callWaits, error) {
+		s, err := e.trace()
+		if err != nil {
+			return callWaits{}, err
+		}
+		w := callWaits{traceNS: s.DurationNS(), procs: s.Scheduler.Procs}
+		serves := s.Requests.TotalNS > 0
+		whole := s.Requests.TotalNS
+		if !serves {
+			whole = s.Program.TotalNS
+		}
+		var ns, most int64
+		for _, c := range s.Syscalls {
+			if meanCall(c) < slowCall || c.Blocking == stack.Polled {
+				continue
+			}
+			w.allNS += c.NS
+			part := c.RequestNS + c.QueuedRequestNS
+			if !serves {
+				part = c.NS + c.QueuedNS
+			}
+			ns += part
+			if part > most {
+				w.top, most = c, part
+			}
+		}
+		w.share = min(1, share(ns, whole))
+		return w, nil
+	})
+}
+
+// sleepSites are the program's lines by the time that threads slept under them, those
+// in handlers where net/http serves, and the time of all requests in flight. A
+// goroutine that waits in the runtime has no thread that could sleep: what is
+// seen here is in the kernel for its own sake.
+func (e *evidence) sleepSites() (sites []site, ofNS float64, err error) {
+	p, err := e.profile(bundle.DimEBPF, bundle.EBPFOffCPUProfile)
+	if err != nil {
+		return nil, 1, err
+	}
+	l, err := e.load()
+	if err != nil {
+		return nil, 1, err
+	}
+	ofNS = l.Reached.InFlightMean * float64(max(1, e.span(bundle.EBPFOffCPUProfile).Duration()))
+	if ofNS <= 0 {
+		return nil, 1, fmt.Errorf("load: no request was in flight")
+	}
+	serves := false
+	for _, x := range p.list {
+		serves = serves || stack.ServingOf(x.frames) == stack.InHandler
+	}
+	return p.bySite("delay", func(x sample) (stack.Frame, bool) {
+		own := e.program.Own(x.frames)
+		return own, asleep(x) && !own.IsZero() && (!serves || stack.ServingOf(x.frames) == stack.InHandler)
+	}), ofNS, nil
+}
+
+// asleep reports whether the thread waited for something else than a CPU.
+func asleep(x sample) bool { return x.label("state") == "sleep" || x.label("state") == "disk" }
+
+// asleepShare relates sleep to CPU, not to the length of the calls: on a busy
+// machine a thread that was woken waits for a CPU as well, which says nothing of
+// what it slept for.
+func asleepShare(e *evidence) (float64, error) {
+	w, err := e.callWaits()
+	if err != nil {
+		return 0, err
+	}
+	if w.top.Where.IsZero() {
+		return 0, errNone
+	}
+	sites, _, err := e.sleepSites()
+	if err != nil {
+		return 0, err
+	}
+	on, err := e.profile(bundle.DimEBPF, bundle.EBPFOnCPUProfile)
+	if err != nil {
+		return 0, err
+	}
+	slept := valueAt(sites, w.top.Where)
+	ran := on.of("cpu", func(x sample) bool { return e.program.Own(x.frames) == w.top.Where })
+	if slept+ran == 0 {
+		return 0, errNone
+	}
+	return share(slept, slept+ran), nil
+}
+
+// diskShare tells by the kernel's states what threads slept for at the line where
+// they slept longest.
+func diskShare(e *evidence) (float64, error) {
+	sites, _, err := e.sleepSites()
+	if err != nil {
+		return 0, err
+	}
+	at := top(sites).where
+	if at.IsZero() {
+		return 0, errNone
+	}
+	p, err := e.profile(bundle.DimEBPF, bundle.EBPFOffCPUProfile)
+	if err != nil {
+		return 0, err
+	}
+	slept := func(x sample) bool { return asleep(x) && e.program.Own(x.frames) == at }
+	disk := p.of("delay", func(x sample) bool { return slept(x) && x.label("state") == "disk" })
+	return share(disk, p.of("delay", slept)), nil
+}
+
+// callsParked are the goroutines in system calls by line, and all in handlers.
+func (e *evidence) callsParked() (sites []site, all int64, err error) {
+	p, err := e.profile(bundle.DimPprof, bundle.GoroutineProfile)
+	if err != nil {
+		return nil, 0, err
+	}
+	i := p.types["goroutine"]
+	serving := func(x sample) bool { return stack.StageOf(x.frames) == stack.Handling }
+	var handlers, ours int64
+	for _, x := range p.list {
+		if serving(x) {
+			handlers += x.values[i]
+		}
+		if !e.program.Own(x.frames).IsZero() {
+			ours += x.values[i]
+		}
+	}
+	all = handlers
+	if handlers == 0 {
+		all = ours
+	}
+	return p.bySite("goroutine", func(x sample) (stack.Frame, bool) {
+		own := e.program.Own(x.frames)
+		return own, !own.IsZero() && (handlers == 0 || serving(x)) && (inCall(x.frames) || e.program.AwaitsTurn(x.frames))
+	}), all, nil
+}
+
+// inCall reports whether the goroutine is in a system call, or in C.
+func inCall(frames []stack.Frame) bool {
+	return len(frames) > 0 && (frames[0].Function == "runtime.cgocall" || stack.SystemCall(frames) != "")
+}
+
+func threadsPerP(e *evidence) (float64, error) {
+	s, err := lines[bundle.ProcSample](e, bundle.DimProc, bundle.ProcSamples)
+	if err != nil {
+		return 0, err
+	}
+	most := 0
+	for _, x := range s {
+		most = max(most, x.Threads)
+	}
+	if most == 0 {
+		return 0, errNone
+	}
+	// Without what the runtime says of itself, as many Ps as CPUs is the default.
+	procs := float64(max(1, e.manifest.Host.CPUs))
+	if t, err := e.trace(); err == nil && t.Scheduler.Procs > 0 {
+		procs = float64(t.Scheduler.Procs)
+	} else if _, last, err := metrics(e, "/sched/gomaxprocs:threads"); err == nil && last.Values["/sched/gomaxprocs:threads"] > 0 {
+		procs = last.Values["/sched/gomaxprocs:threads"]
+	}
+	return float64(most) / procs, nil
+}
+
+func sum(sites []site) float64 {
+	var v float64
+	for _, s := range sites {
+		v += float64(s.value)
+	}
+	return v
+}

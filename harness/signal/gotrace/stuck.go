@@ -1,0 +1,177 @@
+package gotrace
+
+import (
+	"cmp"
+	"slices"
+
+	"golang.org/x/exp/trace"
+
+	"chokepoint/harness/signal/stack"
+)
+
+// Stuck is goroutines that have waited for a peer, at one line, since before the
+// trace began.
+//
+// How long such a wait takes in all is not in the trace. How many of them end is:
+// of waits that take L on average, as many end in half of the trace as half of
+// the trace is of L. Those that are left in the middle have shown that they are
+// long, so that what is done quickly at the same line does not hide what hangs.
+type Stuck struct {
+	Peer  stack.Peer
+	Where stack.Frame // the program's line; zero if none is on the stack
+	// Middle is how many still waited in the middle of the trace, and End at its end.
+	Middle, End int
+	// InRequests is how many of those at the end are in handlers of net/http.
+	InRequests int
+}
+
+// Hung is all of them, and what it takes to judge them.
+type Hung struct {
+	At []Stuck // by End, largest first
+	// Unknown is how many waits since before the trace ended in its second half, of
+	// which no stack was ever seen. Any of them may have been at any of the lines.
+	Unknown int
+	// Handlers is how many goroutines of HTTP/1 connections were in handlers at the
+	// end, and Watched how many of these net/http watches for the client to go. The
+	// rest have a request body that nobody read, or have taken their connection over.
+	Handlers, Watched int
+	// Helped is how many handlers have waited throughout for other goroutines of the
+	// program: for a group, or to receive.
+	Helped int
+	// Queued is how many handlers have waited throughout for a connection that others
+	// hold: of database/sql's pool, or of net/http's client.
+	Queued int
+}
+
+type stuckKey struct {
+	peer  stack.Peer
+	where stack.Frame
+}
+
+// hung follows waits from before the trace.
+type hung struct {
+	ended map[stuckKey][]int64 // when they ended
+	// unknown is when those ended of which no stack was seen.
+	unknown []int64
+}
+
+// wakes notes that a wait since before the trace ends.
+func (p *hung) wakes(g *goroutine, by *place, now int64) {
+	g.hung = false
+	if g.diag || by != nil && by.clientGone {
+		// The client has gone, and the request with it. That says nothing of how
+		// long it would have waited.
+		return
+	}
+	if g.at == nil {
+		p.unknown = append(p.unknown, now)
+		return
+	}
+	if g.at.peer == stack.NoPeer {
+		return
+	}
+	if p.ended == nil {
+		p.ended = map[stuckKey][]int64{}
+	}
+	k := stuckKey{g.at.peer, g.at.own}
+	p.ended[k] = append(p.ended[k], now)
+}
+
+// finish sums up at the end of the trace.
+func (s *scan) finishHung() {
+	out := &s.sum.Hung
+	middle := s.sum.StartNS + s.sum.DurationNS()/2
+	at := map[stuckKey]*Stuck{}
+	of := func(k stuckKey) *Stuck {
+		if at[k] == nil {
+			at[k] = &Stuck{Peer: k.peer, Where: k.where}
+		}
+		return at[k]
+	}
+	late := func(times []int64) (n int) {
+		for _, t := range times {
+			if t >= middle {
+				n++
+			}
+		}
+		return n
+	}
+	for k, times := range s.hung.ended {
+		of(k).Middle += late(times)
+	}
+	out.Unknown = late(s.hung.unknown)
+	for _, g := range s.gs {
+		if g.at == nil {
+			continue
+		}
+		if g.at.background {
+			out.Watched++
+		}
+		// The recording's own requests are watched like all others.
+		if g.at.stage == stack.Handling && g.at.holds("net/http.(*conn).serve") {
+			out.Handlers++
+		}
+		if g.diag {
+			continue
+		}
+		handler := g.request && g.at.stage == stack.Handling
+		if !g.hung || g.state != waiting {
+			continue
+		}
+		if g.at.peer == stack.NoPeer {
+			switch {
+			case !handler:
+			case g.at.wait == stack.DBConn, g.at.holds("net/http.(*Transport).getConn"):
+				out.Queued++
+			case g.at.wait == stack.WaitGroup, g.at.wait == stack.ChanRecv, g.at.wait == stack.Select, g.at.wait == stack.Cond:
+				out.Helped++
+			}
+			continue
+		}
+		k := of(stuckKey{g.at.peer, g.at.own})
+		k.Middle++
+		k.End++
+		if g.request {
+			k.InRequests++
+		}
+	}
+	for _, k := range at {
+		out.At = append(out.At, *k)
+	}
+	slices.SortFunc(out.At, func(a, b Stuck) int {
+		if c := cmp.Or(-cmp.Compare(a.End, b.End), -cmp.Compare(a.Middle, b.Middle), cmp.Compare(a.Peer, b.Peer)); c != 0 {
+			return c
+		}
+		switch {
+		case less(a.Where, b.Where):
+			return -1
+		case less(b.Where, a.Where):
+			return 1
+		}
+		return 0
+	})
+}
+
+// clientGone reports whether a goroutine that is woken from this stack is woken
+// because net/http's server found that the client has gone, or is done with the
+// request.
+func clientGone(frames []stack.Frame) bool {
+	switch stack.StageOf(frames) {
+	case stack.Ending, stack.Passing, stack.Connection:
+		return true
+	}
+	for _, f := range frames {
+		switch f.Function {
+		case "net/http.(*connReader).handleReadError", "net/http.(*connReader).handleReadErrorLocked", "net/http.(*connReader).backgroundRead":
+			return true
+		}
+	}
+	return false
+}
+
+// wakesHung ends a wait that g began before the trace.
+func (s *scan) wakesHung(ev *trace.Event, g *goroutine, now int64) {
+	if g.hung {
+		s.hung.wakes(g, s.place(ev.Stack()), now)
+	}
+}

@@ -1,0 +1,302 @@
+package signal
+
+import (
+	"fmt"
+	"time"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/signal/gotrace"
+	"chokepoint/harness/signal/stack"
+)
+
+// waitSignals are those of waits for peers that do not end: for an answer, and for
+// room to write.
+func waitSignals() []definition {
+	return []definition{
+		number("trace.upstream_stuck_share", bundle.DimTrace, Share, stuckShare(answers),
+			"Share of request time in waits for a dependency's answer that last all of the trace, at lines where hardly any such wait ends, and in waits as long for connections that those keep; of all the program's goroutine time in a program without net/http."),
+		place("trace.upstream_stuck_site", bundle.DimTrace, stuckSite(answers), "The program's line where most requests wait so."),
+		number("trace.upstream_stuck_ended_share", bundle.DimTrace, Share, stuckEnded(answers),
+			"Share of the waits at that line, of those that had begun before the trace and lasted half of it, that ended in the other half."),
+		number("pprof.upstream_wait_share", bundle.DimPprof, Share, peerShare(answers),
+			"Share of the goroutines in handlers that waited for a dependency's answer when the goroutine profile was taken; of all the program's goroutines in a program without net/http."),
+		place("pprof.upstream_wait_site", bundle.DimPprof, peerSite(answers), "The program's line where most of them waited."),
+		number("pprof.upstream_ended_ratio", bundle.DimPprof, Ratio, upstreamEnded,
+			"Time that waits at that line which ended in the window had taken, by the block profile, in relation to what the goroutines there waited over the window: near 1 where waits end as they begin, 0 where none ends."),
+
+		number("trace.write_stuck_share", bundle.DimTrace, Share, stuckShare(room),
+			"Share of request time, and of other goroutines so held, in writes for which the peer makes no room during all of the trace, at lines where hardly any such write goes on; of all the program's goroutine time in a program without net/http."),
+		place("trace.write_stuck_site", bundle.DimTrace, stuckSite(room), "The program's line where most are held so."),
+		number("pprof.write_wait_share", bundle.DimPprof, Share, peerShare(room),
+			"Share of the goroutines in handlers that waited for room to write when the goroutine profile was taken; of all the program's goroutines in a program without net/http."),
+		place("pprof.write_wait_site", bundle.DimPprof, peerSite(room), "The program's line where most of them waited."),
+		number("ebpf.send_stuck_share", bundle.DimEBPF, Share, sendStuck,
+			"Connections of the target whose send buffer was full at the end of the window and had been for a quarter of it or more, as a share of the requests in flight; those that the target has closed already are left out."),
+	}
+}
+
+// wanted are the peers that a kind of signals is about.
+type wanted func(stack.Peer) bool
+
+func answers(p stack.Peer) bool { return p == stack.AskedPeer || p == stack.ReadPeer }
+func room(p stack.Peer) bool    { return p == stack.FullPeer }
+
+const (
+	// endsSeldom is the share of the waits in the middle of the trace that may end in
+	// its second half where they are still said to hang: a wait then goes on for 25
+	// times the trace's length on average.
+	endsSeldom = 0.02
+	// fewestStuck is how many waits must last throughout before they are believed
+	// to be alike.
+	fewestStuck = 3
+	// fewestServers is how many must be outside of net/http's server: there, waits of
+	// requests do not tell themselves from those of a few watchers in the background.
+	fewestServers = 10
+	// stuckTrace is the shortest trace that tells a wait that hangs from one that takes long.
+	stuckTrace = time.Second
+	// stuckNoise is the share below which it does not matter which of the two it is.
+	stuckNoise = 0.02
+)
+
+// held is what waits at one line hold.
+type held struct {
+	where  stack.Frame
+	count  int // goroutines, for all of the trace
+	others int // of these, outside of requests
+	ended  float64
+}
+
+// stuck are the lines where waits hang, the one that holds most first, and the
+// time that all is related to.
+func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Summary, err error) {
+	s, err = e.trace()
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	// What handlers wait for others to do counts, as far as there are others that hang.
+	helped := s.Hung.Helped
+	// Connections that handlers have taken over are read as dependencies are. How many
+	// there are at most is known, and they are taken from the reads first.
+	taken := max(0, s.Hung.Handlers-s.Hung.Watched)
+	whole := s.Requests.TotalNS
+	serves := whole > 0
+	if !serves {
+		whole = s.Program.TotalNS
+	}
+	for _, k := range s.Hung.At {
+		if !want(k.Peer) || k.End < fewestStuck || !serves && k.End < fewestServers {
+			continue
+		}
+		middle, ended := k.Middle+s.Hung.Unknown, k.Middle-k.End+s.Hung.Unknown
+		if float64(ended) >= endsSeldom*float64(middle) {
+			continue
+		}
+		h := held{where: k.Where, count: k.End, others: k.End - k.InRequests, ended: float64(ended) / float64(middle)}
+		switch {
+		case k.Peer == stack.FullPeer:
+			if serves {
+				whole += int64(h.others) * s.DurationNS()
+			}
+		case !serves:
+		case k.Peer == stack.ReadPeer:
+			gone := min(taken, h.count)
+			taken -= gone
+			h.count -= gone
+		default:
+			n := min(helped, h.others)
+			helped -= n
+			h.count += n - h.others
+		}
+		if h.count > 0 {
+			list = append(list, h)
+		}
+	}
+	if len(list) > 0 && want(stack.AskedPeer) {
+		// Those that hang keep their connections, and others wait for these.
+		list[0].count += s.Hung.Queued
+	}
+	for i := range list {
+		for j := i; j > 0 && list[j].count > list[j-1].count; j-- {
+			list[j], list[j-1] = list[j-1], list[j]
+		}
+	}
+	return list, whole, s, nil
+}
+
+func stuckShare(want wanted) func(*evidence) (float64, error) {
+	return func(e *evidence) (float64, error) {
+		list, whole, s, err := e.stuck(want)
+		if err != nil {
+			return 0, err
+		}
+		var ns int64
+		for _, h := range list {
+			ns += int64(h.count) * s.DurationNS()
+		}
+		v := min(1, share(ns, whole))
+		if length := time.Duration(s.DurationNS()); v > stuckNoise && length < stuckTrace {
+			return 0, fmt.Errorf("trace: it is %v long, too short to tell a wait that hangs from a long one", length.Round(time.Millisecond))
+		}
+		return v, nil
+	}
+}
+
+func stuckSite(want wanted) func(*evidence) (stack.Frame, error) {
+	return func(e *evidence) (stack.Frame, error) {
+		list, _, _, err := e.stuck(want)
+		if err != nil || len(list) == 0 {
+			return stack.Frame{}, err
+		}
+		return list[0].where, nil
+	}
+}
+
+func stuckEnded(want wanted) func(*evidence) (float64, error) {
+	return func(e *evidence) (float64, error) {
+		list, _, _, err := e.stuck(want)
+		if err != nil {
+			return 0, err
+		}
+		if len(list) == 0 {
+			return 0, errNone
+		}
+		return list[0].ended, nil
+	}
+}
+
+// parkedPeers are the goroutines that waited for peers when the goroutine profile
+// was taken, by line, and all that they are related to.
+func (e *evidence) parkedPeers(want wanted) (sites []site, all int64, err error) {
+	p, err := e.profile(bundle.DimPprof, bundle.GoroutineProfile)
+	if err != nil {
+		return nil, 0, err
+	}
+	var handlers, handlers1, watched, ours int64
+	i := p.types["goroutine"]
+	for _, x := range p.list {
+		n := x.values[i]
+		if stack.BackgroundRead(x.frames) {
+			watched += n
+		}
+		if stack.StageOf(x.frames) == stack.Handling {
+			handlers += n
+			if stackHas(x.frames, "net/http.(*conn).serve") {
+				handlers1 += n
+			}
+		}
+		if !e.program.Own(x.frames).IsZero() {
+			ours += n
+		}
+	}
+	all = handlers
+	if handlers == 0 {
+		all = ours
+	}
+	// The recording's own requests are watched like all others.
+	taken := max(0, handlers1+p.diagnostic-watched)
+	sums := map[stack.Frame]int64{}
+	var reads []sample
+	for _, x := range p.list {
+		peer := e.program.PeerOf(x.frames)
+		if !want(peer) || handlers > 0 && peer != stack.FullPeer && stack.StageOf(x.frames) != stack.Handling {
+			continue
+		}
+		if peer == stack.ReadPeer {
+			reads = append(reads, x)
+			continue
+		}
+		if peer == stack.FullPeer && handlers > 0 && stack.StageOf(x.frames) != stack.Handling {
+			all += x.values[i]
+		}
+		sums[e.program.Own(x.frames)] += x.values[i]
+	}
+	for _, x := range reads {
+		gone := min(taken, x.values[i])
+		taken -= gone
+		if n := x.values[i] - gone; n > 0 {
+			sums[e.program.Own(x.frames)] += n
+		}
+	}
+	return ranked(sums), all, nil
+}
+
+func peerShare(want wanted) func(*evidence) (float64, error) {
+	return func(e *evidence) (float64, error) {
+		sites, all, err := e.parkedPeers(want)
+		if err != nil {
+			return 0, err
+		}
+		var n int64
+		for _, s := range sites {
+			n += s.value
+		}
+		return min(1, share(n, all)), nil
+	}
+}
+
+func peerSite(want wanted) func(*evidence) (stack.Frame, error) {
+	return func(e *evidence) (stack.Frame, error) {
+		sites, _, err := e.parkedPeers(want)
+		return top(sites).where, err
+	}
+}
+
+// upstreamEnded relates the waits that ended to those that are there. The block
+// profile holds none that is still going on, and none for the network itself.
+func upstreamEnded(e *evidence) (float64, error) {
+	sites, _, err := e.parkedPeers(answers)
+	if err != nil {
+		return 0, err
+	}
+	at := top(sites)
+	if at.value == 0 {
+		return 0, errNone
+	}
+	g, err := e.profile(bundle.DimPprof, bundle.GoroutineProfile)
+	if err != nil {
+		return 0, err
+	}
+	for _, x := range g.list {
+		if e.program.Own(x.frames) == at.where && e.program.WaitOf(x.frames) == stack.NetRead {
+			return 0, fmt.Errorf("pprof: the wait is one for the network itself, which the block profile does not hold")
+		}
+	}
+	b, err := e.profile(bundle.DimPprof, bundle.BlockProfile)
+	if err != nil {
+		return 0, err
+	}
+	if len(b.list) == 0 {
+		return 0, fmt.Errorf("pprof: the block profile is empty: the program does not ask for one")
+	}
+	ended := b.of("delay", func(x sample) bool {
+		return e.program.Own(x.frames) == at.where && answers(e.program.PeerOf(x.frames))
+	})
+	span := e.span(bundle.BlockProfile)
+	return float64(ended) / (float64(at.value) * float64(max(1, span.Duration()))), nil
+}
+
+// sendStuck takes the lesser of two counts, since no document has both of one
+// connection: those that were full at the end, and those that were full for long.
+func sendStuck(e *evidence) (float64, error) {
+	n, err := document[bundle.Net](e, bundle.DimEBPF, bundle.EBPFNet)
+	if err != nil {
+		return 0, err
+	}
+	if n.Sends == nil {
+		return 0, fmt.Errorf("ebpf: sends were not seen: %s", n.Absent["sends"])
+	}
+	l, err := e.load()
+	if err != nil {
+		return 0, err
+	}
+	if l.Reached.InFlightMean <= 0 {
+		return 0, fmt.Errorf("load: no request was in flight")
+	}
+	var long int64
+	for i, c := range n.Sends.BlockedTime.Log2NS {
+		if float64(int64(1)<<i) >= float64(e.span(bundle.EBPFNet).Duration())/4 {
+			long += c
+		}
+	}
+	return min(1, float64(min(long, n.Sends.BlockedAtEnd))/l.Reached.InFlightMean), nil
+}
