@@ -99,12 +99,6 @@ func requestSignals() []definition {
 		number("trace.stopping_share", dim, Share, ofScheduler(func(c gotrace.Scheduler, ns int64) (float64, error) {
 			return share(c.StoppingNS, ns), nil
 		}), "Share of the trace's length between asking the world to stop and the last P standing still."),
-		number("trace.runnable_per_p", dim, Ratio, ofScheduler(func(c gotrace.Scheduler, ns int64) (float64, error) {
-			if c.Procs == 0 || ns <= 0 {
-				return 0, errNone
-			}
-			return float64(c.RunnableNS) / float64(ns) / float64(c.Procs), nil
-		}), "Mean number of goroutines that could run and had no P, for each P there is."),
 		number("trace.syscall_threads_per_p", dim, Ratio, ofScheduler(func(c gotrace.Scheduler, _ int64) (float64, error) {
 			if c.Procs == 0 || len(c.States.Syscall) == 0 {
 				return 0, errNone
