@@ -87,10 +87,10 @@ type CustomCustomValue struct {
 }
 
 type CustomKind struct {
-	_      structs.HostLayout
-	Caller uint64
-	Nr     uint32
-	Op     uint32
+	_    structs.HostLayout
+	Site uint64
+	Nr   uint32
+	Op   uint32
 }
 
 type CustomRecent struct {

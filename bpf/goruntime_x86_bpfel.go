@@ -51,10 +51,10 @@ const (
 )
 
 type GoRuntimeKind struct {
-	_      structs.HostLayout
-	Caller uint64
-	Nr     uint32
-	Op     uint32
+	_    structs.HostLayout
+	Site uint64
+	Nr   uint32
+	Op   uint32
 }
 
 type GoRuntimeLockKey struct {

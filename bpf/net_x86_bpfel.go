@@ -20,10 +20,10 @@ type NetConnection struct {
 }
 
 type NetKind struct {
-	_      structs.HostLayout
-	Caller uint64
-	Nr     uint32
-	Op     uint32
+	_    structs.HostLayout
+	Site uint64
+	Nr   uint32
+	Op   uint32
 }
 
 type NetRecent struct {

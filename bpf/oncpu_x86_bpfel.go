@@ -14,10 +14,10 @@ import (
 )
 
 type OnCPUKind struct {
-	_      structs.HostLayout
-	Caller uint64
-	Nr     uint32
-	Op     uint32
+	_    structs.HostLayout
+	Site uint64
+	Nr   uint32
+	Op   uint32
 }
 
 type OnCPURecent struct {

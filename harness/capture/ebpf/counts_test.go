@@ -299,7 +299,7 @@ func TestFullMapsAreTold(t *testing.T) {
 		assert.Less(t, sum(p, len(p.SampleType)-1, "", nil), off)
 	})
 	t.Run("threads", func(t *testing.T) {
-		c := recordCounts(t, testbuild.Program{}, map[string]uint32{"threads": 1})
+		c := recordCounts(t, testbuild.Program{}, map[string]uint32{"threads": 1, "others": 1})
 		assert.Positive(t, c.lost(t, Sched, "map_full"))
 	})
 }

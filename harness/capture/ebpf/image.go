@@ -330,6 +330,21 @@ func (i *image) withCaller(stack []uint64, word uint64) []uint64 {
 	return append([]uint64{leaf, word}, stack[1:]...)
 }
 
+// firstOfThread is the function of the Go runtime that a thread begins with.
+const firstOfThread = "runtime.mstart"
+
+// toItsEnd is a stack without what is behind a thread's first function. Before Go 1.26
+// a new thread has the frame pointer of the one that started it, so that a walk goes
+// on into that one's stack, or what has become of it.
+func (i *image) toItsEnd(stack []uint64) []uint64 {
+	for n, pc := range stack {
+		if n > 0 && i.function(pc-1) == firstOfThread {
+			return stack[:n+1]
+		}
+	}
+	return stack
+}
+
 // code reads an executable by link-time address.
 type code struct {
 	file  *os.File

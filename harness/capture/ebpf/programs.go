@@ -173,6 +173,7 @@ func (p *programs) lost() (map[string]int64, error) {
 		"stacks_not_walked": bpf.SyscallsCounterCOUNTER_STACK_BUSY,
 		"stacks_full":       bpf.SyscallsCounterCOUNTER_STACK_FULL,
 		"stacks_unreadable": bpf.SyscallsCounterCOUNTER_STACK_UNREADABLE,
+		"stacks_cut":        bpf.SyscallsCounterCOUNTER_STACK_CUT,
 		"map_full":          bpf.SyscallsCounterCOUNTER_MAP_FULL,
 		"events_unknown":    bpf.SyscallsCounterCOUNTER_UNKNOWN,
 		"arguments_unread":  bpf.SyscallsCounterCOUNTER_UNREAD_ARGUMENT,
@@ -231,7 +232,7 @@ func (r *stackReader) stack(id int32) (addrs []uint64, lost string) {
 // userRow is a row of a user stack and the word at its top.
 func (r *stackReader) userRow(id int32, word uint64, img *image) row {
 	addrs, lost := r.stack(id)
-	return row{user: img.withCaller(addrs, word), exact: len(addrs) > 0 && !img.inSyscall(addrs[0]), lost: lost}
+	return row{user: img.toItsEnd(img.withCaller(addrs, word)), exact: len(addrs) > 0 && !img.inSyscall(addrs[0]), lost: lost}
 }
 
 // thousands writes n for a person: "1,234,567".
