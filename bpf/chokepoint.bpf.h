@@ -50,6 +50,11 @@ volatile __u32 target_tgid = 0; // set before loading; in the initial PID namesp
 const volatile __u64 text_start = 0; // the target's own code, as mapped
 const volatile __u64 text_end = 0;
 
+// The function of the Go runtime that a thread begins with; 0: not known. Before Go
+// 1.26 a new thread has the frame pointer of the one that started it.
+const volatile __u64 first_start = 0;
+const volatile __u64 first_end = 0;
+
 // Where a goroutine's id is: the g hangs off the thread's FS base at tls_g,
 // and a g that has no id (g0 and the signal stack's) leads through its m to
 // the goroutine that the thread runs. goid < 0 means not known.
@@ -65,6 +70,9 @@ const volatile __s64 m_curg = 0;
 // The deepest stack that is kept, innermost frames first. It is the kernel's own
 // limit unless an administrator changed kernel.perf_event_max_stack.
 #define STACK_DEPTH 127
+
+// Stands in a stack for the frames that could not be read. It is no address of code.
+#define STACK_CUT 1
 #define STACKS 16384
 
 // Stack ids that are no ids.
@@ -252,8 +260,9 @@ static __noinline __attribute__((unused)) __s32 stack_id(void *ctx, __u64 flags)
 // walk_frames walks the user stack into w as the kernel does, by frame pointers
 // from where the thread entered the kernel, and gives the stack's id. The kernel
 // reads on until a read faults, which takes longer than all of the rest: Go ends its
-// chain of frames with 0, and there this ends. It also tells a stack that was cut
-// short, because a frame's page is not there at the moment, from one that ends.
+// chain of frames with 0, and there this ends, or at the function that a thread begins
+// with. It also tells a stack that was cut short, because a frame's page was not there
+// at that moment, from one that ends.
 static __always_inline __s32 walk_frames(struct walk *w)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
@@ -267,11 +276,12 @@ static __always_inline __s32 walk_frames(struct walk *w)
 			break;
 		if (bpf_probe_read_user(frame, sizeof(frame), (void *)at)) {
 			count(COUNTER_STACK_CUT);
-			break;
+			frame[0] = 0; // what was read of it is not known
+			frame[1] = STACK_CUT;
 		}
 		w->stack.pc[i] = frame[1];
 		hash = hash_on(hash, frame[1]);
-		at = frame[0];
+		at = frame[1] > first_start && frame[1] <= first_end ? 0 : frame[0];
 	}
 	w->stack.depth = i;
 	return keep_stack(w, hash);

@@ -209,6 +209,8 @@ const (
 	SchedVarEnumHolder                = "enum_holder"
 	SchedVarEnumIdle                  = "enum_idle"
 	SchedVarEnumState                 = "enum_state"
+	SchedVarFirstEnd                  = "first_end"
+	SchedVarFirstStart                = "first_start"
 	SchedVarG_goid                    = "g_goid"
 	SchedVarG_m                       = "g_m"
 	SchedVarM_curg                    = "m_curg"
@@ -292,6 +294,8 @@ type SchedVariableSpecs struct {
 	EnumHolder  *ebpf.VariableSpec `ebpf:"enum_holder"`
 	EnumIdle    *ebpf.VariableSpec `ebpf:"enum_idle"`
 	EnumState   *ebpf.VariableSpec `ebpf:"enum_state"`
+	FirstEnd    *ebpf.VariableSpec `ebpf:"first_end"`
+	FirstStart  *ebpf.VariableSpec `ebpf:"first_start"`
 	G_goid      *ebpf.VariableSpec `ebpf:"g_goid"`
 	G_m         *ebpf.VariableSpec `ebpf:"g_m"`
 	M_curg      *ebpf.VariableSpec `ebpf:"m_curg"`
@@ -358,6 +362,8 @@ type SchedVariables struct {
 	EnumHolder  *ebpf.Variable `ebpf:"enum_holder"`
 	EnumIdle    *ebpf.Variable `ebpf:"enum_idle"`
 	EnumState   *ebpf.Variable `ebpf:"enum_state"`
+	FirstEnd    *ebpf.Variable `ebpf:"first_end"`
+	FirstStart  *ebpf.Variable `ebpf:"first_start"`
 	G_goid      *ebpf.Variable `ebpf:"g_goid"`
 	G_m         *ebpf.Variable `ebpf:"g_m"`
 	M_curg      *ebpf.Variable `ebpf:"m_curg"`

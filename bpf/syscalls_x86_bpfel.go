@@ -183,6 +183,8 @@ const (
 	SyscallsProgChokepointSysExit  = "chokepoint_sys_exit"
 	SyscallsVarEnumCounter         = "enum_counter"
 	SyscallsVarEnumOp              = "enum_op"
+	SyscallsVarFirstEnd            = "first_end"
+	SyscallsVarFirstStart          = "first_start"
 	SyscallsVarG_goid              = "g_goid"
 	SyscallsVarG_m                 = "g_m"
 	SyscallsVarM_curg              = "m_curg"
@@ -264,6 +266,8 @@ type SyscallsMapSpecs struct {
 type SyscallsVariableSpecs struct {
 	EnumCounter *ebpf.VariableSpec `ebpf:"enum_counter"`
 	EnumOp      *ebpf.VariableSpec `ebpf:"enum_op"`
+	FirstEnd    *ebpf.VariableSpec `ebpf:"first_end"`
+	FirstStart  *ebpf.VariableSpec `ebpf:"first_start"`
 	G_goid      *ebpf.VariableSpec `ebpf:"g_goid"`
 	G_m         *ebpf.VariableSpec `ebpf:"g_m"`
 	M_curg      *ebpf.VariableSpec `ebpf:"m_curg"`
@@ -330,6 +334,8 @@ func (m *SyscallsMaps) Close() error {
 type SyscallsVariables struct {
 	EnumCounter *ebpf.Variable `ebpf:"enum_counter"`
 	EnumOp      *ebpf.Variable `ebpf:"enum_op"`
+	FirstEnd    *ebpf.Variable `ebpf:"first_end"`
+	FirstStart  *ebpf.Variable `ebpf:"first_start"`
 	G_goid      *ebpf.Variable `ebpf:"g_goid"`
 	G_m         *ebpf.Variable `ebpf:"g_m"`
 	M_curg      *ebpf.Variable `ebpf:"m_curg"`

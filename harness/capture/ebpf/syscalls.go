@@ -406,7 +406,7 @@ func (s *syscallStacks) add(key bpf.SyscallsCallKey, sum bpf.SyscallsCallValue) 
 		r.labels = append(r.labels, label{key: "op", value: name})
 	}
 	s.prof.add(r)
-	// An epoll wait whose stack is not known is given to neither.
+	// An epoll wait whose stack is not known, or not to its end, is given to neither.
 	if isEpollWait(uint32(key.Nr)) && r.lost == "" && !s.img.passes(r.user, netpoll) {
 		s.epoll.ProgramWaits += int64(sum.Calls)
 		s.epoll.ProgramReturnedEvents += int64(sum.Returned)
