@@ -25,7 +25,7 @@ import (
 const netpoll = "runtime.netpoll"
 
 // stackCalls are the calls whose user stacks are kept: those that a diagnosis
-// asks "which line?" of. A stack costs the target about 1.5 microseconds, so
+// asks "which line?" of. A stack costs the target about a microsecond, so
 // calls that are cheap, frequent and never at fault (clock reads, sigreturn,
 // madvise, yields) are counted and timed without one.
 func stackCalls() []uint32 {
