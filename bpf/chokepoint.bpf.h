@@ -10,6 +10,7 @@
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include <asm/unistd_64.h>
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -33,14 +34,26 @@ struct pt_regs {
 	unsigned long si;
 	unsigned long dx;
 	unsigned long r10;
+	unsigned long bp;
 	unsigned long orig_ax;
+	unsigned long ip;
 	unsigned long sp;
 } relocatable;
 
+// What every run looks at stands together, in one cache line. The window is set while
+// running, in CLOCK_MONOTONIC nanoseconds; 0 is "not yet".
+volatile __u64 window_start = 0;
+volatile __u64 window_end = 0;
+volatile __u32 target_tgid = 0; // set before loading; in the initial PID namespace
+
 // Set before loading.
-const volatile __u32 target_tgid = 0; // in the initial PID namespace
-const volatile __u64 text_start = 0;  // the target's own code, as mapped
+const volatile __u64 text_start = 0; // the target's own code, as mapped
 const volatile __u64 text_end = 0;
+
+// The function of the Go runtime that a thread begins with; 0: not known. Before Go
+// 1.26 a new thread has the frame pointer of the one that started it.
+const volatile __u64 first_start = 0;
+const volatile __u64 first_end = 0;
 
 // Where a goroutine's id is: the g hangs off the thread's FS base at tls_g,
 // and a g that has no id (g0 and the signal stack's) leads through its m to
@@ -50,10 +63,6 @@ const volatile __s64 g_goid = -1;
 const volatile __s64 g_m = 0;
 const volatile __s64 m_curg = 0;
 
-// Set while running, in CLOCK_MONOTONIC nanoseconds; 0 is "not yet".
-volatile __u64 window_start = 0;
-volatile __u64 window_end = 0;
-
 // Slots of a histogram by powers of two of nanoseconds: the last holds
 // everything from 2^35 ns, about 34 s.
 #define LOG2_SLOTS 36
@@ -61,6 +70,9 @@ volatile __u64 window_end = 0;
 // The deepest stack that is kept, innermost frames first. It is the kernel's own
 // limit unless an administrator changed kernel.perf_event_max_stack.
 #define STACK_DEPTH 127
+
+// Stands in a stack for the frames that could not be read. It is no address of code.
+#define STACK_CUT 1
 #define STACKS 16384
 
 // Stack ids that are no ids.
@@ -68,7 +80,7 @@ volatile __u64 window_end = 0;
 #define STACK_LOST -2 // there was no room for it, or no time
 
 enum counter {
-	COUNTER_EVENTS = 0,	 // recorded
+	COUNTER_EVENTS = 0,	 // recorded, where no other sum says it
 	COUNTER_STACK_BUSY,	 // stacks not walked because another was, on the same CPU
 	COUNTER_STACK_FULL,	 // stacks that found no room
 	COUNTER_STACK_UNREADABLE, // user stacks that could not be walked
@@ -78,6 +90,7 @@ enum counter {
 	COUNTER_MISSED,		 // events whose beginning was not seen, or was lost to another thread
 	COUNTER_RING_SENT,	 // single events given to user space
 	COUNTER_RING_FULL,	 // single events that found no room on the way there
+	COUNTER_STACK_CUT,	 // user stacks that could be walked in part only
 	COUNTERS,
 };
 exported_enum(counter);
@@ -169,34 +182,33 @@ static __always_inline __u32 log2_slot(__u64 ns)
 	return slot < LOG2_SLOTS ? slot : LOG2_SLOTS - 1;
 }
 
+#define HASH_SEED 0xcbf29ce484222325
+
+static __always_inline __u64 hash_on(__u64 h, __u64 word)
+{
+	h = (h ^ word) * 0x9e3779b97f4a7c15;
+	return h ^ h >> 29;
+}
+
 static __always_inline __u64 stack_hash(struct stack *s)
 {
-	__u64 h = 0xcbf29ce484222325 ^ s->depth;
+	__u64 h = HASH_SEED;
 	__u32 i;
 
 	for (i = 0; i < STACK_DEPTH; i++) {
 		if (i >= s->depth)
 			break;
-		h = (h ^ s->pc[i]) * 0x9e3779b97f4a7c15;
-		h ^= h >> 29;
+		h = hash_on(h, s->pc[i]);
 	}
 	return h;
 }
 
-// walk_stack walks into w and gives the stack's id.
-static __always_inline __s32 walk_stack(void *ctx, struct walk *w, __u64 flags)
+// keep_stack gives the id of the stack in w.
+static __always_inline __s32 keep_stack(struct walk *w, __u64 hash)
 {
-	long size = bpf_get_stack(ctx, w->stack.pc, sizeof(w->stack.pc), flags);
 	struct stack *known;
-	__u64 hash;
 
-	if (size <= 0) {
-		if (flags & BPF_F_USER_STACK)
-			count(COUNTER_STACK_UNREADABLE);
-		return STACK_NONE;
-	}
-	w->stack.depth = size / sizeof(__u64);
-	hash = stack_hash(&w->stack);
+	hash ^= w->stack.depth;
 	known = bpf_map_lookup_elem(&stacks, &hash);
 	if (known)
 		return known->id;
@@ -210,10 +222,24 @@ static __always_inline __s32 walk_stack(void *ctx, struct walk *w, __u64 flags)
 	return STACK_LOST;
 }
 
+// walk_stack has the kernel walk into w and gives the stack's id.
+static __always_inline __s32 walk_stack(void *ctx, struct walk *w, __u64 flags)
+{
+	long size = bpf_get_stack(ctx, w->stack.pc, sizeof(w->stack.pc), flags);
+
+	if (size <= 0) {
+		if (flags & BPF_F_USER_STACK)
+			count(COUNTER_STACK_UNREADABLE);
+		return STACK_NONE;
+	}
+	w->stack.depth = size / sizeof(__u64);
+	return keep_stack(w, stack_hash(&w->stack));
+}
+
 // stack_id keeps the user or kernel stack of the current thread. A program that
 // may be preempted can find another in the middle of it on the same CPU, and then
 // goes without a stack, which is counted.
-static __noinline __s32 stack_id(void *ctx, __u64 flags)
+static __noinline __attribute__((unused)) __s32 stack_id(void *ctx, __u64 flags)
 {
 	__u32 zero = 0;
 	struct walk *w = bpf_map_lookup_elem(&walks, &zero);
@@ -227,6 +253,56 @@ static __noinline __s32 stack_id(void *ctx, __u64 flags)
 	}
 	w->busy = 1;
 	id = walk_stack(ctx, w, flags);
+	w->busy = 0;
+	return id;
+}
+
+// walk_frames walks the user stack into w as the kernel does, by frame pointers
+// from where the thread entered the kernel, and gives the stack's id. The kernel
+// reads on until a read faults, which takes longer than all of the rest: Go ends its
+// chain of frames with 0, and there this ends, or at the function that a thread begins
+// with. It also tells a stack that was cut short, because a frame's page was not there
+// at that moment, from one that ends.
+static __always_inline __s32 walk_frames(struct walk *w)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	__u64 at = regs->bp, hash, frame[2];
+	__u32 i;
+
+	w->stack.pc[0] = regs->ip;
+	hash = hash_on(HASH_SEED, regs->ip);
+	for (i = 1; i < STACK_DEPTH; i++) {
+		if (!at || at & 7)
+			break;
+		if (bpf_probe_read_user(frame, sizeof(frame), (void *)at)) {
+			count(COUNTER_STACK_CUT);
+			frame[0] = 0; // what was read of it is not known
+			frame[1] = STACK_CUT;
+		}
+		w->stack.pc[i] = frame[1];
+		hash = hash_on(hash, frame[1]);
+		at = frame[1] > first_start && frame[1] <= first_end ? 0 : frame[0];
+	}
+	w->stack.depth = i;
+	return keep_stack(w, hash);
+}
+
+// user_stack_id keeps the user stack of the current thread, which is in the kernel
+// by a system call or an interrupt. For the rest it is as stack_id.
+static __noinline __attribute__((unused)) __s32 user_stack_id(void)
+{
+	__u32 zero = 0;
+	struct walk *w = bpf_map_lookup_elem(&walks, &zero);
+	__s32 id;
+
+	if (!w)
+		return STACK_NONE;
+	if (w->busy) {
+		count(COUNTER_STACK_BUSY);
+		return STACK_LOST;
+	}
+	w->busy = 1;
+	id = walk_frames(w);
 	w->busy = 0;
 	return id;
 }
@@ -259,6 +335,16 @@ static __always_inline __u64 goroutine_id(struct task_struct *task)
 	return read_word(g, g_goid);
 }
 
+// text_word is a word of user memory if it points into the target's code, or 0.
+static __always_inline __u64 text_word(__u64 at)
+{
+	__u64 word = 0;
+
+	if (bpf_probe_read_user(&word, sizeof(word), (void *)at))
+		return 0;
+	return word >= text_start && word < text_end ? word : 0;
+}
+
 // return_word is the word at the top of the user stack if it points into the
 // target's code. The assembly that enters the kernel has no frame of its own,
 // so its caller is in no frame-pointer walk: it is this word. Elsewhere it can
@@ -266,21 +352,17 @@ static __always_inline __u64 goroutine_id(struct task_struct *task)
 static __always_inline __u64 return_word(struct task_struct *task)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	__u64 word = 0;
 
-	if (bpf_probe_read_user(&word, sizeof(word), (void *)regs->sp))
-		return 0;
-	return word >= text_start && word < text_end ? word : 0;
+	return text_word(regs->sp);
 }
 
-// Walking a user stack costs the target about 1.5 us, most of it the fault that
-// ends the walk: too much for what happens at every request. Where events of one
+// Walking a user stack costs the target about half a microsecond: too much for what happens at every request. Where events of one
 // kind are many, a sampler says which of them are walked. It aims at one in
 // WALK_EVERY_NS on each CPU: at a low rate every one, at a high rate a fair
 // sample, at a price that does not grow with the rate. The distance to the next
 // is drawn at random, so that it keeps step with nothing. The first WALK_FIRST of
 // a kind are all walked, so that what is rare is known exactly.
-#define WALK_EVERY_NS 8000000
+#define WALK_EVERY_NS 20000000
 #define WALK_FIRST 256
 #define WALK_FEWEST 4096 // one in so many is walked at the least
 
@@ -319,9 +401,9 @@ static __always_inline int walk_due(struct sampler *s, __u64 now)
 }
 
 // What tells kinds of events apart whose stacks stand for each other: a syscall,
-// its op and return_word, so that runtime and program never mix.
+// its op and where it is called, so that runtime and program never mix.
 struct kind {
-	__u64 caller;
+	__u64 site;
 	__u32 nr;
 	__u32 op;
 };
@@ -340,22 +422,23 @@ struct {
 } recents SEC(".maps");
 
 // recent_stack_id is the stack of an event of a kind that is frequent: its own,
-// or that of the last one of its kind on this CPU that was walked.
-static __always_inline __s32 recent_stack_id(void *ctx, __u64 caller, __u32 nr, __u32 op, __u64 now)
+// or that of the last one of its kind on this CPU that was walked. Site is a word of
+// the stack that says where the call is made; 0 where that is not known.
+static __noinline __attribute__((unused)) __s32 recent_stack_id(__u64 site, __u32 nr, __u32 op, __u64 now)
 {
-	struct kind key = {.caller = caller, .nr = nr, .op = op};
+	struct kind key = {.site = site, .nr = nr, .op = op};
 	struct recent first = {.sampler = {.last = now, .left = 1}}, *r;
 
-	// Without the word at the top kinds cannot be told apart.
-	if (!caller)
-		return stack_id(ctx, BPF_F_USER_STACK);
+	// Without it kinds cannot be told apart.
+	if (!site)
+		return user_stack_id();
 	r = bpf_map_lookup_elem(&recents, &key);
 	if (r) {
 		if (walk_due(&r->sampler, now))
-			r->stack = stack_id(ctx, BPF_F_USER_STACK);
+			r->stack = user_stack_id();
 		return r->stack;
 	}
-	first.stack = stack_id(ctx, BPF_F_USER_STACK);
+	first.stack = user_stack_id();
 	bpf_map_update_elem(&recents, &key, &first, BPF_NOEXIST); // if full, every stack is walked
 	return first.stack;
 }

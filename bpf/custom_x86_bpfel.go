@@ -87,10 +87,10 @@ type CustomCustomValue struct {
 }
 
 type CustomKind struct {
-	_      structs.HostLayout
-	Caller uint64
-	Nr     uint32
-	Op     uint32
+	_    structs.HostLayout
+	Site uint64
+	Nr   uint32
+	Op   uint32
 }
 
 type CustomRecent struct {
@@ -139,6 +139,8 @@ const (
 	CustomVarEnumComparison              = "enum_comparison"
 	CustomVarEnumCounter                 = "enum_counter"
 	CustomVarEnumCustomFlag              = "enum_custom_flag"
+	CustomVarFirstEnd                    = "first_end"
+	CustomVarFirstStart                  = "first_start"
 	CustomVarG_goid                      = "g_goid"
 	CustomVarG_m                         = "g_m"
 	CustomVarM_curg                      = "m_curg"
@@ -218,6 +220,8 @@ type CustomVariableSpecs struct {
 	EnumComparison *ebpf.VariableSpec `ebpf:"enum_comparison"`
 	EnumCounter    *ebpf.VariableSpec `ebpf:"enum_counter"`
 	EnumCustomFlag *ebpf.VariableSpec `ebpf:"enum_custom_flag"`
+	FirstEnd       *ebpf.VariableSpec `ebpf:"first_end"`
+	FirstStart     *ebpf.VariableSpec `ebpf:"first_start"`
 	G_goid         *ebpf.VariableSpec `ebpf:"g_goid"`
 	G_m            *ebpf.VariableSpec `ebpf:"g_m"`
 	M_curg         *ebpf.VariableSpec `ebpf:"m_curg"`
@@ -278,6 +282,8 @@ type CustomVariables struct {
 	EnumComparison *ebpf.Variable `ebpf:"enum_comparison"`
 	EnumCounter    *ebpf.Variable `ebpf:"enum_counter"`
 	EnumCustomFlag *ebpf.Variable `ebpf:"enum_custom_flag"`
+	FirstEnd       *ebpf.Variable `ebpf:"first_end"`
+	FirstStart     *ebpf.Variable `ebpf:"first_start"`
 	G_goid         *ebpf.Variable `ebpf:"g_goid"`
 	G_m            *ebpf.Variable `ebpf:"g_m"`
 	M_curg         *ebpf.Variable `ebpf:"m_curg"`

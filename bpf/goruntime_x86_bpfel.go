@@ -51,10 +51,10 @@ const (
 )
 
 type GoRuntimeKind struct {
-	_      structs.HostLayout
-	Caller uint64
-	Nr     uint32
-	Op     uint32
+	_    structs.HostLayout
+	Site uint64
+	Nr   uint32
+	Op   uint32
 }
 
 type GoRuntimeLockKey struct {
@@ -155,6 +155,8 @@ const (
 	GoRuntimeVarEnumCounter             = "enum_counter"
 	GoRuntimeVarEnumDoing               = "enum_doing"
 	GoRuntimeVarEnumHappening           = "enum_happening"
+	GoRuntimeVarFirstEnd                = "first_end"
+	GoRuntimeVarFirstStart              = "first_start"
 	GoRuntimeVarG_goid                  = "g_goid"
 	GoRuntimeVarG_m                     = "g_m"
 	GoRuntimeVarM_curg                  = "m_curg"
@@ -244,6 +246,8 @@ type GoRuntimeVariableSpecs struct {
 	EnumCounter   *ebpf.VariableSpec `ebpf:"enum_counter"`
 	EnumDoing     *ebpf.VariableSpec `ebpf:"enum_doing"`
 	EnumHappening *ebpf.VariableSpec `ebpf:"enum_happening"`
+	FirstEnd      *ebpf.VariableSpec `ebpf:"first_end"`
+	FirstStart    *ebpf.VariableSpec `ebpf:"first_start"`
 	G_goid        *ebpf.VariableSpec `ebpf:"g_goid"`
 	G_m           *ebpf.VariableSpec `ebpf:"g_m"`
 	M_curg        *ebpf.VariableSpec `ebpf:"m_curg"`
@@ -312,6 +316,8 @@ type GoRuntimeVariables struct {
 	EnumCounter   *ebpf.Variable `ebpf:"enum_counter"`
 	EnumDoing     *ebpf.Variable `ebpf:"enum_doing"`
 	EnumHappening *ebpf.Variable `ebpf:"enum_happening"`
+	FirstEnd      *ebpf.Variable `ebpf:"first_end"`
+	FirstStart    *ebpf.Variable `ebpf:"first_start"`
 	G_goid        *ebpf.Variable `ebpf:"g_goid"`
 	G_m           *ebpf.Variable `ebpf:"g_m"`
 	M_curg        *ebpf.Variable `ebpf:"m_curg"`

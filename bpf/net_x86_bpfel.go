@@ -20,10 +20,10 @@ type NetConnection struct {
 }
 
 type NetKind struct {
-	_      structs.HostLayout
-	Caller uint64
-	Nr     uint32
-	Op     uint32
+	_    structs.HostLayout
+	Site uint64
+	Nr   uint32
+	Op   uint32
 }
 
 type NetPeer struct {
@@ -149,6 +149,8 @@ const (
 	NetVarEnumCounter                 = "enum_counter"
 	NetVarEnumSocketOwner             = "enum_socket_owner"
 	NetVarEnumTallyKind               = "enum_tally_kind"
+	NetVarFirstEnd                    = "first_end"
+	NetVarFirstStart                  = "first_start"
 	NetVarG_goid                      = "g_goid"
 	NetVarG_m                         = "g_m"
 	NetVarKnownPorts                  = "known_ports"
@@ -243,6 +245,8 @@ type NetVariableSpecs struct {
 	EnumCounter     *ebpf.VariableSpec `ebpf:"enum_counter"`
 	EnumSocketOwner *ebpf.VariableSpec `ebpf:"enum_socket_owner"`
 	EnumTallyKind   *ebpf.VariableSpec `ebpf:"enum_tally_kind"`
+	FirstEnd        *ebpf.VariableSpec `ebpf:"first_end"`
+	FirstStart      *ebpf.VariableSpec `ebpf:"first_start"`
 	G_goid          *ebpf.VariableSpec `ebpf:"g_goid"`
 	G_m             *ebpf.VariableSpec `ebpf:"g_m"`
 	KnownPorts      *ebpf.VariableSpec `ebpf:"known_ports"`
@@ -315,6 +319,8 @@ type NetVariables struct {
 	EnumCounter     *ebpf.Variable `ebpf:"enum_counter"`
 	EnumSocketOwner *ebpf.Variable `ebpf:"enum_socket_owner"`
 	EnumTallyKind   *ebpf.Variable `ebpf:"enum_tally_kind"`
+	FirstEnd        *ebpf.Variable `ebpf:"first_end"`
+	FirstStart      *ebpf.Variable `ebpf:"first_start"`
 	G_goid          *ebpf.Variable `ebpf:"g_goid"`
 	G_m             *ebpf.Variable `ebpf:"g_m"`
 	KnownPorts      *ebpf.Variable `ebpf:"known_ports"`

@@ -14,10 +14,10 @@ import (
 )
 
 type OnCPUKind struct {
-	_      structs.HostLayout
-	Caller uint64
-	Nr     uint32
-	Op     uint32
+	_    structs.HostLayout
+	Site uint64
+	Nr   uint32
+	Op   uint32
 }
 
 type OnCPURecent struct {
@@ -67,6 +67,8 @@ const (
 	OnCPUMapWalks            = "walks"
 	OnCPUProgChokepointOncpu = "chokepoint_oncpu"
 	OnCPUVarEnumCounter      = "enum_counter"
+	OnCPUVarFirstEnd         = "first_end"
+	OnCPUVarFirstStart       = "first_start"
 	OnCPUVarG_goid           = "g_goid"
 	OnCPUVarG_m              = "g_m"
 	OnCPUVarM_curg           = "m_curg"
@@ -139,6 +141,8 @@ type OnCPUMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type OnCPUVariableSpecs struct {
 	EnumCounter *ebpf.VariableSpec `ebpf:"enum_counter"`
+	FirstEnd    *ebpf.VariableSpec `ebpf:"first_end"`
+	FirstStart  *ebpf.VariableSpec `ebpf:"first_start"`
 	G_goid      *ebpf.VariableSpec `ebpf:"g_goid"`
 	G_m         *ebpf.VariableSpec `ebpf:"g_m"`
 	M_curg      *ebpf.VariableSpec `ebpf:"m_curg"`
@@ -192,6 +196,8 @@ func (m *OnCPUMaps) Close() error {
 // It can be passed to LoadOnCPUObjects or ebpf.CollectionSpec.LoadAndAssign.
 type OnCPUVariables struct {
 	EnumCounter *ebpf.Variable `ebpf:"enum_counter"`
+	FirstEnd    *ebpf.Variable `ebpf:"first_end"`
+	FirstStart  *ebpf.Variable `ebpf:"first_start"`
 	G_goid      *ebpf.Variable `ebpf:"g_goid"`
 	G_m         *ebpf.Variable `ebpf:"g_m"`
 	M_curg      *ebpf.Variable `ebpf:"m_curg"`

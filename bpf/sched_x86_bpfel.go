@@ -14,11 +14,26 @@ import (
 )
 
 type SchedCpu struct {
-	_      structs.HostLayout
-	Since  uint64
-	Ns     [4]uint64
-	Holder uint32
-	_      [4]byte
+	_         structs.HostLayout
+	Since     uint64
+	Ns        [4]uint64
+	Holder    uint32
+	Pad       uint32
+	Totals    SchedSchedTotals
+	Preempted struct {
+		_       structs.HostLayout
+		Sampler struct {
+			_      structs.HostLayout
+			Last   uint64
+			Left   uint32
+			Period uint32
+			First  uint32
+			Pad    uint32
+		}
+		Last SchedWaitKey
+		Sum  SchedWaitValue
+	}
+	Idle [4]SchedIdleWaits
 }
 
 type SchedCut struct {
@@ -44,14 +59,17 @@ const (
 	SchedHolderHOLDERS        SchedHolder = 4
 )
 
-type SchedKind struct {
-	_      structs.HostLayout
-	Caller uint64
-	Nr     uint32
-	Op     uint32
-}
+type SchedIdle uint32
 
-type SchedPutBy struct {
+const (
+	SchedIdleIDLE_NOT       SchedIdle = 0
+	SchedIdleIDLE_FUTEX     SchedIdle = 1
+	SchedIdleIDLE_EPOLL     SchedIdle = 2
+	SchedIdleIDLE_NANOSLEEP SchedIdle = 3
+	SchedIdleIDLES          SchedIdle = 4
+)
+
+type SchedIdleWaits struct {
 	_       structs.HostLayout
 	Sampler struct {
 		_      structs.HostLayout
@@ -61,8 +79,19 @@ type SchedPutBy struct {
 		First  uint32
 		Pad    uint32
 	}
-	Last SchedWaitKey
-	Sum  SchedWaitValue
+	Site   uint64
+	Caller uint64
+	Stack  int32
+	Others uint32
+	Asleep SchedWaitValue
+	Queued SchedWaitValue
+}
+
+type SchedKind struct {
+	_    structs.HostLayout
+	Site uint64
+	Nr   uint32
+	Op   uint32
 }
 
 type SchedRecent struct {
@@ -111,18 +140,21 @@ const (
 
 type SchedThread struct {
 	_         structs.HostLayout
+	Tid       uint32
+	State     uint8
+	LeftState uint8
+	Idle      uint8
+	Ran       uint8
 	Since     uint64
 	Left      uint64
 	Woken     uint64
 	Caller    uint64
+	Site      uint64
 	Goid      uint64
 	Stack     int32
-	State     uint16
-	Ran       uint16
-	LeftState uint16
-	Pad       uint16
 	Nr        uint32
 	Sums      SchedThreadSums
+	Pad       [2]uint64
 }
 
 type SchedThreadSums struct {
@@ -163,11 +195,10 @@ const (
 	SchedMapCpus                      = "cpus"
 	SchedMapCuts                      = "cuts"
 	SchedMapEnded                     = "ended"
-	SchedMapPreempted                 = "preempted"
+	SchedMapOthers                    = "others"
 	SchedMapRecents                   = "recents"
 	SchedMapStacks                    = "stacks"
 	SchedMapThreads                   = "threads"
-	SchedMapTotals                    = "totals"
 	SchedMapWaits                     = "waits"
 	SchedMapWalks                     = "walks"
 	SchedProgChokepointSchedMigrate   = "chokepoint_sched_migrate"
@@ -176,13 +207,13 @@ const (
 	SchedProgChokepointSchedWakeupNew = "chokepoint_sched_wakeup_new"
 	SchedVarEnumCounter               = "enum_counter"
 	SchedVarEnumHolder                = "enum_holder"
+	SchedVarEnumIdle                  = "enum_idle"
 	SchedVarEnumState                 = "enum_state"
+	SchedVarFirstEnd                  = "first_end"
+	SchedVarFirstStart                = "first_start"
 	SchedVarG_goid                    = "g_goid"
 	SchedVarG_m                       = "g_m"
 	SchedVarM_curg                    = "m_curg"
-	SchedVarNrEpollPwait              = "nr_epoll_pwait"
-	SchedVarNrFutex                   = "nr_futex"
-	SchedVarNrNanosleep               = "nr_nanosleep"
 	SchedVarTargetTgid                = "target_tgid"
 	SchedVarTextEnd                   = "text_end"
 	SchedVarTextStart                 = "text_start"
@@ -243,38 +274,37 @@ type SchedProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SchedMapSpecs struct {
-	Counters  *ebpf.MapSpec `ebpf:"counters"`
-	Cpus      *ebpf.MapSpec `ebpf:"cpus"`
-	Cuts      *ebpf.MapSpec `ebpf:"cuts"`
-	Ended     *ebpf.MapSpec `ebpf:"ended"`
-	Preempted *ebpf.MapSpec `ebpf:"preempted"`
-	Recents   *ebpf.MapSpec `ebpf:"recents"`
-	Stacks    *ebpf.MapSpec `ebpf:"stacks"`
-	Threads   *ebpf.MapSpec `ebpf:"threads"`
-	Totals    *ebpf.MapSpec `ebpf:"totals"`
-	Waits     *ebpf.MapSpec `ebpf:"waits"`
-	Walks     *ebpf.MapSpec `ebpf:"walks"`
+	Counters *ebpf.MapSpec `ebpf:"counters"`
+	Cpus     *ebpf.MapSpec `ebpf:"cpus"`
+	Cuts     *ebpf.MapSpec `ebpf:"cuts"`
+	Ended    *ebpf.MapSpec `ebpf:"ended"`
+	Others   *ebpf.MapSpec `ebpf:"others"`
+	Recents  *ebpf.MapSpec `ebpf:"recents"`
+	Stacks   *ebpf.MapSpec `ebpf:"stacks"`
+	Threads  *ebpf.MapSpec `ebpf:"threads"`
+	Waits    *ebpf.MapSpec `ebpf:"waits"`
+	Walks    *ebpf.MapSpec `ebpf:"walks"`
 }
 
 // SchedVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SchedVariableSpecs struct {
-	EnumCounter  *ebpf.VariableSpec `ebpf:"enum_counter"`
-	EnumHolder   *ebpf.VariableSpec `ebpf:"enum_holder"`
-	EnumState    *ebpf.VariableSpec `ebpf:"enum_state"`
-	G_goid       *ebpf.VariableSpec `ebpf:"g_goid"`
-	G_m          *ebpf.VariableSpec `ebpf:"g_m"`
-	M_curg       *ebpf.VariableSpec `ebpf:"m_curg"`
-	NrEpollPwait *ebpf.VariableSpec `ebpf:"nr_epoll_pwait"`
-	NrFutex      *ebpf.VariableSpec `ebpf:"nr_futex"`
-	NrNanosleep  *ebpf.VariableSpec `ebpf:"nr_nanosleep"`
-	TargetTgid   *ebpf.VariableSpec `ebpf:"target_tgid"`
-	TextEnd      *ebpf.VariableSpec `ebpf:"text_end"`
-	TextStart    *ebpf.VariableSpec `ebpf:"text_start"`
-	TlsG         *ebpf.VariableSpec `ebpf:"tls_g"`
-	WindowEnd    *ebpf.VariableSpec `ebpf:"window_end"`
-	WindowStart  *ebpf.VariableSpec `ebpf:"window_start"`
+	EnumCounter *ebpf.VariableSpec `ebpf:"enum_counter"`
+	EnumHolder  *ebpf.VariableSpec `ebpf:"enum_holder"`
+	EnumIdle    *ebpf.VariableSpec `ebpf:"enum_idle"`
+	EnumState   *ebpf.VariableSpec `ebpf:"enum_state"`
+	FirstEnd    *ebpf.VariableSpec `ebpf:"first_end"`
+	FirstStart  *ebpf.VariableSpec `ebpf:"first_start"`
+	G_goid      *ebpf.VariableSpec `ebpf:"g_goid"`
+	G_m         *ebpf.VariableSpec `ebpf:"g_m"`
+	M_curg      *ebpf.VariableSpec `ebpf:"m_curg"`
+	TargetTgid  *ebpf.VariableSpec `ebpf:"target_tgid"`
+	TextEnd     *ebpf.VariableSpec `ebpf:"text_end"`
+	TextStart   *ebpf.VariableSpec `ebpf:"text_start"`
+	TlsG        *ebpf.VariableSpec `ebpf:"tls_g"`
+	WindowEnd   *ebpf.VariableSpec `ebpf:"window_end"`
+	WindowStart *ebpf.VariableSpec `ebpf:"window_start"`
 }
 
 // SchedObjects contains all objects after they have been loaded into the kernel.
@@ -297,17 +327,16 @@ func (o *SchedObjects) Close() error {
 //
 // It can be passed to LoadSchedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SchedMaps struct {
-	Counters  *ebpf.Map `ebpf:"counters"`
-	Cpus      *ebpf.Map `ebpf:"cpus"`
-	Cuts      *ebpf.Map `ebpf:"cuts"`
-	Ended     *ebpf.Map `ebpf:"ended"`
-	Preempted *ebpf.Map `ebpf:"preempted"`
-	Recents   *ebpf.Map `ebpf:"recents"`
-	Stacks    *ebpf.Map `ebpf:"stacks"`
-	Threads   *ebpf.Map `ebpf:"threads"`
-	Totals    *ebpf.Map `ebpf:"totals"`
-	Waits     *ebpf.Map `ebpf:"waits"`
-	Walks     *ebpf.Map `ebpf:"walks"`
+	Counters *ebpf.Map `ebpf:"counters"`
+	Cpus     *ebpf.Map `ebpf:"cpus"`
+	Cuts     *ebpf.Map `ebpf:"cuts"`
+	Ended    *ebpf.Map `ebpf:"ended"`
+	Others   *ebpf.Map `ebpf:"others"`
+	Recents  *ebpf.Map `ebpf:"recents"`
+	Stacks   *ebpf.Map `ebpf:"stacks"`
+	Threads  *ebpf.Map `ebpf:"threads"`
+	Waits    *ebpf.Map `ebpf:"waits"`
+	Walks    *ebpf.Map `ebpf:"walks"`
 }
 
 func (m *SchedMaps) Close() error {
@@ -316,11 +345,10 @@ func (m *SchedMaps) Close() error {
 		m.Cpus,
 		m.Cuts,
 		m.Ended,
-		m.Preempted,
+		m.Others,
 		m.Recents,
 		m.Stacks,
 		m.Threads,
-		m.Totals,
 		m.Waits,
 		m.Walks,
 	)
@@ -330,21 +358,21 @@ func (m *SchedMaps) Close() error {
 //
 // It can be passed to LoadSchedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SchedVariables struct {
-	EnumCounter  *ebpf.Variable `ebpf:"enum_counter"`
-	EnumHolder   *ebpf.Variable `ebpf:"enum_holder"`
-	EnumState    *ebpf.Variable `ebpf:"enum_state"`
-	G_goid       *ebpf.Variable `ebpf:"g_goid"`
-	G_m          *ebpf.Variable `ebpf:"g_m"`
-	M_curg       *ebpf.Variable `ebpf:"m_curg"`
-	NrEpollPwait *ebpf.Variable `ebpf:"nr_epoll_pwait"`
-	NrFutex      *ebpf.Variable `ebpf:"nr_futex"`
-	NrNanosleep  *ebpf.Variable `ebpf:"nr_nanosleep"`
-	TargetTgid   *ebpf.Variable `ebpf:"target_tgid"`
-	TextEnd      *ebpf.Variable `ebpf:"text_end"`
-	TextStart    *ebpf.Variable `ebpf:"text_start"`
-	TlsG         *ebpf.Variable `ebpf:"tls_g"`
-	WindowEnd    *ebpf.Variable `ebpf:"window_end"`
-	WindowStart  *ebpf.Variable `ebpf:"window_start"`
+	EnumCounter *ebpf.Variable `ebpf:"enum_counter"`
+	EnumHolder  *ebpf.Variable `ebpf:"enum_holder"`
+	EnumIdle    *ebpf.Variable `ebpf:"enum_idle"`
+	EnumState   *ebpf.Variable `ebpf:"enum_state"`
+	FirstEnd    *ebpf.Variable `ebpf:"first_end"`
+	FirstStart  *ebpf.Variable `ebpf:"first_start"`
+	G_goid      *ebpf.Variable `ebpf:"g_goid"`
+	G_m         *ebpf.Variable `ebpf:"g_m"`
+	M_curg      *ebpf.Variable `ebpf:"m_curg"`
+	TargetTgid  *ebpf.Variable `ebpf:"target_tgid"`
+	TextEnd     *ebpf.Variable `ebpf:"text_end"`
+	TextStart   *ebpf.Variable `ebpf:"text_start"`
+	TlsG        *ebpf.Variable `ebpf:"tls_g"`
+	WindowEnd   *ebpf.Variable `ebpf:"window_end"`
+	WindowStart *ebpf.Variable `ebpf:"window_start"`
 }
 
 // SchedPrograms contains all programs after they have been loaded into the kernel.

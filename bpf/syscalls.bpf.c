@@ -10,21 +10,12 @@
 
 #define SYSCALLS 512 // numbers from here on are counted as unknown
 
-// The call numbers that this program looks into, for the target's architecture.
-const volatile __u32 nr_futex = -1;
-const volatile __u32 nr_epoll_wait = -1;
-const volatile __u32 nr_epoll_pwait = -1;
-const volatile __u32 nr_epoll_pwait2 = -1;
-const volatile __u32 nr_exit = -1; // these two never return
-const volatile __u32 nr_exit_group = -1;
+// From here on a call of slow_calls is slow, in nanoseconds; 0: none is. It is set before
+// loading, and stands beside the window because every call is compared with it.
+volatile __u64 slow_ns = 0;
 
-// One bit for each syscall number whose user stacks are kept, and for each whose
-// slow calls are kept one by one.
-const volatile __u64 stack_calls[SYSCALLS / 64] = {};
+// One bit for each syscall number whose slow calls are kept one by one.
 const volatile __u64 slow_calls[SYSCALLS / 64] = {};
-
-// From here on a call of slow_calls is slow, in nanoseconds; 0: none is.
-const volatile __u64 slow_ns = 0;
 
 // A call that takes longer is not quick: its stack is always walked, so that
 // time is given to the right one. Walking it then adds at most a thirtieth.
@@ -77,23 +68,27 @@ struct call_value {
 	__u64 returned; // sum of positive results
 };
 
-// Quick calls that wait for the next of their kind whose stack is walked, and are
-// then given to that stack: so sums stay exact, and the shares of stacks are a
-// sample. A kind is a number, or an op. What waits at the window's end goes to
-// the last stack.
-struct pending {
-	struct sampler sampler;
-	struct call_key last;
+// Quick calls wait for the next of their kind whose stack is walked, and are then
+// given to that stack: so sums stay exact, and the shares of stacks are a sample. The
+// first of a kind is walked. A kind is a number, or an op. Those that wait are what was counted less what was
+// given, so that a quick call touches no more than its kind's first cache line and the
+// slot of its histogram. What waits at the window's end goes to the last stack.
+struct given {
 	struct call_value sum;
+	struct call_key last;
 };
 
-// What a quick call touches stands together.
+// All calls of one number. User space says of which stacks are kept.
 struct call_totals {
 	__u64 calls;
 	__u64 ns;
 	__u64 again; // failed with EAGAIN, which is how a socket says "not yet"
-	struct pending pending;
+	struct sampler sampler;
+	__u32 stacks; // 1: are kept
+	__u32 pad;
+	struct given given;
 	__u64 log2_ns[LOG2_SLOTS];
+	__u64 fill[4]; // up to whole cache lines
 };
 
 struct {
@@ -102,6 +97,22 @@ struct {
 	__type(key, __u32);
 	__type(value, struct call_totals);
 } totals SEC(".maps");
+
+// Those of calls that have an op, by that.
+struct op_totals {
+	struct call_value sum;
+	__u64 empty; // returned 0
+	struct sampler sampler;
+	struct given given;
+	__u64 fill[2];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, OPS);
+	__type(key, __u32);
+	__type(value, struct op_totals);
+} ops SEC(".maps");
 
 struct error_key {
 	__u32 nr;
@@ -115,35 +126,12 @@ struct {
 	__type(value, __u64);
 } failures SEC(".maps");
 
-struct epoll_totals {
-	__u64 waits;
-	__u64 zero_timeout;
-	__u64 events;
-	__u64 empty;
-	__u64 ns;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct epoll_totals);
-} epoll SEC(".maps");
-
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, struct call_key);
 	__type(value, struct call_value);
 } calls SEC(".maps");
-
-// Those of calls that have an op, by that.
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, OPS);
-	__type(key, __u32);
-	__type(value, struct pending);
-} waiting SEC(".maps");
 
 struct slow_call {
 	__u64 start; // CLOCK_MONOTONIC, ns
@@ -172,7 +160,7 @@ static __always_inline int in(const volatile __u64 *calls, __u32 nr)
 
 static __always_inline int is_epoll(__u32 nr)
 {
-	return nr == nr_epoll_wait || nr == nr_epoll_pwait || nr == nr_epoll_pwait2;
+	return nr == __NR_epoll_wait || nr == __NR_epoll_pwait || nr == __NR_epoll_pwait2;
 }
 
 static __always_inline __u32 futex_op(struct pt_regs *regs)
@@ -193,7 +181,7 @@ static __always_inline __u32 epoll_op(struct pt_regs *regs, __u32 nr)
 {
 	__u64 timespec[2] = {};
 
-	if (nr != nr_epoll_pwait2) {
+	if (nr != __NR_epoll_pwait2) {
 		int milliseconds = regs->r10;
 
 		if (milliseconds == 0)
@@ -230,12 +218,12 @@ int chokepoint_sys_enter(__u64 *ctx)
 	call->start = 0;
 	regs = (struct pt_regs *)ctx[0];
 	nr = ctx[1];
-	if (nr == nr_exit || nr == nr_exit_group)
+	if (nr == __NR_exit || nr == __NR_exit_group)
 		return 0;
 	call->tid = id;
 	call->nr = nr;
 	call->op = OP_NONE;
-	if (nr == nr_futex)
+	if (nr == __NR_futex)
 		call->op = futex_op(regs);
 	else if (is_epoll(nr))
 		call->op = epoll_op(regs, nr);
@@ -243,7 +231,7 @@ int chokepoint_sys_enter(__u64 *ctx)
 	return 0;
 }
 
-static __always_inline void add_failure(__u32 nr, __u32 code)
+static __noinline int add_failure(__u32 nr, __u32 code)
 {
 	struct error_key key = {.nr = nr, .code = code};
 	__u64 one = 1, *n = bpf_map_lookup_elem(&failures, &key);
@@ -252,99 +240,160 @@ static __always_inline void add_failure(__u32 nr, __u32 code)
 		(*n)++;
 	else if (bpf_map_update_elem(&failures, &key, &one, BPF_NOEXIST))
 		count(COUNTER_MAP_FULL);
+	return 0;
 }
 
-static __always_inline void add_epoll(__u32 op, long result, __u64 ns)
+static __noinline int add_calls(struct call_key *key, struct call_value *sum)
 {
-	__u32 zero = 0;
-	struct epoll_totals *e = bpf_map_lookup_elem(&epoll, &zero);
+	struct call_value *v;
 
-	if (!e)
-		return;
-	e->waits++;
-	e->ns += ns;
-	if (op == OP_EPOLL_ZERO)
-		e->zero_timeout++;
-	if (result > 0)
-		e->events += result;
-	else if (result == 0)
-		e->empty++;
-}
-
-static __always_inline void add_calls(struct call_key *key, struct call_value *sum)
-{
-	struct call_value *v = bpf_map_lookup_elem(&calls, key);
-
+	if (!key || !sum)
+		return 0;
+	v = bpf_map_lookup_elem(&calls, key);
 	if (v) {
 		v->calls += sum->calls;
 		v->ns += sum->ns;
 		v->returned += sum->returned;
-		return;
-	}
-	if (bpf_map_update_elem(&calls, key, sum, BPF_NOEXIST))
+	} else if (bpf_map_update_elem(&calls, key, sum, BPF_NOEXIST)) {
 		count_many(COUNTER_MAP_FULL, sum->calls);
+	}
+	return 0;
 }
 
-static __always_inline void add_stack(__u64 *ctx, struct call_totals *t, __u32 nr, __u32 op, long result, __u64 ns, __u64 now)
+// give gives sum, some or all of what waits, to the stack of key.
+static __noinline int give(struct given *g, struct call_key *key, struct call_value *sum)
+{
+	if (!g || !key || !sum || !sum->calls)
+		return 0;
+	g->sum.calls += sum->calls;
+	g->sum.ns += sum->ns;
+	g->sum.returned += sum->returned;
+	return add_calls(key, sum);
+}
+
+// here is the key of the current thread's stack.
+static __always_inline struct call_key here(__u32 nr, __u32 op)
+{
+	struct call_key key = {.nr = nr, .op = op};
+
+	key.caller = return_word(bpf_get_current_task_btf());
+	key.stack = user_stack_id();
+	return key;
+}
+
+// give_waiting gives what waits to the stack of the current thread. It is not inlined,
+// nor are the next ones: most calls do without.
+static __noinline int give_waiting(struct call_totals *t, __u32 nr)
+{
+	struct call_key key;
+	struct call_value sum = {};
+
+	if (!t)
+		return 0;
+	key = here(nr, OP_NONE);
+	sum.calls = t->calls - t->given.sum.calls;
+	sum.ns = t->ns - t->given.sum.ns;
+	t->given.last = key;
+	return give(&t->given, &key, &sum);
+}
+
+static __noinline int give_one(struct given *g, __u32 nr, __u32 op, __u64 ns, __u64 returned)
+{
+	struct call_value one = {.calls = 1, .ns = ns, .returned = returned};
+	struct call_key key;
+
+	if (!g)
+		return 0;
+	key = here(nr, op);
+	return give(g, &key, &one);
+}
+
+static __noinline int give_op(struct op_totals *o, __u32 nr, __u32 op)
+{
+	struct call_key key;
+	struct call_value sum = {};
+
+	if (!o)
+		return 0;
+	key = here(nr, op);
+	sum.calls = o->sum.calls - o->given.sum.calls;
+	sum.ns = o->sum.ns - o->given.sum.ns;
+	sum.returned = o->sum.returned - o->given.sum.returned;
+	o->given.last = key;
+	return give(&o->given, &key, &sum);
+}
+
+// epoll_elsewhere gives one call to a place that is not that of the ones before. Those
+// that still wait are theirs.
+static __noinline int epoll_elsewhere(struct op_totals *o, struct call_key *key, struct call_value *one, __u64 now)
+{
+	struct call_value sum = {};
+	struct call_key last;
+
+	if (!o || !key || !one)
+		return 0;
+	sum.calls = o->sum.calls - o->given.sum.calls - 1;
+	sum.ns = o->sum.ns - o->given.sum.ns - one->ns;
+	sum.returned = o->sum.returned - o->given.sum.returned - one->returned;
+	last = o->given.last;
+	give(&o->given, &last, &sum);
+	key->stack = recent_stack_id(key->caller, key->nr, key->op, now);
+	o->given.last = *key;
+	return give(&o->given, key, one);
+}
+
+// add_op counts a call that has an op.
+static __always_inline void add_op(__u32 nr, __u32 op, long result, __u64 ns, __u64 now)
 {
 	struct call_value one = {.calls = 1, .ns = ns, .returned = result > 0 ? result : 0};
 	struct call_key key = {.nr = nr, .op = op};
-	struct pending *p = &t->pending;
+	struct op_totals *o = bpf_map_lookup_elem(&ops, &op);
 
+	if (!o)
+		return;
+	o->sum.calls++;
+	o->sum.ns += ns;
+	o->sum.returned += one.returned;
 	if (is_epoll(nr)) {
+		if (result == 0)
+			o->empty++;
 		// The program's own polling must not be mixed with the runtime's: which
 		// of the two it is decides what is made of it.
 		key.caller = return_word(bpf_get_current_task_btf());
-		key.stack = recent_stack_id(ctx, key.caller, nr, op, now);
-		add_calls(&key, &one);
+		if (!key.caller || key.caller != o->given.last.caller || nr != o->given.last.nr) {
+			epoll_elsewhere(o, &key, &one, now);
+			return;
+		}
+	} else if (ns >= QUICK_NS && op != OP_FUTEX_WAIT) {
+		give_one(&o->given, nr, op, ns, one.returned);
 		return;
 	}
-	// Threads that wait on a futex are idle, and however long they are, their
-	// stacks are all the runtime's.
-	if (ns < QUICK_NS || op == OP_FUTEX_WAIT) {
-		if (op)
-			p = bpf_map_lookup_elem(&waiting, &op);
-		if (!p)
-			return;
-		p->sum.calls += one.calls;
-		p->sum.ns += one.ns;
-		p->sum.returned += one.returned;
-		if (!walk_due(&p->sampler, now))
-			return;
-		one = p->sum;
-		__builtin_memset(&p->sum, 0, sizeof(p->sum));
-		key.caller = return_word(bpf_get_current_task_btf());
-		key.stack = stack_id(ctx, BPF_F_USER_STACK);
-		p->last = key;
-	} else {
-		key.caller = return_word(bpf_get_current_task_btf());
-		key.stack = stack_id(ctx, BPF_F_USER_STACK);
-	}
-	add_calls(&key, &one);
+	// Threads that wait on a futex or for the network are idle, and however long they
+	// are, their stacks are all the runtime's.
+	if (walk_due(&o->sampler, now))
+		give_op(o, nr, op);
 }
 
 // Not inlined: it is for the few calls that are slow.
-static __noinline int add_slow(__u64 *ctx, struct inflight_call *call, long result, __u64 ns)
+static __noinline int add_slow(__u64 start, __u32 nr, long result, __u64 ns)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct slow_call *s;
 
-	if (!call)
-		return 0;
 	s = bpf_ringbuf_reserve(&slow, sizeof(*s), 0);
 	if (!s) {
 		count(COUNTER_RING_FULL);
 		return 0;
 	}
 	count(COUNTER_RING_SENT);
-	s->start = call->start;
+	s->start = start;
 	s->ns = ns;
-	s->nr = call->nr;
-	s->tid = call->tid;
+	s->nr = nr;
+	s->tid = bpf_get_current_pid_tgid();
 	s->result = result;
 	s->goid = goroutine_id(task);
 	s->caller = return_word(task);
-	s->stack = stack_id(ctx, BPF_F_USER_STACK);
+	s->stack = user_stack_id();
 	s->pad = 0;
 	bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
 	return 0;
@@ -353,7 +402,7 @@ static __noinline int add_slow(__u64 *ctx, struct inflight_call *call, long resu
 SEC("tp_btf/sys_exit")
 int chokepoint_sys_exit(__u64 *ctx)
 {
-	__u64 id = bpf_get_current_pid_tgid(), now, ns;
+	__u64 id = bpf_get_current_pid_tgid(), now, start, ns;
 	struct inflight_call *call;
 	struct call_totals *t;
 	__u32 nr, op, slot;
@@ -370,18 +419,18 @@ int chokepoint_sys_exit(__u64 *ctx)
 	if (call->tid != (__u32)id)
 		return 0; // counted when the entry was taken
 	now = bpf_ktime_get_ns();
-	ns = now - call->start;
+	start = call->start;
+	ns = now - start;
 	nr = call->nr;
 	op = call->op;
 	result = ctx[1];
 
+	call->start = 0;
 	t = bpf_map_lookup_elem(&totals, &nr);
 	if (!t) {
-		call->start = 0;
 		count(COUNTER_UNKNOWN);
 		return 0;
 	}
-	count(COUNTER_EVENTS);
 	t->calls++;
 	t->ns += ns;
 	t->log2_ns[log2_slot(ns)]++;
@@ -393,11 +442,14 @@ int chokepoint_sys_exit(__u64 *ctx)
 			add_failure(nr, -result);
 	}
 	if (slow_ns && ns >= slow_ns && in(slow_calls, nr))
-		add_slow(ctx, call, result, ns);
-	call->start = 0;
-	if (is_epoll(nr))
-		add_epoll(op, result, ns);
-	if (in(stack_calls, nr))
-		add_stack(ctx, t, nr, op, result, ns, now);
+		add_slow(start, nr, result, ns);
+	if (op)
+		add_op(nr, op, result, ns, now);
+	else if (t->stacks) {
+		if (ns >= QUICK_NS)
+			give_one(&t->given, nr, OP_NONE, ns, 0);
+		else if (walk_due(&t->sampler, now))
+			give_waiting(t, nr);
+	}
 	return 0;
 }

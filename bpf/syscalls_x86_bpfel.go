@@ -26,8 +26,23 @@ type SyscallsCallTotals struct {
 	Calls   uint64
 	Ns      uint64
 	Again   uint64
-	Pending SyscallsPending
-	Log2Ns  [36]uint64
+	Sampler struct {
+		_      structs.HostLayout
+		Last   uint64
+		Left   uint32
+		Period uint32
+		First  uint32
+		Pad    uint32
+	}
+	Stacks uint32
+	Pad    uint32
+	Given  struct {
+		_    structs.HostLayout
+		Sum  SyscallsCallValue
+		Last SyscallsCallKey
+	}
+	Log2Ns [36]uint64
+	Fill   [4]uint64
 }
 
 type SyscallsCallValue struct {
@@ -50,17 +65,9 @@ const (
 	SyscallsCounterCOUNTER_MISSED           SyscallsCounter = 7
 	SyscallsCounterCOUNTER_RING_SENT        SyscallsCounter = 8
 	SyscallsCounterCOUNTER_RING_FULL        SyscallsCounter = 9
-	SyscallsCounterCOUNTERS                 SyscallsCounter = 10
+	SyscallsCounterCOUNTER_STACK_CUT        SyscallsCounter = 10
+	SyscallsCounterCOUNTERS                 SyscallsCounter = 11
 )
-
-type SyscallsEpollTotals struct {
-	_           structs.HostLayout
-	Waits       uint64
-	ZeroTimeout uint64
-	Events      uint64
-	Empty       uint64
-	Ns          uint64
-}
 
 type SyscallsErrorKey struct {
 	_    structs.HostLayout
@@ -78,10 +85,10 @@ type SyscallsInflightCall struct {
 }
 
 type SyscallsKind struct {
-	_      structs.HostLayout
-	Caller uint64
-	Nr     uint32
-	Op     uint32
+	_    structs.HostLayout
+	Site uint64
+	Nr   uint32
+	Op   uint32
 }
 
 type SyscallsOp uint32
@@ -97,8 +104,10 @@ const (
 	SyscallsOpOPS               SyscallsOp = 7
 )
 
-type SyscallsPending struct {
+type SyscallsOpTotals struct {
 	_       structs.HostLayout
+	Sum     SyscallsCallValue
+	Empty   uint64
 	Sampler struct {
 		_      structs.HostLayout
 		Last   uint64
@@ -107,8 +116,12 @@ type SyscallsPending struct {
 		First  uint32
 		Pad    uint32
 	}
-	Last SyscallsCallKey
-	Sum  SyscallsCallValue
+	Given struct {
+		_    structs.HostLayout
+		Sum  SyscallsCallValue
+		Last SyscallsCallKey
+	}
+	Fill [2]uint64
 }
 
 type SyscallsRecent struct {
@@ -158,31 +171,25 @@ type SyscallsWalk struct {
 const (
 	SyscallsMapCalls               = "calls"
 	SyscallsMapCounters            = "counters"
-	SyscallsMapEpoll               = "epoll"
 	SyscallsMapFailures            = "failures"
 	SyscallsMapInflight            = "inflight"
+	SyscallsMapOps                 = "ops"
 	SyscallsMapRecents             = "recents"
 	SyscallsMapSlow                = "slow"
 	SyscallsMapStacks              = "stacks"
 	SyscallsMapTotals              = "totals"
-	SyscallsMapWaiting             = "waiting"
 	SyscallsMapWalks               = "walks"
 	SyscallsProgChokepointSysEnter = "chokepoint_sys_enter"
 	SyscallsProgChokepointSysExit  = "chokepoint_sys_exit"
 	SyscallsVarEnumCounter         = "enum_counter"
 	SyscallsVarEnumOp              = "enum_op"
+	SyscallsVarFirstEnd            = "first_end"
+	SyscallsVarFirstStart          = "first_start"
 	SyscallsVarG_goid              = "g_goid"
 	SyscallsVarG_m                 = "g_m"
 	SyscallsVarM_curg              = "m_curg"
-	SyscallsVarNrEpollPwait        = "nr_epoll_pwait"
-	SyscallsVarNrEpollPwait2       = "nr_epoll_pwait2"
-	SyscallsVarNrEpollWait         = "nr_epoll_wait"
-	SyscallsVarNrExit              = "nr_exit"
-	SyscallsVarNrExitGroup         = "nr_exit_group"
-	SyscallsVarNrFutex             = "nr_futex"
 	SyscallsVarSlowCalls           = "slow_calls"
 	SyscallsVarSlowNs              = "slow_ns"
-	SyscallsVarStackCalls          = "stack_calls"
 	SyscallsVarTargetTgid          = "target_tgid"
 	SyscallsVarTextEnd             = "text_end"
 	SyscallsVarTextStart           = "text_start"
@@ -243,14 +250,13 @@ type SyscallsProgramSpecs struct {
 type SyscallsMapSpecs struct {
 	Calls    *ebpf.MapSpec `ebpf:"calls"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Epoll    *ebpf.MapSpec `ebpf:"epoll"`
 	Failures *ebpf.MapSpec `ebpf:"failures"`
 	Inflight *ebpf.MapSpec `ebpf:"inflight"`
+	Ops      *ebpf.MapSpec `ebpf:"ops"`
 	Recents  *ebpf.MapSpec `ebpf:"recents"`
 	Slow     *ebpf.MapSpec `ebpf:"slow"`
 	Stacks   *ebpf.MapSpec `ebpf:"stacks"`
 	Totals   *ebpf.MapSpec `ebpf:"totals"`
-	Waiting  *ebpf.MapSpec `ebpf:"waiting"`
 	Walks    *ebpf.MapSpec `ebpf:"walks"`
 }
 
@@ -258,26 +264,21 @@ type SyscallsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SyscallsVariableSpecs struct {
-	EnumCounter   *ebpf.VariableSpec `ebpf:"enum_counter"`
-	EnumOp        *ebpf.VariableSpec `ebpf:"enum_op"`
-	G_goid        *ebpf.VariableSpec `ebpf:"g_goid"`
-	G_m           *ebpf.VariableSpec `ebpf:"g_m"`
-	M_curg        *ebpf.VariableSpec `ebpf:"m_curg"`
-	NrEpollPwait  *ebpf.VariableSpec `ebpf:"nr_epoll_pwait"`
-	NrEpollPwait2 *ebpf.VariableSpec `ebpf:"nr_epoll_pwait2"`
-	NrEpollWait   *ebpf.VariableSpec `ebpf:"nr_epoll_wait"`
-	NrExit        *ebpf.VariableSpec `ebpf:"nr_exit"`
-	NrExitGroup   *ebpf.VariableSpec `ebpf:"nr_exit_group"`
-	NrFutex       *ebpf.VariableSpec `ebpf:"nr_futex"`
-	SlowCalls     *ebpf.VariableSpec `ebpf:"slow_calls"`
-	SlowNs        *ebpf.VariableSpec `ebpf:"slow_ns"`
-	StackCalls    *ebpf.VariableSpec `ebpf:"stack_calls"`
-	TargetTgid    *ebpf.VariableSpec `ebpf:"target_tgid"`
-	TextEnd       *ebpf.VariableSpec `ebpf:"text_end"`
-	TextStart     *ebpf.VariableSpec `ebpf:"text_start"`
-	TlsG          *ebpf.VariableSpec `ebpf:"tls_g"`
-	WindowEnd     *ebpf.VariableSpec `ebpf:"window_end"`
-	WindowStart   *ebpf.VariableSpec `ebpf:"window_start"`
+	EnumCounter *ebpf.VariableSpec `ebpf:"enum_counter"`
+	EnumOp      *ebpf.VariableSpec `ebpf:"enum_op"`
+	FirstEnd    *ebpf.VariableSpec `ebpf:"first_end"`
+	FirstStart  *ebpf.VariableSpec `ebpf:"first_start"`
+	G_goid      *ebpf.VariableSpec `ebpf:"g_goid"`
+	G_m         *ebpf.VariableSpec `ebpf:"g_m"`
+	M_curg      *ebpf.VariableSpec `ebpf:"m_curg"`
+	SlowCalls   *ebpf.VariableSpec `ebpf:"slow_calls"`
+	SlowNs      *ebpf.VariableSpec `ebpf:"slow_ns"`
+	TargetTgid  *ebpf.VariableSpec `ebpf:"target_tgid"`
+	TextEnd     *ebpf.VariableSpec `ebpf:"text_end"`
+	TextStart   *ebpf.VariableSpec `ebpf:"text_start"`
+	TlsG        *ebpf.VariableSpec `ebpf:"tls_g"`
+	WindowEnd   *ebpf.VariableSpec `ebpf:"window_end"`
+	WindowStart *ebpf.VariableSpec `ebpf:"window_start"`
 }
 
 // SyscallsObjects contains all objects after they have been loaded into the kernel.
@@ -302,14 +303,13 @@ func (o *SyscallsObjects) Close() error {
 type SyscallsMaps struct {
 	Calls    *ebpf.Map `ebpf:"calls"`
 	Counters *ebpf.Map `ebpf:"counters"`
-	Epoll    *ebpf.Map `ebpf:"epoll"`
 	Failures *ebpf.Map `ebpf:"failures"`
 	Inflight *ebpf.Map `ebpf:"inflight"`
+	Ops      *ebpf.Map `ebpf:"ops"`
 	Recents  *ebpf.Map `ebpf:"recents"`
 	Slow     *ebpf.Map `ebpf:"slow"`
 	Stacks   *ebpf.Map `ebpf:"stacks"`
 	Totals   *ebpf.Map `ebpf:"totals"`
-	Waiting  *ebpf.Map `ebpf:"waiting"`
 	Walks    *ebpf.Map `ebpf:"walks"`
 }
 
@@ -317,14 +317,13 @@ func (m *SyscallsMaps) Close() error {
 	return _SyscallsClose(
 		m.Calls,
 		m.Counters,
-		m.Epoll,
 		m.Failures,
 		m.Inflight,
+		m.Ops,
 		m.Recents,
 		m.Slow,
 		m.Stacks,
 		m.Totals,
-		m.Waiting,
 		m.Walks,
 	)
 }
@@ -333,26 +332,21 @@ func (m *SyscallsMaps) Close() error {
 //
 // It can be passed to LoadSyscallsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SyscallsVariables struct {
-	EnumCounter   *ebpf.Variable `ebpf:"enum_counter"`
-	EnumOp        *ebpf.Variable `ebpf:"enum_op"`
-	G_goid        *ebpf.Variable `ebpf:"g_goid"`
-	G_m           *ebpf.Variable `ebpf:"g_m"`
-	M_curg        *ebpf.Variable `ebpf:"m_curg"`
-	NrEpollPwait  *ebpf.Variable `ebpf:"nr_epoll_pwait"`
-	NrEpollPwait2 *ebpf.Variable `ebpf:"nr_epoll_pwait2"`
-	NrEpollWait   *ebpf.Variable `ebpf:"nr_epoll_wait"`
-	NrExit        *ebpf.Variable `ebpf:"nr_exit"`
-	NrExitGroup   *ebpf.Variable `ebpf:"nr_exit_group"`
-	NrFutex       *ebpf.Variable `ebpf:"nr_futex"`
-	SlowCalls     *ebpf.Variable `ebpf:"slow_calls"`
-	SlowNs        *ebpf.Variable `ebpf:"slow_ns"`
-	StackCalls    *ebpf.Variable `ebpf:"stack_calls"`
-	TargetTgid    *ebpf.Variable `ebpf:"target_tgid"`
-	TextEnd       *ebpf.Variable `ebpf:"text_end"`
-	TextStart     *ebpf.Variable `ebpf:"text_start"`
-	TlsG          *ebpf.Variable `ebpf:"tls_g"`
-	WindowEnd     *ebpf.Variable `ebpf:"window_end"`
-	WindowStart   *ebpf.Variable `ebpf:"window_start"`
+	EnumCounter *ebpf.Variable `ebpf:"enum_counter"`
+	EnumOp      *ebpf.Variable `ebpf:"enum_op"`
+	FirstEnd    *ebpf.Variable `ebpf:"first_end"`
+	FirstStart  *ebpf.Variable `ebpf:"first_start"`
+	G_goid      *ebpf.Variable `ebpf:"g_goid"`
+	G_m         *ebpf.Variable `ebpf:"g_m"`
+	M_curg      *ebpf.Variable `ebpf:"m_curg"`
+	SlowCalls   *ebpf.Variable `ebpf:"slow_calls"`
+	SlowNs      *ebpf.Variable `ebpf:"slow_ns"`
+	TargetTgid  *ebpf.Variable `ebpf:"target_tgid"`
+	TextEnd     *ebpf.Variable `ebpf:"text_end"`
+	TextStart   *ebpf.Variable `ebpf:"text_start"`
+	TlsG        *ebpf.Variable `ebpf:"tls_g"`
+	WindowEnd   *ebpf.Variable `ebpf:"window_end"`
+	WindowStart *ebpf.Variable `ebpf:"window_start"`
 }
 
 // SyscallsPrograms contains all programs after they have been loaded into the kernel.

@@ -312,10 +312,10 @@ func round(v float64) int64 { return int64(max(0, math.Round(v))) }
 
 // targetRuns of the two ends of a system call: the calls that were counted.
 func (p *syscallsProbe) targetRuns() (map[string]int64, error) {
-	calls, err := p.eventsInWindow()
+	calls, err := p.calls()
 	return map[string]int64{
-		bpf.SyscallsProgChokepointSysEnter: calls,
-		bpf.SyscallsProgChokepointSysExit:  calls,
+		bpf.SyscallsProgChokepointSysEnter: int64(calls),
+		bpf.SyscallsProgChokepointSysExit:  int64(calls),
 	}, err
 }
 
@@ -324,15 +324,21 @@ func (p *syscallsProbe) targetRuns() (map[string]int64, error) {
 // threads, which is both, counts twice. The half that the idle CPU runs costs the
 // target nothing, so that this is the most it can be.
 func (p *schedProbe) targetRuns() (map[string]int64, error) {
-	s := &schedReading{doc: bundle.Sched{OffCPUNS: map[string]int64{}}}
-	if err := p.readTotals(s); err != nil {
+	each, err := p.cpus()
+	if err != nil {
 		return nil, err
 	}
+	var switches, wakeups, migrations uint64
+	for _, cpu := range each {
+		switches += cpu.Totals.Switches
+		wakeups += cpu.Totals.Wakeups
+		migrations += cpu.Totals.Migrations
+	}
 	return map[string]int64{
-		bpf.SchedProgChokepointSchedSwitch:    2 * s.doc.Switches,
-		bpf.SchedProgChokepointSchedWakeup:    s.doc.Wakeups,
+		bpf.SchedProgChokepointSchedSwitch:    2 * int64(switches),
+		bpf.SchedProgChokepointSchedWakeup:    int64(wakeups),
 		bpf.SchedProgChokepointSchedWakeupNew: 0, // with the others
-		bpf.SchedProgChokepointSchedMigrate:   s.doc.Migrations,
+		bpf.SchedProgChokepointSchedMigrate:   int64(migrations),
 	}, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -27,14 +28,22 @@ type counted struct {
 		Errors            map[syscall.Errno]int64
 	}
 	Sleeps struct {
-		Function                              string
-		GoID, Asked, Took, Interrupted, Calls int64
+		Function                       string
+		GoID, Asked, Took, Interrupted int64
+		Calls                          []sleep
 	}
 	Burns []struct {
 		Function  string
 		GoID, CPU int64
 	}
 	GCs, Pool int64
+}
+
+// sleep is one call that sleeps.
+type sleep struct {
+	Start, End, Asked int64 // CLOCK_MONOTONIC and nanoseconds
+	Switches          int   // times that its thread gave the CPU up
+	Interrupted       bool
 }
 
 // counts is a recording of testdata/counts.
@@ -180,34 +189,73 @@ func checkGoID(t *testing.T, p *profile.Profile, function string, goid int64) (s
 	return said
 }
 
-// checkSleeps: a sleep lasts as long as was asked for, and no longer than the
-// program waited for it.
+// checkSleeps: each time the thread gave the CPU up in a call is known, where it was
+// and for how long.
+//
+// A call that sleeps for 2 ms need not give the CPU up for 2 ms, nor at all: the timer
+// runs from before that, and an interrupt, or a hypervisor that runs another guest, may
+// take the CPU meanwhile. So what is asserted of each wait is that it ended no sooner than
+// asked after the call began, and that there are as many as the kernel counted.
 func (c counts) checkSleeps(t *testing.T) {
+	const call = "clock_nanosleep"
 	var doc bundle.Syscalls
 	c.json(t, bundle.EBPFSyscalls, &doc)
-	i := slices.IndexFunc(doc.Calls, func(s bundle.Syscall) bool { return s.Name == "clock_nanosleep" })
+	i := slices.IndexFunc(doc.Calls, func(s bundle.Syscall) bool { return s.Name == call })
 	require.GreaterOrEqual(t, i, 0)
 	got := doc.Calls[i]
-	assert.Equal(t, c.Sleeps.Calls, got.Count)
+	assert.EqualValues(t, len(c.Sleeps.Calls), got.Count)
 	// The program is told EINTR, of what the kernel calls a restart until then.
 	assert.Equal(t, c.Sleeps.Interrupted, got.Errors["ERESTART_RESTARTBLOCK"]+got.Errors["EINTR"])
-	assert.GreaterOrEqual(t, got.TotalNS, c.Sleeps.Asked)
+	if c.Sleeps.Interrupted == 0 { // what is left after a signal is rounded
+		assert.GreaterOrEqual(t, got.TotalNS, c.Sleeps.Asked)
+	}
 	assert.LessOrEqual(t, got.TotalNS, c.Sleeps.Took)
 
 	off := c.profile(t, bundle.EBPFOffCPUProfile)
 	slept := sum(off, len(off.SampleType)-1, c.Sleeps.Function, map[string]string{"state": "sleep"})
-	asked := c.Sleeps.Asked - c.Sleeps.Interrupted*int64(time.Millisecond)
-	assert.GreaterOrEqual(t, sum(off, len(off.SampleType)-1, "", map[string]string{"state": "sleep"}), asked)
-	// Once in some dozens of runs on a busy machine one of the sleeps was not below its
-	// function; why is not known yet.
-	assert.GreaterOrEqual(t, slept, asked/2)
-	if slept < asked {
-		for _, s := range off.Sample {
-			t.Logf("asleep for %v: %v, %v", time.Duration(s.Value[len(s.Value)-1]), s.Label["state"], frames(s))
+	checkGoID(t, off, c.Sleeps.Function, c.Sleeps.GoID)
+	if slices.ContainsFunc(c.dim.Probes, func(p bundle.Probe) bool { return strings.Contains(p.Reason, "goroutines are not known") }) {
+		assert.Positive(t, slept)
+		return // cuts are of goroutines
+	}
+	var cuts bundle.Cuts
+	c.json(t, bundle.EBPFCuts, &cuts)
+	waits := make([]int, len(c.Sleeps.Calls))
+	var ns, unplaced, unplacedNS int64
+	for _, w := range cuts.Intervals {
+		if w.State != "sleep" || w.Syscall != call {
+			continue
+		}
+		ns += w.WokenNS - w.LeftNS
+		assert.Equal(t, c.Sleeps.GoID, w.GoID)
+		in := slices.IndexFunc(c.Sleeps.Calls, func(s sleep) bool { return s.Start <= w.LeftNS && w.BackNS <= s.End })
+		if !assert.GreaterOrEqual(t, in, 0, "a wait in no call: %+v", w) {
+			continue
+		}
+		waits[in]++
+		if s := c.Sleeps.Calls[in]; !s.Interrupted {
+			assert.GreaterOrEqual(t, w.WokenNS-s.Start, s.Asked, "it woke too soon: %+v", w)
+		}
+		stack := cuts.Stacks[w.Stack]
+		if !slices.ContainsFunc(stack, func(f bundle.Frame) bool { return f.Function == c.Sleeps.Function }) {
+			// Allowed if it is said.
+			unplaced++
+			unplacedNS += w.WokenNS - w.LeftNS
+			assert.Equal(t, frameCut, stack[len(stack)-1].Function, "%v", stack)
 		}
 	}
-	assert.LessOrEqual(t, slept, c.Sleeps.Took)
-	checkGoID(t, off, c.Sleeps.Function, c.Sleeps.GoID)
+	all := 0
+	for i, s := range c.Sleeps.Calls {
+		all += waits[i]
+		if s.Interrupted {
+			assert.LessOrEqual(t, waits[i], s.Switches, "waits in %+v", s)
+		} else {
+			assert.Equal(t, s.Switches, waits[i], "waits in %+v", s)
+		}
+	}
+	assert.Equal(t, ns, slept+unplacedNS, "time asleep")
+	assert.LessOrEqual(t, unplaced, c.lost(t, Sched, "stacks_cut"))
+	t.Logf("%v asked for, %v asleep in %d waits of %d calls", time.Duration(c.Sleeps.Asked), time.Duration(ns), all, len(c.Sleeps.Calls))
 }
 
 // checkGoroutines: every sample of a function is its goroutine's.
@@ -246,6 +294,11 @@ func (c counts) checkSums(t *testing.T) {
 	var sched bundle.Sched
 	c.json(t, bundle.EBPFSched, &sched)
 	assert.Equal(t, c.seen[Sched], sched.Switches, "switches")
+	var byThread int64
+	for _, t := range sched.ByThread {
+		byThread += t.Switches
+	}
+	assert.Equal(t, sched.Switches, byThread+c.lost(t, Sched, "map_full"), "switches by thread")
 
 	samples := c.profile(t, bundle.EBPFOnCPUProfile)
 	assert.Equal(t, c.seen[OnCPU], sum(samples, 0, "", nil)+c.lost(t, OnCPU, "map_full"), "samples")
@@ -294,12 +347,12 @@ func TestFullMapsAreTold(t *testing.T) {
 		for _, ns := range doc.OffCPUNS {
 			off += ns
 		}
-		assert.GreaterOrEqual(t, off, c.Sleeps.Asked, "the totals do not need the map")
+		assert.GreaterOrEqual(t, off, c.Sleeps.Asked/2, "the totals do not need the map")
 		p := c.profile(t, bundle.EBPFOffCPUProfile)
 		assert.Less(t, sum(p, len(p.SampleType)-1, "", nil), off)
 	})
 	t.Run("threads", func(t *testing.T) {
-		c := recordCounts(t, testbuild.Program{}, map[string]uint32{"threads": 1})
+		c := recordCounts(t, testbuild.Program{}, map[string]uint32{"threads": 1, "others": 1})
 		assert.Positive(t, c.lost(t, Sched, "map_full"))
 	})
 }

@@ -27,7 +27,7 @@
 // compared with the file's first; see docs/ebpf.md.
 //
 // Of quick system calls and of the runtime's idle parking, the first 256 stacks of
-// each kind and CPU are walked, and then about 125 a second: sums stay exact, the
+// each kind and CPU are walked, and then about 50 a second: sums stay exact, the
 // shares of stacks are a sample, and the price does not grow with the rate. Every
 // other stack is walked.
 //
@@ -35,7 +35,7 @@
 // the kernel has no frame, so its caller is taken from the stack's top word,
 // after checking in the machine code that it follows a call of the leaf.
 // What could not be kept is in a profile all the same, under a frame that says
-// so ("[stack lost]", "[no stack]"), so that shares keep their denominator.
+// so ("[stack lost]", "[no stack]", "[stack cut]"), so that shares keep their denominator.
 package ebpf
 
 import (

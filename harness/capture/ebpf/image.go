@@ -42,6 +42,7 @@ type image struct {
 	bias     uint64       // address in the process minus address in the file
 	textFrom uint64       // the executable's code in the process
 	textTo   uint64
+	first    [2]uint64 // firstOfThread in the process, from and to; 0: not known
 	offsets  target.GOffsets
 	noGoID   error  // why offsets are not known
 	problem  string // why symbols are missing or poor; empty when they are not
@@ -53,8 +54,10 @@ type image struct {
 type subject struct {
 	tgid             uint32
 	textFrom, textTo uint64
-	offsets          *target.GOffsets // nil: not known
-	img              *image           // nil: there is no process
+	// firstFrom and firstTo bound the function that threads begin with; 0: not known.
+	firstFrom, firstTo uint64
+	offsets            *target.GOffsets // nil: not known
+	img                *image           // nil: there is no process
 
 	// room is how many entries maps hold, by name, where a test wants fewer
 	// than the programs ask for; nil otherwise.
@@ -62,7 +65,7 @@ type subject struct {
 }
 
 func (i *image) subject() subject {
-	s := subject{tgid: i.tgid, textFrom: i.textFrom, textTo: i.textTo, img: i}
+	s := subject{tgid: i.tgid, textFrom: i.textFrom, textTo: i.textTo, firstFrom: i.first[0], firstTo: i.first[1], img: i}
 	if i.noGoID == nil {
 		s.offsets = &i.offsets
 	}
@@ -106,6 +109,10 @@ func openImage(pid int, executable string) (*image, error) {
 	i.symbols, i.file, i.bias = file, file, bias
 	i.problem = file.Symbols().Reason
 	i.offsets, i.noGoID = file.Goroutines()
+	// A program without it is not Go's, or has no names: then its stacks end by themselves.
+	if first, err := file.Probes(firstOfThread); err == nil {
+		i.first = [2]uint64{first[0].Entry + bias, first[0].End + bias}
+	}
 	if code, err := openCode(running); err == nil {
 		i.code = code
 		i.closers = append(i.closers, code)
@@ -328,6 +335,21 @@ func (i *image) withCaller(stack []uint64, word uint64) []uint64 {
 		return stack
 	}
 	return append([]uint64{leaf, word}, stack[1:]...)
+}
+
+// firstOfThread is the function of the Go runtime that a thread begins with.
+const firstOfThread = "runtime.mstart"
+
+// toItsEnd is a stack without what is behind a thread's first function. Before Go 1.26
+// a new thread has the frame pointer of the one that started it, so that a walk goes
+// on into that one's stack, or what has become of it.
+func (i *image) toItsEnd(stack []uint64) []uint64 {
+	for n, pc := range stack {
+		if n > 0 && i.function(pc-1) == firstOfThread {
+			return stack[:n+1]
+		}
+	}
+	return stack
 }
 
 // code reads an executable by link-time address.

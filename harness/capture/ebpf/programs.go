@@ -34,13 +34,19 @@ const (
 const (
 	frameNoStack = "[no stack]"
 	frameLost    = "[stack lost]"
+	// What stands for the callers that could not be read.
+	frameCut = "[stack cut]"
 )
+
+// stackCut is what the programs put in the place of a frame that could not be read.
+const stackCut = 1
 
 // load puts a collection into the kernel. Programs named in optional are left
 // out, with a note, if the kernel refuses the collection with them.
 func (p *programs) load(spec *ebpf.CollectionSpec, s subject, optional ...string) error {
 	if err := setVariables(spec, map[string]any{
 		"target_tgid": s.tgid, "text_start": s.textFrom, "text_end": s.textTo,
+		"first_start": s.firstFrom, "first_end": s.firstTo,
 	}); err != nil {
 		return err
 	}
@@ -173,6 +179,7 @@ func (p *programs) lost() (map[string]int64, error) {
 		"stacks_not_walked": bpf.SyscallsCounterCOUNTER_STACK_BUSY,
 		"stacks_full":       bpf.SyscallsCounterCOUNTER_STACK_FULL,
 		"stacks_unreadable": bpf.SyscallsCounterCOUNTER_STACK_UNREADABLE,
+		"stacks_cut":        bpf.SyscallsCounterCOUNTER_STACK_CUT,
 		"map_full":          bpf.SyscallsCounterCOUNTER_MAP_FULL,
 		"events_unknown":    bpf.SyscallsCounterCOUNTER_UNKNOWN,
 		"arguments_unread":  bpf.SyscallsCounterCOUNTER_UNREAD_ARGUMENT,
@@ -231,7 +238,11 @@ func (r *stackReader) stack(id int32) (addrs []uint64, lost string) {
 // userRow is a row of a user stack and the word at its top.
 func (r *stackReader) userRow(id int32, word uint64, img *image) row {
 	addrs, lost := r.stack(id)
-	return row{user: img.withCaller(addrs, word), exact: len(addrs) > 0 && !img.inSyscall(addrs[0]), lost: lost}
+	user := img.toItsEnd(img.withCaller(addrs, word))
+	if n := len(user); n > 0 && user[n-1] == stackCut {
+		user, lost = user[:n-1], frameCut
+	}
+	return row{user: user, exact: len(addrs) > 0 && !img.inSyscall(addrs[0]), lost: lost}
 }
 
 // thousands writes n for a person: "1,234,567".

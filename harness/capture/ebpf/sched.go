@@ -11,8 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"github.com/google/pprof/profile"
-	"golang.org/x/sys/unix"
 
 	"chokepoint/bpf"
 	"chokepoint/harness/bundle"
@@ -28,14 +28,6 @@ func (p *schedProbe) name() string { return Sched }
 
 func (p *schedProbe) load(s subject) error {
 	spec, err := bpf.LoadSched()
-	if err != nil {
-		return err
-	}
-	err = setVariables(spec, map[string]any{
-		"nr_futex":       uint32(unix.SYS_FUTEX),
-		"nr_epoll_pwait": uint32(unix.SYS_EPOLL_PWAIT),
-		"nr_nanosleep":   uint32(unix.SYS_NANOSLEEP),
-	})
 	if err != nil {
 		return err
 	}
@@ -57,6 +49,22 @@ func decodeCut(raw []byte) (c bpf.SchedCut, err error) {
 	return c, err
 }
 
+// events is how many switches were counted until now.
+func (p *schedProbe) events() uint64 {
+	if p.coll == nil {
+		return 0
+	}
+	each, err := p.cpus()
+	if err != nil {
+		return 0
+	}
+	var n uint64
+	for _, cpu := range each {
+		n += cpu.Totals.Switches
+	}
+	return n
+}
+
 func (p *schedProbe) status() string { return thousands(p.events()) + " switches" }
 
 func (p *schedProbe) write(ctx context.Context, w *bundle.Writer, window bundle.Window, img *image) (result, error) {
@@ -73,7 +81,7 @@ func (p *schedProbe) write(ctx context.Context, w *bundle.Writer, window bundle.
 	s := &schedReading{window: window, img: img, stacks: stacks,
 		off: newProfile(delay()), queue: newProfile(delay()),
 		doc: bundle.Sched{OffCPUNS: map[string]int64{}}}
-	for _, read := range []func(*schedReading) error{p.readTotals, p.readCPUs, p.readWaits, p.readEnded, p.closeThreads} {
+	for _, read := range []func(*schedReading) error{p.readCPUs, p.readWaits, p.readEnded, p.closeThreads} {
 		if err := read(s); err != nil {
 			return res, err
 		}
@@ -168,40 +176,18 @@ func (s *schedReading) wait(state bpf.SchedState, stack int32, caller uint64, ns
 	s.off.add(r)
 }
 
-func (p *schedProbe) readTotals(s *schedReading) error {
-	var each []bpf.SchedSchedTotals
-	if err := p.coll.Maps["totals"].Lookup(uint32(0), &each); err != nil {
-		return fmt.Errorf("read scheduler totals: %w", err)
-	}
-	s.doc.RunQueueLog2NS = make([]int64, len(each[0].RunQueueLog2Ns))
-	for _, cpu := range each {
-		s.doc.Switches += int64(cpu.Switches)
-		s.doc.Wakeups += int64(cpu.Wakeups)
-		s.doc.Migrations += int64(cpu.Migrations)
-		s.doc.Threads += int(cpu.Threads)
-		s.doc.RunQueueNS += int64(cpu.RunQueueNs)
-		for slot, n := range cpu.RunQueueLog2Ns {
-			s.doc.RunQueueLog2NS[slot] += int64(n)
-		}
-		for state, ns := range cpu.OffNs {
-			if ns > 0 {
-				s.doc.OffCPUNS[stateName(bpf.SchedState(state))] += int64(ns)
-			}
-		}
-	}
-	return nil
-}
-
+// readCPUs is what the CPUs did, and what was counted on each.
 func (p *schedProbe) readCPUs(s *schedReading) error {
 	online, err := onlineCPUs()
 	if err != nil {
 		return err
 	}
 	s.doc.CPUs = len(online)
-	var each []bpf.SchedCpu
-	if err := p.coll.Maps["cpus"].Lookup(uint32(0), &each); err != nil {
-		return fmt.Errorf("read CPU times: %w", err)
+	each, err := p.cpus()
+	if err != nil {
+		return err
 	}
+	s.addTotals(each)
 	for _, n := range online {
 		if n >= len(each) {
 			continue
@@ -219,6 +205,47 @@ func (p *schedProbe) readCPUs(s *schedReading) error {
 	return nil
 }
 
+// cpus is what each possible CPU counted.
+func (p *schedProbe) cpus() ([]bpf.SchedCpu, error) {
+	var each []bpf.SchedCpu
+	if err := p.coll.Maps["cpus"].Lookup(uint32(0), &each); err != nil {
+		return nil, fmt.Errorf("read what CPUs counted: %w", err)
+	}
+	return each, nil
+}
+
+// addTotals adds up what CPUs counted, and what they had put by when the window ended.
+func (s *schedReading) addTotals(each []bpf.SchedCpu) {
+	s.doc.RunQueueLog2NS = make([]int64, len(each[0].Totals.RunQueueLog2Ns))
+	for _, cpu := range each {
+		t := cpu.Totals
+		s.doc.Switches += int64(t.Switches)
+		s.doc.Wakeups += int64(t.Wakeups)
+		s.doc.Migrations += int64(t.Migrations)
+		s.doc.Threads += int(t.Threads)
+		s.doc.RunQueueNS += int64(t.RunQueueNs)
+		for slot, n := range t.RunQueueLog2Ns {
+			s.doc.RunQueueLog2NS[slot] += int64(n)
+		}
+		for state, ns := range t.OffNs {
+			if ns > 0 {
+				s.doc.OffCPUNS[stateName(bpf.SchedState(state))] += int64(ns)
+			}
+		}
+		if late := cpu.Preempted; late.Sum.Times > 0 {
+			s.wait(bpf.SchedStateSTATE_RUNNABLE, late.Last.Stack, late.Last.Caller, int64(late.Sum.Ns))
+		}
+		for _, late := range cpu.Idle {
+			if late.Asleep.Times > 0 {
+				s.wait(bpf.SchedStateSTATE_SLEEP, late.Stack, late.Caller, int64(late.Asleep.Ns))
+			}
+			if late.Queued.Times > 0 {
+				s.wait(bpf.SchedStateSTATE_RUNNABLE, late.Stack, late.Caller, int64(late.Queued.Ns))
+			}
+		}
+	}
+}
+
 func (p *schedProbe) readWaits(s *schedReading) error {
 	var key bpf.SchedWaitKey
 	var each []bpf.SchedWaitValue
@@ -232,16 +259,6 @@ func (p *schedProbe) readWaits(s *schedReading) error {
 	}
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("read waits: %w", err)
-	}
-	// Preempted threads that the window's end kept from a stack.
-	var late []bpf.SchedPutBy
-	if err := p.coll.Maps["preempted"].Lookup(uint32(0), &late); err != nil {
-		return fmt.Errorf("read waits: %w", err)
-	}
-	for _, cpu := range late {
-		if cpu.Sum.Times > 0 {
-			s.wait(bpf.SchedStateSTATE_RUNNABLE, cpu.Last.Stack, cpu.Last.Caller, int64(cpu.Sum.Ns))
-		}
 	}
 	return nil
 }
@@ -271,21 +288,44 @@ func addTimes(t *bundle.ThreadTimes, sums bpf.SchedThreadSums) {
 	t.Migrations += int64(sums.Migrations)
 }
 
-// closeThreads counts what threads were still doing when the window ended.
-func (p *schedProbe) closeThreads(s *schedReading) error {
+// eachThread gives every thread that is known.
+func (p *schedProbe) eachThread(do func(bpf.SchedThread)) error {
+	array := p.coll.Maps["threads"]
+	places := make([]uint32, array.MaxEntries())
+	threads := make([]bpf.SchedThread, len(places))
+	n, err := array.BatchLookup(new(ebpf.MapBatchCursor), places, threads, nil)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) { // which is how it says that this was all
+		return fmt.Errorf("read threads: %w", err)
+	}
+	for _, t := range threads[:n] {
+		if t.Tid != 0 {
+			do(t)
+		}
+	}
 	var tid uint32
 	var t bpf.SchedThread
-	entries := p.coll.Maps["threads"].Iterate()
+	entries := p.coll.Maps["others"].Iterate()
 	for entries.Next(&tid, &t) {
-		times := bundle.ThreadTimes{TID: int(tid)}
-		addTimes(&times, t.Sums)
-		s.close(t, &times)
-		if times != (bundle.ThreadTimes{TID: int(tid)}) {
-			s.doc.ByThread = append(s.doc.ByThread, times)
-		}
+		do(t)
 	}
 	if err := entries.Err(); err != nil {
 		return fmt.Errorf("read threads: %w", err)
+	}
+	return nil
+}
+
+// closeThreads counts what threads were still doing when the window ended.
+func (p *schedProbe) closeThreads(s *schedReading) error {
+	err := p.eachThread(func(t bpf.SchedThread) {
+		times := bundle.ThreadTimes{TID: int(t.Tid)}
+		addTimes(&times, t.Sums)
+		s.close(t, &times)
+		if times != (bundle.ThreadTimes{TID: int(t.Tid)}) {
+			s.doc.ByThread = append(s.doc.ByThread, times)
+		}
+	})
+	if err != nil {
+		return err
 	}
 	slices.SortFunc(s.doc.ByThread, func(a, b bundle.ThreadTimes) int {
 		return cmp.Or(cmp.Compare(b.OnCPUNS, a.OnCPUNS), cmp.Compare(b.OffCPUNS, a.OffCPUNS), cmp.Compare(a.TID, b.TID))

@@ -32,13 +32,16 @@ func (t *stackTable) index(id int32, caller uint64) int {
 	}
 	r := t.reader.userRow(id, caller, t.img)
 	n := -1
-	if r.lost == "" {
+	if r.lost == "" || r.lost == frameCut {
 		n = len(t.frames)
 		frames := []bundle.Frame{}
 		for _, pc := range r.sites(t.img.returnsTo) {
 			for _, f := range t.img.frames(pc) {
 				frames = append(frames, bundle.Frame{Function: f.Function, File: f.File, Line: f.Line})
 			}
+		}
+		if r.lost != "" {
+			frames = append(frames, bundle.Frame{Function: r.lost})
 		}
 		t.frames = append(t.frames, frames)
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/google/pprof/profile"
 	"golang.org/x/sys/unix"
 
@@ -24,7 +25,7 @@ import (
 const netpoll = "runtime.netpoll"
 
 // stackCalls are the calls whose user stacks are kept: those that a diagnosis
-// asks "which line?" of. A stack costs the target about 1.5 microseconds, so
+// asks "which line?" of. A stack costs the target about a microsecond, so
 // calls that are cheap, frequent and never at fault (clock reads, sigreturn,
 // madvise, yields) are counted and timed without one.
 func stackCalls() []uint32 {
@@ -75,25 +76,75 @@ func (p *syscallsProbe) load(s subject) error {
 	if err != nil {
 		return err
 	}
-	err = setVariables(spec, map[string]any{
-		"nr_futex":       uint32(unix.SYS_FUTEX),
-		"nr_epoll_wait":  uint32(unix.SYS_EPOLL_WAIT),
-		"nr_epoll_pwait": uint32(unix.SYS_EPOLL_PWAIT), "nr_epoll_pwait2": uint32(unix.SYS_EPOLL_PWAIT2),
-		"nr_exit": uint32(unix.SYS_EXIT), "nr_exit_group": uint32(unix.SYS_EXIT_GROUP),
-		"stack_calls": callMask(stackCalls()),
-		"slow_calls":  slowMask(),
-		"slow_ns":     uint64(p.threshold),
-	})
-	if err != nil {
+	if err := setVariables(spec, map[string]any{"slow_calls": slowMask(), "slow_ns": uint64(p.threshold)}); err != nil {
 		return err
 	}
 	if err := p.programs.load(spec, s); err != nil {
+		return err
+	}
+	if err := p.askForStacks(); err != nil {
 		return err
 	}
 	if p.slow, err = newRing(p.coll.Maps["slow"], decodeSlow); err != nil {
 		return err
 	}
 	return p.attachTracing()
+}
+
+// askForStacks tells the programs which calls' stacks are kept: beside their sums, so
+// that no other memory has to be looked at.
+func (p *syscallsProbe) askForStacks() error {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("how many CPUs are possible: %w", err)
+	}
+	asked := make([]bpf.SyscallsCallTotals, cpus)
+	for i := range asked {
+		asked[i].Stacks = 1
+	}
+	for _, nr := range stackCalls() {
+		if nr == unix.SYS_FUTEX || isEpollWait(nr) {
+			continue // these always have an op, and their stacks are kept by that
+		}
+		if err := p.coll.Maps["totals"].Put(nr, asked); err != nil {
+			return fmt.Errorf("ask for the stacks of %s: %w", syscallName(nr), err)
+		}
+	}
+	return nil
+}
+
+// eachTotals gives what every CPU counted of every call.
+func (p *syscallsProbe) eachTotals(do func(nr uint32, each []bpf.SyscallsCallTotals)) error {
+	totals := p.coll.Maps["totals"]
+	for nr := range totals.MaxEntries() {
+		var each []bpf.SyscallsCallTotals
+		if err := totals.Lookup(nr, &each); err != nil {
+			return fmt.Errorf("read syscall totals: %w", err)
+		}
+		do(nr, each)
+	}
+	return nil
+}
+
+// calls is how many calls were counted until now.
+func (p *syscallsProbe) calls() (n uint64, err error) {
+	err = p.eachTotals(func(_ uint32, each []bpf.SyscallsCallTotals) {
+		for _, cpu := range each {
+			n += cpu.Calls
+		}
+	})
+	return n, err
+}
+
+func (p *syscallsProbe) events() uint64 {
+	if p.coll == nil {
+		return 0
+	}
+	n, err := p.calls()
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 func (p *syscallsProbe) close() error {
@@ -200,12 +251,7 @@ func (p *syscallsProbe) writeSlow(ctx context.Context, w *bundle.Writer, window 
 // readTotals is every call that was made, by number.
 func (p *syscallsProbe) readTotals() (map[uint32]*bundle.Syscall, error) {
 	calls := map[uint32]*bundle.Syscall{}
-	totals := p.coll.Maps["totals"]
-	for nr := range totals.MaxEntries() {
-		var each []bpf.SyscallsCallTotals
-		if err := totals.Lookup(nr, &each); err != nil {
-			return nil, fmt.Errorf("read syscall totals: %w", err)
-		}
+	err := p.eachTotals(func(nr uint32, each []bpf.SyscallsCallTotals) {
 		c := &bundle.Syscall{Name: syscallName(nr), Log2NS: make([]int64, len(each[0].Log2Ns))}
 		var again int64
 		for _, cpu := range each {
@@ -223,8 +269,8 @@ func (p *syscallsProbe) readTotals() (map[uint32]*bundle.Syscall, error) {
 			c.Log2NS = trimZeros(c.Log2NS)
 			calls[nr] = c
 		}
-	}
-	return calls, nil
+	})
+	return calls, err
 }
 
 func (p *syscallsProbe) addFailures(calls map[uint32]*bundle.Syscall) error {
@@ -260,20 +306,37 @@ func byTotalTime(calls map[uint32]*bundle.Syscall) []bundle.Syscall {
 	return out
 }
 
+// eachOp gives what every CPU counted of the calls that have an op.
+func (p *syscallsProbe) eachOp(do func(bpf.SyscallsOp, bpf.SyscallsOpTotals)) error {
+	ops := p.coll.Maps["ops"]
+	for op := range ops.MaxEntries() {
+		var each []bpf.SyscallsOpTotals
+		if err := ops.Lookup(op, &each); err != nil {
+			return fmt.Errorf("read the totals of futex and epoll: %w", err)
+		}
+		for _, cpu := range each {
+			do(bpf.SyscallsOp(op), cpu)
+		}
+	}
+	return nil
+}
+
 func (p *syscallsProbe) readEpoll() (bundle.EpollFacts, error) {
 	var e bundle.EpollFacts
-	var each []bpf.SyscallsEpollTotals
-	if err := p.coll.Maps["epoll"].Lookup(uint32(0), &each); err != nil {
-		return e, fmt.Errorf("read epoll totals: %w", err)
-	}
-	for _, cpu := range each {
-		e.Waits += int64(cpu.Waits)
-		e.ZeroTimeout += int64(cpu.ZeroTimeout)
-		e.ReturnedEvents += int64(cpu.Events)
-		e.Empty += int64(cpu.Empty)
-		e.TotalNS += int64(cpu.Ns)
-	}
-	return e, nil
+	err := p.eachOp(func(op bpf.SyscallsOp, t bpf.SyscallsOpTotals) {
+		switch op {
+		case bpf.SyscallsOpOP_EPOLL_ZERO:
+			e.ZeroTimeout += int64(t.Sum.Calls)
+		case bpf.SyscallsOpOP_EPOLL_FINITE, bpf.SyscallsOpOP_EPOLL_INFINITE:
+		default:
+			return
+		}
+		e.Waits += int64(t.Sum.Calls)
+		e.ReturnedEvents += int64(t.Sum.Returned)
+		e.Empty += int64(t.Empty)
+		e.TotalNS += int64(t.Sum.Ns)
+	})
+	return e, err
 }
 
 // readStacks is calls and time by user stack. On the way it tells the
@@ -298,27 +361,29 @@ func (p *syscallsProbe) readStacks(stacks *stackReader, img *image, e *bundle.Ep
 		return nil, fmt.Errorf("read syscall stacks: %w", err)
 	}
 	// Calls that the window's end kept from a stack of their own.
-	totals := p.coll.Maps["totals"]
-	for nr := range totals.MaxEntries() {
-		var each []bpf.SyscallsCallTotals
-		if err := totals.Lookup(nr, &each); err != nil {
-			return nil, fmt.Errorf("read the last syscall stacks: %w", err)
-		}
+	err := p.eachTotals(func(_ uint32, each []bpf.SyscallsCallTotals) {
 		for _, cpu := range each {
-			s.add(cpu.Pending.Last, cpu.Pending.Sum)
+			if cpu.Stacks != 0 {
+				s.add(cpu.Given.Last, waiting(bpf.SyscallsCallValue{Calls: cpu.Calls, Ns: cpu.Ns}, cpu.Given.Sum))
+			}
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
-	waiting := p.coll.Maps["waiting"]
-	for kind := range waiting.MaxEntries() {
-		var each []bpf.SyscallsPending
-		if err := waiting.Lookup(kind, &each); err != nil {
-			return nil, fmt.Errorf("read the last syscall stacks: %w", err)
-		}
-		for _, cpu := range each {
-			s.add(cpu.Last, cpu.Sum)
-		}
+	err = p.eachOp(func(_ bpf.SyscallsOp, t bpf.SyscallsOpTotals) {
+		s.add(t.Given.Last, waiting(t.Sum, t.Given.Sum))
+	})
+	return s.prof, err
+}
+
+// waiting is what was counted and not given to a stack.
+func waiting(counted, given bpf.SyscallsCallValue) bpf.SyscallsCallValue {
+	return bpf.SyscallsCallValue{
+		Calls:    counted.Calls - given.Calls,
+		Ns:       counted.Ns - given.Ns,
+		Returned: counted.Returned - given.Returned,
 	}
-	return s.prof, nil
 }
 
 // syscallStacks puts calls and time by user stack together.
@@ -341,7 +406,7 @@ func (s *syscallStacks) add(key bpf.SyscallsCallKey, sum bpf.SyscallsCallValue) 
 		r.labels = append(r.labels, label{key: "op", value: name})
 	}
 	s.prof.add(r)
-	// An epoll wait whose stack is not known is given to neither.
+	// An epoll wait whose stack is not known, or not to its end, is given to neither.
 	if isEpollWait(uint32(key.Nr)) && r.lost == "" && !s.img.passes(r.user, netpoll) {
 		s.epoll.ProgramWaits += int64(sum.Calls)
 		s.epoll.ProgramReturnedEvents += int64(sum.Returned)

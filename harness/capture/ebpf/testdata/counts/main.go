@@ -29,14 +29,22 @@ type Calls struct {
 	Errors   map[int]int64 // by errno
 }
 
-// Sleeps are in the kernel.
+// Sleeps are calls in which a thread sleeps.
 type Sleeps struct {
 	Function    string
 	GoID        int64
-	Asked       int64 // nanoseconds: it sleeps at least as long
-	Took        int64 // nanoseconds from before the calls to after them: it sleeps at most as long
+	Asked       int64 // nanoseconds: the calls last at least as long
+	Took        int64 // nanoseconds from before the calls to after them: they last at most as long
 	Interrupted int64 // calls that a signal cut short
-	Calls       int64
+	Calls       []Sleep
+}
+
+// Sleep is one call.
+type Sleep struct {
+	Start, End  int64 // CLOCK_MONOTONIC, nanoseconds
+	Asked       int64 // nanoseconds
+	Switches    int64 // times that the thread gave the CPU up
+	Interrupted bool  // by a signal, whose handler ran before the call was over
 }
 
 // Burn is CPU time that one goroutine takes in one function.
@@ -188,25 +196,54 @@ func deeper(c *Calls, left, each int) {
 
 //go:noinline
 func rest(n int, d time.Duration) Sleeps {
-	s := Sleeps{Function: "main.rest", GoID: goid()}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s := Sleeps{Function: "main.rest", GoID: goid(), Calls: make([]Sleep, 0, 2*n)}
 	for range n {
-		ts := syscall.NsecToTimespec(int64(d))
+		left := int64(d)
 		start := time.Now()
-		for {
-			s.Calls++
-			var left syscall.Timespec
+		for left > 0 {
+			ts := syscall.NsecToTimespec(left)
+			one := Sleep{Asked: left}
+			var rem syscall.Timespec
 			const monotonic = 1
-			_, _, errno := syscall.Syscall6(syscall.SYS_CLOCK_NANOSLEEP, monotonic, 0, uintptr(unsafe.Pointer(&ts)), uintptr(unsafe.Pointer(&left)), 0, 0)
-			if errno == 0 {
-				break
+			before := switches()
+			one.Start = now()
+			_, _, errno := syscall.RawSyscall6(syscall.SYS_CLOCK_NANOSLEEP, monotonic, 0, uintptr(unsafe.Pointer(&ts)), uintptr(unsafe.Pointer(&rem)), 0, 0)
+			one.End = now()
+			one.Switches = switches() - before
+			one.Interrupted = errno != 0
+			s.Calls = append(s.Calls, one)
+			left = 0
+			if one.Interrupted {
+				s.Interrupted++
+				left = rem.Nano()
 			}
-			s.Interrupted++
-			ts = left
 		}
 		s.Asked += int64(d)
 		s.Took += int64(time.Since(start))
 	}
 	return s
+}
+
+// now is what CLOCK_MONOTONIC says.
+func now() int64 {
+	var ts syscall.Timespec
+	const monotonic = 1
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, monotonic, uintptr(unsafe.Pointer(&ts)), 0); errno != 0 {
+		panic(errno)
+	}
+	return ts.Nano()
+}
+
+// switches is how often this thread gave the CPU up by itself.
+func switches() int64 {
+	var u syscall.Rusage
+	const thread = 1
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_GETRUSAGE, thread, uintptr(unsafe.Pointer(&u)), 0); errno != 0 {
+		panic(errno)
+	}
+	return u.Nvcsw
 }
 
 //go:noinline
