@@ -3,6 +3,8 @@ package gotrace
 import (
 	"bytes"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,7 +58,9 @@ func TestOffCPUWithoutRequests(t *testing.T) {
 	assert.Zero(t, offCPU(p, requests.StateLabel, "running"), "the kernel was not asked")
 
 	// A goroutine that ran for long, and the kernel knows that it did not.
-	r := s.Scheduler.LongRuns[0]
+	at := slices.IndexFunc(s.Scheduler.LongRuns, func(r LongRun) bool { return strings.HasSuffix(r.Where.Function, ".spin") })
+	require.GreaterOrEqual(t, at, 0, "%+v", s.Scheduler.LongRuns)
+	r := s.Scheduler.LongRuns[at]
 	const us = int64(time.Microsecond)
 	cuts := &bundle.Cuts{Intervals: []bundle.Cut{
 		{GoID: r.Goroutine, LeftNS: r.StartNS + 100*us, BackNS: r.StartNS + 400*us, State: "runnable"},

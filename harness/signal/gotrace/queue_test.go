@@ -402,7 +402,7 @@ func TestQueuesWithoutRequests(t *testing.T) {
 		})
 		require.NotEmpty(t, s.Queues)
 		assert.Equal(t, Bounded, s.Queues[0].Kind, "%+v", s.Queues)
-		assert.Greater(t, float64(s.Queues[0].WaitedNS), 0.2*float64(s.Program.TotalNS))
+		assert.Greater(t, float64(s.Queues[0].WaitedNS), 0.1*float64(s.Program.TotalNS))
 	})
 	t.Run("a consumer", func(t *testing.T) {
 		in := make(chan errand)
