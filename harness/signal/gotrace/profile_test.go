@@ -58,7 +58,7 @@ func TestOffCPUWithoutRequests(t *testing.T) {
 	assert.Zero(t, offCPU(p, requests.StateLabel, "running"), "the kernel was not asked")
 
 	// A goroutine that ran for long, and the kernel knows that it did not.
-	at := slices.IndexFunc(s.Scheduler.LongRuns, func(r LongRun) bool { return strings.HasSuffix(r.Where.Function, ".spin") })
+	at := slices.IndexFunc(s.Scheduler.LongRuns, func(r LongRun) bool { return strings.HasSuffix(r.Where.Function, ".(*store).get") })
 	require.GreaterOrEqual(t, at, 0, "%+v", s.Scheduler.LongRuns)
 	r := s.Scheduler.LongRuns[at]
 	const us = int64(time.Microsecond)
