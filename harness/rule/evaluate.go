@@ -90,6 +90,9 @@ func (r *Rule) finding(ev *evidence, captured func(string) (bool, string)) Findi
 		Because: r.because.render(ev, where), Fix: r.Fix,
 		Confused: r.Confused,
 	}
+	if library, ok := ev.signals.Libraries[where]; ok {
+		f.Related = append(f.Related, Related{Role: "inside a library", Where: library})
+	}
 	for _, rel := range r.related {
 		if at, ok := ev.place(rel.where); ok {
 			f.Related = append(f.Related, Related{Role: rel.role, Where: at})

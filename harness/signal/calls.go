@@ -99,7 +99,11 @@ type callWaits struct {
 	procs   int
 }
 
-func meanCall(c gotrace.SiteCount) float64 { return float64(c.NS) / float64(max(1, c.Count)) }
+// meanCall is what a call took in the mean, the wait for its turn at the file with it:
+// many quick writes to one file are slow for whoever comes last.
+func meanCall(c gotrace.SiteCount) float64 {
+	return float64(c.NS+c.QueuedNS) / float64(max(1, c.Count))
+}
 
 func (e *evidence) callWaits() (callWaits, error) {
 	return once(e, "call waits", func() (callWaits, error) {

@@ -2,6 +2,7 @@ package signal
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -87,15 +88,13 @@ func descriptorSignals() []definition {
 			if err != nil {
 				return 0, err
 			}
-			l, err := e.load()
-			if err != nil {
+			if _, err := e.load(); err != nil {
 				return 0, err
 			}
 			if len(s) == 0 || s[len(s)-1].FDs == 0 {
 				return 0, errNone
 			}
-			fds := float64(s[len(s)-1].FDs)
-			return max(0, fds-float64(l.Reached.OpenSocketsMax)) / fds, nil
+			return e.beyondClients() / float64(s[len(s)-1].FDs), nil
 		}, "Share of the target's open descriptors that are none of the load's connections."),
 	}
 }
@@ -212,6 +211,7 @@ func fdHolder(e *evidence) (stack.Frame, error) {
 		return stack.Frame{}, err
 	}
 	client := stack.Frame{Function: "net/http"} // stands for the client's connections
+	accepting := map[stack.Frame]bool{}
 	sites := heap.drawn("inuse_objects", "inuse_objects", "inuse_space", func(x sample) (stack.Frame, bool) {
 		made := false
 		for _, f := range x.frames {
@@ -223,8 +223,16 @@ func fdHolder(e *evidence) (stack.Frame, error) {
 			}
 		}
 		own := e.program.Own(x.frames)
+		if made && stackHas(x.frames, "net.(*netFD).accept") {
+			accepting[own] = true
+		}
 		return own, made && !own.IsZero()
 	})
+	// What was accepted of the load is the load's, however many they are: what else
+	// the target holds is more telling, where it is a good part of what is not.
+	if len(sites) > 1 && accepting[sites[0].where] && float64(sites[1].value) >= 0.5*e.beyondClients() {
+		sites = sites[1:]
+	}
 	if len(sites) == 0 {
 		return stack.Frame{}, errNone
 	}
@@ -243,6 +251,20 @@ func fdHolder(e *evidence) (stack.Frame, error) {
 		return stack.Frame{}, fmt.Errorf("pprof: no line that asks net/http's client is in the allocation profile")
 	}
 	return baseFrame(asks[0].where), nil
+}
+
+// beyondClients is how many descriptors the target has open at the end of the window
+// that are none of the load's connections; without bound where that is not known.
+func (e *evidence) beyondClients() float64 {
+	s, err := lines[bundle.ProcSample](e, bundle.DimProc, bundle.ProcSamples)
+	if err != nil || len(s) == 0 {
+		return math.Inf(1)
+	}
+	l, err := e.load()
+	if err != nil {
+		return math.Inf(1)
+	}
+	return max(0, float64(s[len(s)-1].FDs-l.Reached.OpenSocketsMax))
 }
 
 // makesDescriptor reports whether what the function allocates stands for a descriptor.

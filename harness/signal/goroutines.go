@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"errors"
 	"math"
 
 	"chokepoint/harness/bundle"
@@ -15,8 +16,13 @@ func goroutineSignals() []definition {
 	return []definition{
 		number("trace.goroutines_left_per_request", trace, PerRequest, func(e *evidence) (float64, error) {
 			l, err := e.leftBehind()
-			if err != nil || l.grown == 0 {
+			switch {
+			case err != nil:
 				return 0, err
+			case l.undecided():
+				return 0, errors.New("trace: goroutines of a kind become more, and the requests that started them had not ended when the trace did")
+			case l.grown == 0:
+				return 0, nil
 			}
 			s, err := e.trace()
 			if err != nil {
@@ -82,6 +88,9 @@ type leaving struct {
 }
 
 // leftBehind is the kind of which steadily more were started than ended.
+// undecided reports whether the trace is too short to tell.
+func (l leaving) undecided() bool { return l.grown == 0 && l.kind.Left > 0 }
+
 func (e *evidence) leftBehind() (leaving, error) {
 	return once(e, "goroutines left behind", func() (leaving, error) {
 		s, err := e.trace()
@@ -89,7 +98,7 @@ func (e *evidence) leftBehind() (leaving, error) {
 			return leaving{}, err
 		}
 		came := e.newClients(bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS})
-		var best leaving
+		var best, held leaving
 		for _, k := range s.Kinds {
 			if k.Connections || k.Origin.IsZero() && k.Stuck.IsZero() || 2*k.Asleep > k.Left {
 				continue
@@ -97,13 +106,21 @@ func (e *evidence) leftBehind() (leaving, error) {
 			all, late := k.Growth()
 			// What comes at once, and may end as it came, is in one half.
 			steady := least < float64(late)/float64(max(1, all)) && float64(late)/float64(max(1, all)) < 1-least
-			// What a request that has not ended waits for is not left behind by it.
+			// What a request that has not ended waits for is not left behind by it. Where
+			// requests outlast the trace, that cannot be told of any.
+			significant := doubt * math.Sqrt(2*float64(k.Left))
+			if more := float64(all) - came.explains(float64(k.Left)); steady && more > significant && more > held.grown && 2*(k.Left-k.Held) < all {
+				held = leaving{k, more}
+			}
 			all = min(all, k.Left-k.Held)
 			// As many as there are at any time vary by the root of their number.
 			grown := float64(all) - came.explains(float64(k.Left))
-			if steady && float64(all) > doubt*math.Sqrt(2*float64(k.Left)) && grown > best.grown {
+			if steady && float64(all) > significant && grown > best.grown {
 				best = leaving{k, grown}
 			}
+		}
+		if best.grown == 0 && held.grown > 0 {
+			return leaving{kind: held.kind}, nil
 		}
 		return best, nil
 	})

@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"fmt"
 	"math"
 	"sort"
 	"strings"
@@ -71,6 +72,11 @@ func (e *evidence) owner(s sample) (stack.Frame, bool) {
 	return own, !own.IsZero()
 }
 
+// halfDraws is how many draws of the memory profiler it takes to tell a half, which
+// has a standard deviation of half the root of their number, from the three tenths
+// below which growth counts as ended, by three deviations.
+const halfDraws = 56
+
 // heapDoubt is how many standard deviations the memory profiler's draws must be
 // above chance. Draws are few, and a line that keeps everything needs as many as
 // its square: 9.
@@ -134,6 +140,8 @@ func (e *evidence) heapGrowth() (growth, error) {
 		g.grown, g.allocated, g.objects, g.from = most.space, most.allocSpace, most.objects, best
 		if late, err := e.profile(bundle.DimPprof, bundle.HeapLateProfile); err != nil {
 			g.lateErr = err
+		} else if most.drawn < halfDraws {
+			g.lateErr = fmt.Errorf("pprof: the profiler drew what grew %.0f times, and it takes %d to tell its halves apart", most.drawn, halfDraws)
 		} else if l := e.heapLines(late)[best]; l != nil {
 			g.late = l.space
 		}

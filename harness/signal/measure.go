@@ -75,7 +75,7 @@ func Sources(b bundle.Evidence) map[string][]string {
 }
 
 func (e *evidence) measure() Set {
-	set := Set{Signals: map[string]Signal{}, Missing: map[string]string{}}
+	set := Set{Signals: map[string]Signal{}, Missing: map[string]string{}, Libraries: map[Location]Location{}}
 	for _, d := range definitions() {
 		s, err := e.take(d)
 		if err != nil {
@@ -83,6 +83,12 @@ func (e *evidence) measure() Set {
 			continue
 		}
 		set.Signals[d.Name] = s
+		if _, known := set.Libraries[s.Where]; d.Kind == Place && !known {
+			w := s.Where
+			if l := e.library(d.Dimension, stack.Frame{Function: w.Function, File: w.File, Line: w.Line}); !l.IsZero() {
+				set.Libraries[w] = Location{Function: l.Function, File: l.File, Line: l.Line}
+			}
+		}
 	}
 	return set
 }

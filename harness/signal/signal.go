@@ -69,4 +69,7 @@ type Set struct {
 	Signals map[string]Signal `json:"signals"`
 	// Missing says for each signal that has no value why not.
 	Missing map[string]string `json:"missing"`
+	// Libraries is, for places that are lines of the program which call somebody's
+	// library, the library's line that they most often have below them.
+	Libraries map[Location]Location `json:"-"`
 }

@@ -25,7 +25,7 @@ func service() kit.Service {
 		About: "a theatre's box office: GET /book?show=N&seat=M",
 		Knobs: map[string]string{
 			"delay":   "2500ms", // the payment service
-			"confirm": "2ms",    // the neighbouring box office
+			"confirm": "10ms",   // the neighbouring box office
 		},
 		Build: build,
 	}

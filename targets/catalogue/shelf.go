@@ -23,8 +23,15 @@ type shelved struct {
 	text []byte
 }
 
+// newShelf begins with a full shelf, as one that was read back after a restart.
 func newShelf(o kit.Options) *shelf {
-	return &shelf{size: o.Bytes("page"), room: max(1, o.Int("keep")), pages: map[uint64]*list.Element{}, used: list.New()}
+	s := &shelf{size: o.Bytes("page"), room: max(1, o.Int("keep")), pages: map[uint64]*list.Element{}, used: list.New()}
+	for i := range uint64(s.room) {
+		text := make([]byte, s.size)
+		fill(text, i)
+		s.put(^i, text)
+	}
+	return s
 }
 
 func (s *shelf) page(b *bytes.Buffer, seq uint64) {

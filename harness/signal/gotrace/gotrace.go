@@ -68,6 +68,8 @@ type Summary struct {
 	Scheduler Scheduler
 	// Parked are the goroutines that waited when the trace ended, by place, most first.
 	Parked []Parked
+	// Libraries are the lines of libraries below the program's own, in no order.
+	Libraries []Below
 	// Runnable is the time that goroutines of the program waited for a P, by the
 	// line that they stood at, largest first.
 	Runnable []SiteTime

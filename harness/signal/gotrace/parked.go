@@ -47,7 +47,11 @@ func (s *scan) park(g *goroutine) {
 func (s *scan) finishPlaces() {
 	woken := map[waitKey]int64{}
 	runnable := map[stack.Frame]int64{}
+	below := map[Below]int64{}
 	for _, at := range s.interned {
+		if l := s.program.Library(at.frames); !l.IsZero() {
+			below[Below{Own: at.own, Library: l}] += at.woken
+		}
 		if at.woken > 0 {
 			woken[waitKey{at.wait, at.own}] += at.woken
 		}
@@ -56,6 +60,10 @@ func (s *scan) finishPlaces() {
 		}
 	}
 	s.sum.Runnable = siteTimes(runnable)
+	for b, waits := range below {
+		b.Waits = waits
+		s.sum.Libraries = append(s.sum.Libraries, b)
+	}
 	for _, p := range s.parked {
 		p.Woken = woken[waitKey{p.Wait, p.Where}]
 		s.sum.Parked = append(s.sum.Parked, *p)
@@ -67,4 +75,10 @@ func (s *scan) finishPlaces() {
 		}
 		return lessFrames(a.Frames, b.Frames)
 	})
+}
+
+// Below is a line of a library that a line of the program has below it on stacks.
+type Below struct {
+	Own, Library stack.Frame
+	Waits        int64 // that began and ended there in the trace
 }

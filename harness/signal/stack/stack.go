@@ -83,6 +83,22 @@ func (p Program) ownIndex(frames []Frame) int {
 	return library
 }
 
+// Library is the innermost frame of code that is neither the main module's nor Go's,
+// where a frame of the main module has it below: the other half of Own. It is zero
+// where there is none, or where the build did not say what the main module is.
+func (p Program) Library(frames []Frame) Frame {
+	var library Frame
+	for _, f := range frames {
+		switch {
+		case p.Mine(f):
+			return library
+		case library.IsZero() && !p.Foreign(f):
+			library = f
+		}
+	}
+	return Frame{}
+}
+
 // Outermost is the outermost frame of the program's own code, such as the
 // finalizer function on the stack of the finalizer goroutine.
 func (p Program) Outermost(frames []Frame) Frame {
