@@ -1,6 +1,7 @@
 package corpus_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,20 +18,26 @@ import (
 // trace's own ends. Neither is so by construction: the trace knows nothing of the
 // client.
 func TestBothEnds(t *testing.T) {
+	var compared atomic.Int64
+	t.Cleanup(func() { assert.Greater(t, compared.Load(), int64(20), "recordings with single requests of both ends") })
 	for _, r := range corpus.Bundles(t) {
 		t.Run(r.Name, func(t *testing.T) {
 			t.Parallel()
 			w, err := signal.WhereOf(r.Open(t).Evidence(), "")
 			require.NoError(t, err)
 			b := w.BothEnds
-			require.Empty(t, b.Missing)
+			if b.Missing != "" { // few of many requests were written down, or none ended
+				assert.Contains(t, b.Missing, "load/results.gob")
+				return
+			}
+			compared.Add(1)
 			us := func(ns int64) time.Duration { return time.Duration(ns).Round(time.Microsecond) }
 			t.Logf("%d of %d of the client's paired, %d of %d by time sure; before the server saw it p50 %v, p99 %v of %d; after p50 %v, p99 %v of %d; longer at the client p50 %v, p99 %v of %d",
 				b.Client.Paired, b.Client.Requests, b.Sure, b.ByTime, us(b.Before.P50NS), us(b.Before.P99NS), b.Before.Count,
 				us(b.After.P50NS), us(b.After.P99NS), b.After.Count, us(b.Longer.P50NS), us(b.Longer.P99NS), b.Longer.Count)
 			assert.Equal(t, b.Client.Paired, b.Served.Paired)
 			assert.Equal(t, b.Client.Paired, b.ByConnection+b.ByTime)
-			assert.GreaterOrEqual(t, float64(b.Client.Paired), 0.99*float64(b.Client.Requests))
+			assert.GreaterOrEqual(t, float64(b.Client.Paired), 0.99*float64(b.Client.Requests)-2)
 			assert.Greater(t, float64(b.Sure+b.ByConnection), 0.3*float64(b.Client.Paired))
 			assert.Less(t, b.After.P50NS, int64(time.Millisecond))
 			if b.Before.Count > 0 {

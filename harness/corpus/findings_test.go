@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"chokepoint/harness/cause"
 	"chokepoint/harness/cli"
 	"chokepoint/harness/corpus"
 	"chokepoint/harness/rule"
@@ -90,8 +91,8 @@ func TestEveryFlawHasItsTwin(t *testing.T) {
 	for name, recorded := range variants {
 		assert.ElementsMatch(t, wanted[name], recorded, "recordings of %s", name)
 	}
-	for _, cause := range []string{"cpu-hot-path", "finalizer-backlog", "lock-contention", "netpoll-spin", "pool-misuse", "stalled"} {
-		assert.True(t, families[cause], "no recording shows %s", cause)
+	for _, id := range cause.IDs() {
+		assert.True(t, families[id], "no recording shows %s", id)
 	}
 }
 

@@ -3,6 +3,7 @@ package corpus_test
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -34,18 +35,26 @@ func TestWhereTimeWent(t *testing.T) {
 			share := func(b requests.Basis) float64 { return float64(inferred[b]) / float64(p99.TotalNS) }
 			t.Logf("p99: %d requests, %d cut, explained %.2f%%, of it by pattern %.1f%%, by profile %.1f%%; in flight %.2f at the client, %.2f served",
 				p99.Requests, p99.Cut, 100*p99.ExplainedShare(), 100*share(requests.ByPattern), 100*share(requests.ByProfile), w.Outside.InFlight, w.Outside.Served)
-			assert.Greater(t, p99.ExplainedShare(), 0.95)
+			if w.Table.TraceNS >= int64(2*time.Second) { // in less, many goroutines show nothing of themselves
+				assert.Greater(t, p99.ExplainedShare(), 0.95)
+			}
 			assert.Empty(t, w.Outside.Missing)
 			var load bundle.Load
 			require.NoError(t, r.Open(t).Evidence().ReadJSON(bundle.LoadSummary, &load))
-			if len(load.Clients) > 0 {
-				// Clients that read slowly have requests in flight that the server is done with.
-				assert.LessOrEqual(t, w.Outside.Served, 1.01*w.Outside.InFlight)
-				return
+			assert.LessOrEqual(t, w.Outside.Served, 1.01*w.Outside.InFlight)
+			// Clients that read slowly have requests in flight that the server is done
+			// with, and of a server that is short of CPU or of descriptors some that it
+			// has not seen yet.
+			if len(load.Clients) == 0 && w.Scheduler.RunnableNS < w.Table.TraceNS && !refuses(t, r) {
+				assert.InEpsilon(t, w.Outside.InFlight, w.Outside.Served, 0.01)
 			}
-			assert.InEpsilon(t, w.Outside.InFlight, w.Outside.Served, 0.01)
 		})
 	}
+}
+
+// refuses reports whether the target refuses connections for want of descriptors.
+func refuses(t *testing.T, r corpus.Recording) bool {
+	return signal.Measure(r.Open(t).Evidence()).Signals["ebpf.fd_refused_share"].Value > 0
 }
 
 // TestWhereTwiceGivesTheSameBytes holds that the account does not depend on the

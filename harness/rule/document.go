@@ -21,6 +21,7 @@ type document struct {
 	When         string             `yaml:"when" jsonschema_description:"CEL condition over signals. True: the rule fires. False: it is silent. Undecided for want of evidence: unknown."`
 	Impact       string             `yaml:"impact" jsonschema_description:"CEL number from 0 to 1: the share of request time, of CPU or of whatever impact_of names that is lost. It ranks findings."`
 	ImpactOf     string             `yaml:"impact_of,omitempty" jsonschema:"default=of request time" jsonschema_description:"What the impact is a share of, as reports say it after the percentage: of the target's CPU."`
+	Loses        string             `yaml:"loses,omitempty" jsonschema:"enum=time,enum=resource,default=time" jsonschema_description:"What is lost: time, of requests or of CPUs, or a resource such as memory, which costs time only later. Findings that lose a resource rank behind those that lose time."`
 	Where        []string           `yaml:"where" jsonschema_description:"Place signals, best first. The first that has a value is where the finding points."`
 	Related      []relatedDocument  `yaml:"related,omitempty" jsonschema_description:"Other places that help to understand the finding."`
 	Dimensions   dimensionsDocument `yaml:"dimensions" jsonschema_description:"What each dimension says of the finding."`

@@ -46,6 +46,7 @@ func (s *Set) Evaluate(signals signal.Set, captured func(dimension string) (bool
 func rank(findings []Finding) []Finding {
 	slices.SortFunc(findings, func(a, b Finding) int {
 		return cmp.Or(
+			cmp.Compare(costsLater(a), costsLater(b)),
 			cmp.Compare(b.Impact, a.Impact),
 			cmp.Compare(sureness(b.Confidence), sureness(a.Confidence)),
 			strings.Compare(a.Cause, b.Cause),
@@ -70,6 +71,15 @@ func rank(findings []Finding) []Finding {
 	return kept
 }
 
+// costsLater is 1 for a finding that loses a resource rather than time: shares of the
+// two cannot be compared, and time is what is lost now.
+func costsLater(f Finding) int {
+	if f.resource {
+		return 1
+	}
+	return 0
+}
+
 func sureness(c Confidence) int {
 	switch c {
 	case High:
@@ -86,7 +96,7 @@ func (r *Rule) finding(ev *evidence, captured func(string) (bool, string)) Findi
 	where := ev.firstPlace(r.where)
 	f := Finding{
 		Cause: r.Cause, Rule: r.ID, Title: r.Title,
-		Impact: impact, ImpactOf: r.of, Where: where,
+		Impact: impact, ImpactOf: r.of, resource: r.resource, Where: where,
 		Because: r.because.render(ev, where), Fix: r.Fix,
 		Confused: r.Confused,
 	}

@@ -157,6 +157,7 @@ func TestRanking(t *testing.T) {
 		{Cause: "lock-contention", Rule: "lock-contention/c", Impact: 0.2, Confidence: High, Where: signal.Location{Function: "b", File: "f.go", Line: 9}},
 		{Cause: "lock-contention", Rule: "lock-contention/d", Impact: 0.1, Confidence: High, Where: at("other")},
 		{Cause: "gc-thrash", Rule: "gc-thrash", Impact: 0.5, Confidence: High, Where: at("a")},
+		{Cause: "goroutine-leak", Rule: "goroutine-leak", Impact: 0.99, Confidence: High, Where: at("a"), resource: true},
 	}
 	type line struct {
 		rank int
@@ -169,6 +170,7 @@ func TestRanking(t *testing.T) {
 		{3, "gc-thrash", nil},
 		{4, "pool-misuse", nil},
 		{5, "lock-contention/d", nil},
+		{6, "goroutine-leak", nil}, // what it loses is no time
 	}
 	for range len(in) { // in any order of arrival
 		in = append(in[1:], in[0])

@@ -40,6 +40,8 @@ type Finding struct {
 	Dimensions []DimensionFinding `json:"dimensions"` // ebpf, pprof, trace, in this order
 	Confused   []string           `json:"confused_with,omitempty"`
 	Also       []string           `json:"also,omitempty"` // rules of the same cause that fired at the same function
+
+	resource bool // what it loses is no time
 }
 
 // Related is another location that helps to understand a finding.

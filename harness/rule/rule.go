@@ -26,15 +26,17 @@ type Rule struct {
 	References []string
 	File       string // it was read from
 
-	lang    *language
-	when    *expression
-	impact  *expression
-	of      string // what the impact is a share of
-	because templates
-	where   []string // place signals, best first
-	related []relatedPlace
-	clauses []clause // ebpf, pprof, trace, in this order
-	cases   []testCase
+	lang   *language
+	when   *expression
+	impact *expression
+	of     string // what the impact is a share of
+	// resource says that the impact is no share of time.
+	resource bool
+	because  templates
+	where    []string // place signals, best first
+	related  []relatedPlace
+	clauses  []clause // ebpf, pprof, trace, in this order
+	cases    []testCase
 }
 
 // defaultImpactOf is what an impact is a share of when the rule does not say.
@@ -120,6 +122,13 @@ func (p *parser) rule(doc document) *Rule {
 		ID: doc.Rule, Cause: doc.Cause, Title: doc.Title, Fix: strings.TrimSpace(doc.Fix),
 		Confused: doc.ConfusedWith, References: doc.References, lang: p.lang,
 		of: cmp.Or(strings.TrimSpace(doc.ImpactOf), defaultImpactOf),
+	}
+	switch doc.Loses {
+	case "", "time":
+	case "resource":
+		r.resource = true
+	default:
+		p.problem("loses", "%q is neither time nor resource", doc.Loses)
 	}
 	if doc.Because.empty() {
 		p.problem("because", "is required: because is missing or empty")

@@ -69,7 +69,7 @@ func TestBarred(t *testing.T) {
 		{"it does nothing", 1, 2, 0, 0, 2, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			e := &evidence{manifest: bundle.Manifest{Target: bundle.Target{GOMAXPROCS: tt.procs, CPUsAllowed: tt.allowed, CPUQuota: tt.quota}}, parsed: map[string]result{
+			e := &evidence{manifest: bundle.Manifest{Target: bundle.Target{GOMAXPROCS: tt.procs, CPUsAllowed: tt.allowed, CPUQuota: tt.quota}}, reading: []map[string]bool{{}}, parsed: map[string]result{
 				bundle.ProcMetrics: {err: errNone}, bundle.TraceOut: {err: errNone},
 			}}
 			got, err := e.barred(tt.idle, tt.used)

@@ -87,10 +87,10 @@ type leaving struct {
 	grown float64
 }
 
-// leftBehind is the kind of which steadily more were started than ended.
 // undecided reports whether the trace is too short to tell.
 func (l leaving) undecided() bool { return l.grown == 0 && l.kind.Left > 0 }
 
+// leftBehind is the kind of which steadily more were started than ended.
 func (e *evidence) leftBehind() (leaving, error) {
 	return once(e, "goroutines left behind", func() (leaving, error) {
 		s, err := e.trace()

@@ -68,8 +68,11 @@ func Sources(b bundle.Evidence) map[string][]string {
 	e := newEvidence(b)
 	from := map[string][]string{}
 	for _, d := range definitions() {
-		e.take(d)
+		_, err := e.take(d)
 		from[d.Name] = e.sources()
+		if err == nil && len(from[d.Name]) == 0 { // it is known of the target itself
+			from[d.Name] = []string{bundle.ManifestFile}
+		}
 	}
 	return from
 }

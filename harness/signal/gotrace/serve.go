@@ -312,13 +312,13 @@ func (s *scan) reach(id trace.GoID, g *goroutine, at *place, now int64, wait boo
 		case wait:
 			s.drop(v)
 		case v.open == nil:
-			s.begin(id, v, now, reading)
+			s.beginSince(id, g, now, reading)
 		}
 	case stack.Reading:
 		s.turned(v, now)
 		switch {
 		case v.open == nil && !wait:
-			s.begin(id, v, now, reading)
+			s.beginSince(id, g, now, reading)
 		case wait && !v.woken:
 			s.drop(v)
 		}
@@ -327,7 +327,7 @@ func (s *scan) reach(id trace.GoID, g *goroutine, at *place, now int64, wait boo
 			s.turned(v, now)
 		}
 		if v.open == nil {
-			s.begin(id, v, now, handling)
+			s.beginSince(id, g, now, handling)
 		}
 		v.phase = max(v.phase, handling)
 	case stack.Handling, stack.Ending:
@@ -359,6 +359,16 @@ func (s *scan) reach(id trace.GoID, g *goroutine, at *place, now int64, wait boo
 func (s *scan) begin(id trace.GoID, v *service, now int64, p phase) {
 	v.open = s.serving.http.Begin(now, int64(id))
 	v.phase, v.woken = p, false
+}
+
+// beginSince is begin for a goroutine of which the trace may tell only now where it
+// has been since an earlier time: what is not charged yet is the request's.
+func (s *scan) beginSince(id trace.GoID, g *goroutine, now int64, p phase) {
+	since := min(now, g.since)
+	s.begin(id, &g.service, since, p)
+	if since < now && since == s.sum.StartNS {
+		g.service.open.CutStart()
+	}
 }
 
 // found opens a request whose beginning was not seen.

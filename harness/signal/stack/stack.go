@@ -36,20 +36,27 @@ type Program struct {
 
 // Foreign reports whether a frame is neither the program's nor a library's:
 // the standard library, the runtime, golang.org/x/sys (the system calls that
-// the standard library leaves out), the kernel, C, or unknown.
+// the standard library leaves out), this project's package mark (which says what
+// the program does and is none of it), the kernel, C, or unknown.
 func (Program) Foreign(f Frame) bool {
 	if f.Function == "" || f.Kernel() || gofunc.Standard(f.Function) {
 		return true
 	}
 	pkg := gofunc.Package(f.Function)
-	return pkg == "" || strings.HasPrefix(pkg, "golang.org/x/sys/")
+	return pkg == "" || strings.HasPrefix(pkg, "golang.org/x/sys/") || marks(pkg)
+}
+
+// marks reports whether a package is this project's package mark, under whatever
+// host the project lies.
+func marks(pkg string) bool {
+	return pkg == "chokepoint/mark" || strings.HasSuffix(pkg, "/chokepoint/mark")
 }
 
 // Mine reports whether a frame is the main module's own code.
 func (p Program) Mine(f Frame) bool {
 	pkg := gofunc.Package(f.Function)
 	switch {
-	case f.Kernel():
+	case f.Kernel(), marks(pkg):
 		return false
 	case pkg == "main":
 		return true
