@@ -236,9 +236,16 @@ static __noinline int add_failure(__u32 nr, __u32 code)
 	struct error_key key = {.nr = nr, .code = code};
 	__u64 one = 1, *n = bpf_map_lookup_elem(&failures, &key);
 
+	if (n) {
+		(*n)++;
+		return 0;
+	}
+	if (!bpf_map_update_elem(&failures, &key, &one, BPF_NOEXIST))
+		return 0;
+	n = bpf_map_lookup_elem(&failures, &key); // another CPU may have been first
 	if (n)
 		(*n)++;
-	else if (bpf_map_update_elem(&failures, &key, &one, BPF_NOEXIST))
+	else
 		count(COUNTER_MAP_FULL);
 	return 0;
 }
@@ -250,11 +257,16 @@ static __noinline int add_calls(struct call_key *key, struct call_value *sum)
 	if (!key || !sum)
 		return 0;
 	v = bpf_map_lookup_elem(&calls, key);
+	if (!v) {
+		if (!bpf_map_update_elem(&calls, key, sum, BPF_NOEXIST))
+			return 0;
+		v = bpf_map_lookup_elem(&calls, key); // another CPU may have been first
+	}
 	if (v) {
 		v->calls += sum->calls;
 		v->ns += sum->ns;
 		v->returned += sum->returned;
-	} else if (bpf_map_update_elem(&calls, key, sum, BPF_NOEXIST)) {
+	} else {
 		count_many(COUNTER_MAP_FULL, sum->calls);
 	}
 	return 0;
