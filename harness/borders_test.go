@@ -133,7 +133,7 @@ func below(path string, roots []string) bool {
 // ordinary are names that give no target away although a target declares them:
 // net/http has the first two under the same name, and the others are words that
 // rules need.
-var ordinary = []string{"ServeHTTP", "conn", "hold", "scratch", "size"}
+var ordinary = []string{"ServeHTTP", "bounded", "conn", "exchange", "handler", "hold", "link", "peer", "peers", "scratch", "size"}
 
 // TestSignalsAndRulesNameNoTarget holds that a diagnosis cannot know a lab
 // target by its names: neither what the targets declare nor what the scenarios
