@@ -244,15 +244,15 @@ func (c counts) checkSleeps(t *testing.T) {
 			assert.Equal(t, frameCut, stack[len(stack)-1].Function, "%v", stack)
 		}
 	}
-	all := 0
+	// The kernel counts each time that the thread gave its CPU up. Nearly always that is
+	// the wait; it may have waited for memory on its way there as well.
+	all, switches := 0, 0
 	for i, s := range c.Sleeps.Calls {
 		all += waits[i]
-		if s.Interrupted {
-			assert.LessOrEqual(t, waits[i], s.Switches, "waits in %+v", s)
-		} else {
-			assert.Equal(t, s.Switches, waits[i], "waits in %+v", s)
-		}
+		switches += s.Switches
+		assert.LessOrEqual(t, waits[i], s.Switches, "waits in %+v", s)
 	}
+	assert.GreaterOrEqual(t, 10*all, 9*switches, "waits in all")
 	assert.Equal(t, ns, slept+unplacedNS, "time asleep")
 	assert.LessOrEqual(t, unplaced, c.lost(t, Sched, "stacks_cut"))
 	t.Logf("%v asked for, %v asleep in %d waits of %d calls", time.Duration(c.Sleeps.Asked), time.Duration(ns), all, len(c.Sleeps.Calls))
