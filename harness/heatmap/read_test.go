@@ -25,10 +25,14 @@ func TestEveryRecordingHasAMap(t *testing.T) {
 			in, err := heatmap.Read(e, heatmap.FromLoad, nil)
 			require.NoError(t, err)
 			m := heatmap.New(in)
-			assert.Positive(t, m.Requests)
-			assert.NotEmpty(t, m.Tracks)
 			var l bundle.Load
 			require.NoError(t, e.ReadJSON(bundle.LoadSummary, &l))
+			if l.Requests.Ended == 0 { // they wait for longer than the window, on purpose or not
+				assert.Zero(t, m.Requests)
+				return
+			}
+			assert.Positive(t, m.Requests)
+			assert.NotEmpty(t, m.Tracks)
 			assert.GreaterOrEqual(t, m.Requests, l.Requests.Ended)
 		})
 	}
