@@ -27,9 +27,8 @@ func TestEveryRecordingHasAMap(t *testing.T) {
 			m := heatmap.New(in)
 			var l bundle.Load
 			require.NoError(t, e.ReadJSON(bundle.LoadSummary, &l))
-			if l.Requests.Ended == 0 { // they wait for longer than the window, on purpose or not
-				assert.Zero(t, m.Requests)
-				return
+			if l.Requests.Ended == 0 {
+				return // they wait for longer than the window, on purpose or not
 			}
 			assert.Positive(t, m.Requests)
 			assert.NotEmpty(t, m.Tracks)
