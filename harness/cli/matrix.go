@@ -120,32 +120,31 @@ func (a *app) matrix(ctx context.Context, files []string, o matrixFlags) error {
 // newMatrixPlan makes a row of each scenario and variant.
 func newMatrixPlan(plans []planned, repeat int) (matrix.Plan, error) {
 	p := matrix.Plan{Repeat: repeat}
-	seen := map[string]string{}
+	seen := map[string]bool{}
 	for _, one := range plans {
 		r := one.resolved
-		if r.Judged() {
-			text, err := json.Marshal(r)
-			if err != nil {
-				return p, fmt.Errorf("scenario %s: %w", r.Scenario.Name, err)
-			}
-			digest := sha256.Sum256(text)
-			row := matrix.Row{
-				Scenario: r.Scenario.Name, Variant: r.Variant, Vary: one.vary, Expect: []string{},
-				NearMissOf: r.Scenario.Expect.NearMissOf, Digest: hex.EncodeToString(digest[:]),
-			}
-			if r.Variant != scenario.Fixed {
-				for _, f := range r.Scenario.Expect.Findings {
-					row.Expect = append(row.Expect, f.Cause)
-				}
-			}
-			if seen[one.cell()] != "" {
-				return p, fmt.Errorf("%s is there twice; a matrix needs scenarios of different names", one.name())
-			}
-			seen[one.cell()] = row.Digest
-			p.Rows = append(p.Rows, row)
-			continue
+		if !r.Judged() {
+			return p, fmt.Errorf("scenario %s expects nothing that findings could be held against; a matrix needs scenarios with expect", r.Scenario.Name)
 		}
-		return p, fmt.Errorf("scenario %s expects nothing that findings could be held against; a matrix needs scenarios with expect", r.Scenario.Name)
+		if seen[one.cell()] {
+			return p, fmt.Errorf("%s is there twice; a matrix needs scenarios of different names", one.name())
+		}
+		seen[one.cell()] = true
+		text, err := json.Marshal(r)
+		if err != nil {
+			return p, fmt.Errorf("scenario %s: %w", r.Scenario.Name, err)
+		}
+		digest := sha256.Sum256(text)
+		row := matrix.Row{
+			Scenario: r.Scenario.Name, Variant: r.Variant, Vary: one.vary, Expect: []string{},
+			NearMissOf: r.Scenario.Expect.NearMissOf, Digest: hex.EncodeToString(digest[:]),
+		}
+		if r.Variant != scenario.Fixed {
+			for _, f := range r.Scenario.Expect.Findings {
+				row.Expect = append(row.Expect, f.Cause)
+			}
+		}
+		p.Rows = append(p.Rows, row)
 	}
 	var err error
 	p.Program, err = ownDigest()
@@ -259,12 +258,10 @@ func matrixCode(ctx context.Context, s matrix.Summary) int {
 
 // cellWords says in a few words what was found, or what went wrong.
 func cellWords(c matrix.Cell) string {
-	switch {
-	case c.State == matrix.Right || len(c.Reasons) == 0:
+	if c.State == matrix.Right || len(c.Reasons) == 0 {
 		return ""
-	default:
-		return ": " + c.Reasons[0]
 	}
+	return ": " + c.Reasons[0]
 }
 
 // fillCell makes a run, and another where the first could not tell. The error is of
