@@ -62,6 +62,7 @@ type view struct {
 	Captured                      []capturedView
 	Artifacts                     []artifactView
 	Chart                         *chart
+	Spent                         *spentView
 	Heat                          template.HTML // an SVG image; empty for none
 }
 
@@ -82,7 +83,7 @@ func newView(r Report) view {
 	v := view{
 		Report: r, Subject: r.subject(), Outcome: r.outcome(), Tone: tone(r),
 		Empty: r.emptiness(), LoadFacts: r.loadFacts(), RunFacts: r.runFacts(),
-		Chart: newChart(r.Load, r.Window),
+		Chart: newChart(r.Load, r.Window), Spent: newSpent(r.Where),
 	}
 	for _, d := range r.Dimensions {
 		what := capture(d)

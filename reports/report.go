@@ -32,6 +32,7 @@ type Report struct {
 	Price      *Price             // what the eBPF probes cost the target; nil where no recording says
 	Notes      []string           // anything else the reader must know
 	Marked     []signal.Marked    // what the program itself marked
+	Where      *signal.Where      // where the requests' time went; nil where no trace tells
 	Heatmap    *heatmap.Map       // requests by time and latency; nil where there are none
 }
 

@@ -18,6 +18,9 @@ import (
 	"chokepoint/harness/health"
 	"chokepoint/harness/rule"
 	"chokepoint/harness/signal"
+	"chokepoint/harness/signal/gotrace"
+	"chokepoint/harness/signal/requests"
+	"chokepoint/harness/signal/stack"
 	"chokepoint/harness/verdict"
 	"chokepoint/reports"
 )
@@ -117,7 +120,36 @@ func flawed() reports.Report {
 			{Name: "proc", Reason: "the target is a bare URL; name its process to read /proc"},
 			{Name: "load", Captured: true, Probes: []bundle.Probe{{Name: "vegeta", Captured: true, Artifacts: []string{bundle.LoadResults, bundle.LoadSummary}}}},
 		},
+		Where: spent(),
 		Notes: []string{"ebpf/oncpu.pb.gz is damaged: its signals are missing"},
+	}
+}
+
+// spent is what a trace tells of requests that wait for a lock.
+func spent() *signal.Where {
+	lock := bundle.Frame{Function: "main.(*store).get", File: "/src/sessions/store.go", Line: 41}
+	band := func(name string, requestCount, median int64) requests.Band {
+		total := requestCount * median
+		parts := []requests.PartTime{
+			{Kind: requests.Kind(stack.Lock), Where: lock, Explained: true, NS: total * 97 / 100},
+			{Kind: requests.Runnable, Cause: "woken", Explained: true, NS: total / 50},
+			{Kind: requests.Running, NS: total - total*97/100 - total/50},
+		}
+		b := requests.Band{Name: name, Requests: requestCount, MedianNS: median}
+		b.Account = requests.Account{TotalNS: total, ExplainedNS: total - parts[2].NS, UnexplainedNS: parts[2].NS, Parts: parts}
+		for _, x := range parts {
+			b.Kinds = append(b.Kinds, requests.KindTime{Kind: x.Kind, NS: x.NS})
+		}
+		return b
+	}
+	return &signal.Where{
+		Source: "requests",
+		Table:  requests.Table{TraceNS: 5e9, Bands: []requests.Band{band(requests.All, 954, 21e9), band(requests.P50, 95, 21.4e9), band(requests.P99, 10, 44.2e9)}},
+		Scheduler: gotrace.Scheduler{States: gotrace.States{
+			SlotNS: 1e9, Running: []float64{1.2, 0.4, 0, 1, 2}, Runnable: []float64{0, 0, 6, 0, 0}, Waiting: []float64{9990, 9991, 9985, 9992, 9990}, Syscall: []float64{0, 0, 0, 0.001, 0},
+			PUsed: []float64{1, 1, 1, 1, 2}, PIdle: []float64{1, 1, 1, 1, 0},
+		}},
+		Threads: signal.Threads{Count: []float64{9, 9, 9, 10, 10}},
 	}
 }
 

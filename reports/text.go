@@ -45,6 +45,7 @@ func Text(w io.Writer, r Report, o TextOptions) error {
 		p.title("Looked for and not found")
 		p.wrapped("  ", "  ", strings.Join(r.Result.Silent, ", "))
 	}
+	p.spent(r.Where)
 	p.marked(r.Marked)
 	p.captured(r)
 	p.facts("Load", r.loadFacts())

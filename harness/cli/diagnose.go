@@ -48,17 +48,20 @@ func diagnose(path string, rules chosen) (*diagnosis, error) {
 	defer b.Close()
 	evidence := b.Evidence()
 	m := b.Manifest()
-	signals, trace := signal.MeasureTrace(evidence)
+	read := signal.Read(evidence)
 	r := reports.Report{
 		Bundle: path,
 		Host:   m.Host, Target: m.Target, Window: m.Window, Dimensions: m.Dimensions,
-		Result: rules.set.Evaluate(signals, m.Captured),
+		Result: rules.set.Evaluate(read.Measure(), m.Captured),
 		Notes:  slices.Clone(rules.notes),
 	}
-	if s, err := trace(); err == nil {
+	if s, err := read.Trace(); err == nil {
 		r.Marked = signal.MarkedOf(s)
 	}
-	if in, err := heatmap.Read(evidence, heatmap.FromLoad, trace); err == nil {
+	if w, err := read.Where(""); err == nil {
+		r.Where = w
+	}
+	if in, err := heatmap.Read(evidence, heatmap.FromLoad, read.Trace); err == nil {
 		m := heatmap.New(in)
 		r.Heatmap = &m
 	} else if !errors.Is(err, bundle.ErrNoArtifact) {

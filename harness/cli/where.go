@@ -53,14 +53,15 @@ took most of p50 and p99.`,
 				return err
 			}
 			defer b.Close()
-			w, err := signal.WhereOf(b.Evidence(), endpoint)
+			read := signal.Read(b.Evidence())
+			w, err := read.Where(endpoint)
 			if err != nil {
 				// The recording fell short, not who asks.
 				fmt.Fprintf(a.err, "chokepoint: %s: %v\n", args[0], err)
 				return exitWith(ExitCouldNotTell)
 			}
 			if endpoint != "" && len(w.Table.Endpoints) == 0 {
-				return a.noEndpoint(b.Evidence(), args[0], endpoint)
+				return noEndpoint(read, args[0], endpoint)
 			}
 			for _, f := range []struct {
 				path string
@@ -102,8 +103,8 @@ var (
 )
 
 // noEndpoint says which endpoints there are.
-func (a *app) noEndpoint(b bundle.Evidence, path, endpoint string) error {
-	all, err := signal.WhereOf(b, "")
+func noEndpoint(read *signal.Reading, path, endpoint string) error {
+	all, err := read.Where("")
 	if err != nil {
 		return err
 	}

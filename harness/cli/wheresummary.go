@@ -46,7 +46,7 @@ func summarize(path string) (reports.WhereSummary, error) {
 	}
 	defer b.Close()
 	name := strings.TrimSuffix(filepath.Base(filepath.Clean(path)), ".tar.gz")
-	w, err := signal.WhereOf(b.Evidence(), "")
+	w, err := signal.Read(b.Evidence()).Where("")
 	if err != nil {
 		return reports.WhereSummary{Bundle: name, Missing: err.Error()}, nil
 	}

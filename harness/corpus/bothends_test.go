@@ -23,7 +23,7 @@ func TestBothEnds(t *testing.T) {
 	for _, r := range corpus.Bundles(t) {
 		t.Run(r.Name, func(t *testing.T) {
 			t.Parallel()
-			w, err := signal.WhereOf(r.Open(t).Evidence(), "")
+			w, err := signal.Read(r.Open(t).Evidence()).Where("")
 			require.NoError(t, err)
 			b := w.BothEnds
 			if b.Missing != "" { // few of many requests were written down, or none ended

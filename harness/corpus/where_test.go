@@ -22,7 +22,7 @@ func TestWhereTimeWent(t *testing.T) {
 	for _, r := range corpus.Bundles(t) {
 		t.Run(r.Name, func(t *testing.T) {
 			t.Parallel()
-			w, err := signal.WhereOf(r.Open(t).Evidence(), "")
+			w, err := signal.Read(r.Open(t).Evidence()).Where("")
 			require.NoError(t, err)
 			assert.Equal(t, "requests", w.Source)
 			assert.Zero(t, w.Table.Counts.RestNS)

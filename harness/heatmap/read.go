@@ -146,7 +146,7 @@ func (r *reader) fromResults() (Input, error) {
 
 func (r *reader) readTrace(trace func() (*gotrace.Summary, error)) {
 	if trace == nil {
-		trace = func() (*gotrace.Summary, error) { return signal.Trace(r.evidence) }
+		trace = signal.Read(r.evidence).Trace
 	}
 	s, err := trace()
 	switch {

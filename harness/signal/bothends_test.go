@@ -129,7 +129,7 @@ func whereOf(t testing.TB, r recording) *signal.Where {
 	b, err := bundle.Open(r.write(t))
 	require.NoError(t, err)
 	defer b.Close()
-	w, err := signal.WhereOf(b.Evidence(), "")
+	w, err := signal.Read(b.Evidence()).Where("")
 	require.NoError(t, err)
 	return w
 }
@@ -212,17 +212,19 @@ func TestWhereByTasks(t *testing.T) {
 	assert.Contains(t, w.BothEnds.Missing, "no requests of net/http's server in the trace")
 }
 
-// A trace that ends before its recording did is not all of it, however well it reads.
+// A trace that was cut is not all of it, however well it reads; one that was long in
+// coming is.
 func TestTraceThatEndsEarly(t *testing.T) {
 	start := clock.MonoNS()
 	r := recording{artifacts: map[string]any{bundle.TraceOut: traceOf(t, func() { time.Sleep(5 * time.Millisecond) })}}
 	end := clock.MonoNS()
-	with := func(end int64) string {
+	with := func(end int64, reason string) string {
 		r.manifest = bundle.Manifest{Dimensions: []bundle.Dimension{{Name: bundle.DimTrace, Captured: true, Probes: []bundle.Probe{
-			{Name: "trace", Captured: true, Window: bundle.Window{StartNS: start, EndNS: end}, Artifacts: []string{bundle.TraceOut}},
+			{Name: "trace", Captured: true, Reason: reason, Window: bundle.Window{StartNS: start, EndNS: end}, Artifacts: []string{bundle.TraceOut}},
 		}}}}
 		return whereOf(t, r).Cut
 	}
-	assert.Empty(t, with(end))
-	assert.Regexp(t, `^after \d+ events: it ends 2(\.\d+)?s before its recording did$`, with(end+2*second))
+	assert.Empty(t, with(end, ""))
+	assert.Empty(t, with(end+2*second, ""))
+	assert.Regexp(t, `^after \d+ events: the trace broke off: unexpected EOF$`, with(end, "the trace broke off: unexpected EOF"))
 }

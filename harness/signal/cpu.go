@@ -1,8 +1,10 @@
 package signal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"chokepoint/harness/bundle"
@@ -142,7 +144,7 @@ func cpuSignals() []definition {
 			number(d.dim+".cpu_function_share", d.dim, Share, func(e *evidence) (float64, error) {
 				h, err := e.hot(d.dim)
 				return share(h.computing.value, h.all), err
-			}, "Share of "+d.what+" in which one function of the program or a library computes, or one line of it calls a function of the standard library that does. Reading, writing, encoding, memory and scheduling do not count."),
+			}, "Share of "+d.what+" in which one function of the program or a library computes, with its helpers, or has one package of Go's or a library compute. Reading, writing, encoding, memory and scheduling do not count."),
 			place(d.dim+".cpu_function_site", d.dim, func(e *evidence) (stack.Frame, error) {
 				h, err := e.hot(d.dim)
 				return h.computing.where, err
@@ -393,46 +395,49 @@ const (
 	singleLine = 0.9
 	// fewestSamples is how many samples it takes to name a line: fewer are chance.
 	fewestSamples = 10
+	// leastItself: a function stands for what the functions that it calls compute as
+	// well, if at least so much of the sum is its own instructions: a loop and its small
+	// helpers are one thing to mend, a handler and its steps are not.
+	leastItself = 0.2
 )
 
-// hottest finds the function or line that computes most, and the function that
-// sets up most.
+// hottest finds what computes most, a function or one function's calls of a package,
+// and the function that sets up most.
 func hottest(p stack.Program, samples []gotrace.Sample) hotSpots {
-	var h hotSpots
-	computing, setup := map[stack.Frame]*tally{}, map[stack.Frame]*tally{}
-	at := func(m map[stack.Frame]*tally, k stack.Frame) *tally {
-		if m[k] == nil {
-			m[k] = &tally{where: map[stack.Frame]int64{}, caller: map[stack.Frame]int64{}, library: map[stack.Frame]int64{}}
-		}
-		return m[k]
-	}
+	h := hotSpots{}
+	computing, calling, setup := tallies{}, tallies{}, tallies{}
 	for _, x := range samples {
 		h.all += x.Count
 		w := p.WorkOf(x.Frames)
-		unit := stack.Frame{Function: gofunc.Base(w.Unit.Function)}
-		var t *tally
 		switch w.Kind {
-		case stack.Computing:
-			t = at(computing, unit)
-		case stack.Calling:
-			t = at(computing, baseFrame(w.Unit))
+		case stack.Computing, stack.Calling:
+			for _, f := range w.Within {
+				t := computing.at(unit{function: gofunc.Base(f.Unit.Function)})
+				t.add(f.Own, f.Unit, x.Count)
+				if f.Itself {
+					t.itself += x.Count
+				}
+			}
+			if w.Calls.Package != "" {
+				at := unit{gofunc.Base(w.Calls.Own.Function), w.Calls.Package}
+				calling.at(at).add(w.Calls.Own, w.Unit, x.Count)
+			}
 		case stack.SettingUp:
-			t = at(setup, unit)
-		default:
-			continue
-		}
-		t.value += x.Count
-		t.where[baseFrame(w.Own)] += x.Count
-		if w.Unit != w.Own {
-			t.library[baseFrame(w.Unit)] += x.Count
-		}
-		if !w.Caller.IsZero() {
-			t.caller[baseFrame(w.Caller)] += x.Count
+			t := setup.at(unit{function: gofunc.Base(w.Unit.Function)})
+			t.add(w.Own, w.Unit, x.Count)
+			if !w.Caller.IsZero() {
+				t.caller[baseFrame(w.Caller)] += x.Count
+			}
 		}
 	}
-	h.computing, _ = most(computing)
-	var made *tally
-	h.setup, made = most(setup)
+	// A function that leaves nearly all to others is a step on the way to them.
+	maps.DeleteFunc(computing, func(_ unit, t *tally) bool { return float64(t.itself) < leastItself*float64(t.value) })
+	h.computing = computing.most().spot()
+	if calls := calling.most().spot(); calls.value > h.computing.value || calls.value == h.computing.value && h.computing.where.IsZero() {
+		h.computing = calls
+	}
+	made := setup.most()
+	h.setup = made.spot()
 	if made != nil {
 		line, caller := top(ranked(made.where)), top(ranked(made.caller))
 		if float64(line.value) < singleLine*float64(made.value) && float64(caller.value) > float64(made.value)/2 {
@@ -442,26 +447,53 @@ func hottest(p stack.Program, samples []gotrace.Sample) hotSpots {
 	return h
 }
 
-// tally sums up samples of one function or line.
+// unit is what CPU time is summed for: a function, or what one function has a
+// package do.
+type unit struct{ function, calls string }
+
+// tally sums up samples of one unit.
 type tally struct {
-	value                  int64
+	value, itself          int64
 	where, caller, library map[stack.Frame]int64
 }
 
-func most(m map[stack.Frame]*tally) (hotSpot, *tally) {
-	sums := map[stack.Frame]int64{}
-	for k, t := range m {
-		sums[k] = t.value
+func (t *tally) add(own, library stack.Frame, n int64) {
+	t.value += n
+	t.where[baseFrame(own)] += n
+	if library != own {
+		t.library[baseFrame(library)] += n
 	}
-	best := top(ranked(sums))
-	t := m[best.where]
-	if t == nil {
-		return hotSpot{}, nil
+}
+
+func (t *tally) spot() hotSpot {
+	switch {
+	case t == nil:
+		return hotSpot{}
+	case t.value < fewestSamples:
+		return hotSpot{value: t.value}
 	}
-	for k, other := range m {
-		if k != best.where && other.value == t.value || t.value < fewestSamples {
-			return hotSpot{value: t.value}, nil // which of them is chance
+	return hotSpot{value: t.value, where: top(ranked(t.where)).where, library: top(ranked(t.library)).where}
+}
+
+type tallies map[unit]*tally
+
+func (m tallies) at(u unit) *tally {
+	if m[u] == nil {
+		m[u] = &tally{where: map[stack.Frame]int64{}, caller: map[stack.Frame]int64{}, library: map[stack.Frame]int64{}}
+	}
+	return m[u]
+}
+
+// most is the largest of them, nil where there is none. Of two that are equally large
+// the one that does more of it itself, else the first by name.
+func (m tallies) most() *tally {
+	var best *tally
+	for _, u := range slices.SortedFunc(maps.Keys(m), func(a, b unit) int {
+		return cmp.Or(cmp.Compare(a.function, b.function), cmp.Compare(a.calls, b.calls))
+	}) {
+		if t := m[u]; best == nil || t.value > best.value || t.value == best.value && t.itself > best.itself {
+			best = t
 		}
 	}
-	return hotSpot{value: t.value, where: top(ranked(t.where)).where, library: top(ranked(t.library)).where}, t
+	return best
 }

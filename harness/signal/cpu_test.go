@@ -34,6 +34,51 @@ func TestHottest(t *testing.T) {
 		})
 		assert.EqualValues(t, 30, h.computing.value)
 	})
+	t.Run("a loop and its small helpers are one function", func(t *testing.T) {
+		h := hottest(p, []gotrace.Sample{
+			of(35, at("main.least", 30), at("main.distance", 22), at("main.search", 14), serve), of(40, at("main.distance", 20), at("main.search", 14), serve), of(25, at("encoding/json.Marshal", 1), serve),
+		})
+		assert.EqualValues(t, 75, h.computing.value)
+		assert.Equal(t, at("main.distance", 20), h.computing.where)
+	})
+	t.Run("a handler and its steps are not", func(t *testing.T) {
+		h := hottest(p, []gotrace.Sample{of(35, at("main.price", 30), serve), of(35, at("main.weigh", 20), serve), of(10, serve), of(20, at("encoding/json.Marshal", 1), serve)})
+		assert.EqualValues(t, 35, h.computing.value)
+	})
+	t.Run("functions that call each other in turn", func(t *testing.T) {
+		h := hottest(p, []gotrace.Sample{
+			of(30, at("main.factor", 30), at("main.term", 20), at("main.expr", 10), at("main.factor", 31), at("main.term", 20), at("main.expr", 10), serve),
+			of(30, at("main.term", 21), at("main.expr", 10), at("main.factor", 31), at("main.term", 20), at("main.expr", 10), serve),
+			of(10, at("main.factor", 30), at("main.term", 20), at("main.expr", 10), serve), of(30, at("encoding/json.Marshal", 1), serve),
+		})
+		assert.EqualValues(t, 70, h.computing.value)
+	})
+	t.Run("a sort and its comparison", func(t *testing.T) {
+		h := hottest(p, []gotrace.Sample{
+			of(40, at("sort.insertionSort_func", 1), at("sort.Slice", 1), at("main.rank", 12), serve),
+			of(45, at("main.rank.func1", 13), at("sort.insertionSort_func", 1), at("sort.Slice", 1), at("main.rank", 12), serve), of(15, serve),
+		})
+		assert.EqualValues(t, 85, h.computing.value)
+		assert.Equal(t, at("main.rank", 12), h.computing.where)
+	})
+	t.Run("one package at several lines", func(t *testing.T) {
+		h := hottest(p, []gotrace.Sample{
+			of(40, at("crypto/sha256.block", 1), at("crypto/sha256.(*digest).Write", 1), at("main.stretch", 12), serve),
+			of(35, at("crypto/sha256.block", 1), at("crypto/sha256.(*digest).Sum", 1), at("main.stretch", 13), serve), of(25, at("encoding/json.Marshal", 1), serve),
+		})
+		assert.EqualValues(t, 75, h.computing.value)
+		assert.Equal(t, at("main.stretch", 12), h.computing.where)
+	})
+	t.Run("a library's many functions", func(t *testing.T) {
+		h := hottest(p, []gotrace.Sample{
+			of(30, at("example.com/tags.scan", 4), at("example.com/tags.Parse", 9), at("main.greet", 7), serve),
+			of(25, at("runtime.memmove", 1), at("example.com/tags.grow", 5), at("example.com/tags.Parse", 9), at("main.greet", 7), serve),
+			of(20, at("strings.Index", 1), at("example.com/tags.Parse", 8), at("main.greet", 7), serve), of(25, at("encoding/json.Marshal", 1), serve),
+		})
+		assert.EqualValues(t, 75, h.computing.value)
+		assert.Equal(t, at("main.greet", 7), h.computing.where)
+		assert.Equal(t, at("example.com/tags.scan", 4), h.computing.library)
+	})
 	t.Run("setting up at one line", func(t *testing.T) {
 		h := hottest(p, []gotrace.Sample{of(90, at("regexp.compile", 1), at("main.check", 7), serve), of(10, serve)})
 		assert.EqualValues(t, 90, h.setup.value)

@@ -39,7 +39,7 @@ func FuzzTrace(f *testing.F) {
 		for name, x := range signal.Measure(b.Evidence()).Signals {
 			require.False(t, math.IsNaN(x.Value) || math.IsInf(x.Value, 0), name)
 		}
-		w, err := signal.WhereOf(b.Evidence(), "")
+		w, err := signal.Read(b.Evidence()).Where("")
 		if err != nil {
 			return
 		}

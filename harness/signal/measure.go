@@ -45,22 +45,27 @@ func Catalogue() []Definition {
 // measured from was captured.
 var errNone = errors.New("nothing of the kind in the recording")
 
-// Measure takes every signal from a bundle's evidence. A damaged or missing
-// artifact costs the signals that rest on it, and Missing says so.
-func Measure(b bundle.Evidence) Set {
-	set, _ := MeasureTrace(b)
-	return set
-}
+// Reading is a bundle's evidence that is read once for all that is asked of it: the
+// trace takes longest of all.
+type Reading struct{ e *evidence }
 
-// MeasureTrace is Measure. The function it returns gives the reduced trace that was
-// read on the way, which takes longest of all to read.
-func MeasureTrace(b bundle.Evidence) (Set, func() (*gotrace.Summary, error)) {
-	e := newEvidence(b)
-	return e.measure(), e.trace
-}
+// Read begins a reading. Nothing is read before it is asked for.
+func Read(b bundle.Evidence) *Reading { return &Reading{newEvidence(b)} }
 
-// Trace is a bundle's execution trace, reduced.
-func Trace(b bundle.Evidence) (*gotrace.Summary, error) { return newEvidence(b).trace() }
+// Measure takes every signal. A damaged or missing artifact costs the signals that
+// rest on it, and Missing says so.
+func (r *Reading) Measure() Set { return r.e.measure() }
+
+// Trace is the execution trace, reduced.
+func (r *Reading) Trace() (*gotrace.Summary, error) { return r.e.trace() }
+
+// Where says where the time of the requests went; with an endpoint, of those alone
+// that the function of that name handles. It is an error only where there is no trace
+// that could be read.
+func (r *Reading) Where(endpoint string) (*Where, error) { return r.e.where(endpoint) }
+
+// Measure takes every signal from a bundle's evidence: see Reading.
+func Measure(b bundle.Evidence) Set { return Read(b).Measure() }
 
 // Sources says for each signal which artifacts of the bundle it was taken from,
 // by path. What it has none of, it had no need of or could not read.

@@ -78,7 +78,7 @@ func TestQueueSignals(t *testing.T) {
 		b, err := bundle.Open(dir)
 		require.NoError(t, err)
 		defer b.Close()
-		w, err := signal.WhereOf(b.Evidence(), "")
+		w, err := signal.Read(b.Evidence()).Where("")
 		require.NoError(t, err)
 		require.NotEmpty(t, w.Turns)
 		return set, w

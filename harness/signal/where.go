@@ -99,13 +99,6 @@ type KernelView struct {
 	Lost map[string]int64 `json:"lost,omitempty"`
 }
 
-// WhereOf says where the time of the requests in a bundle went; with an endpoint,
-// of those alone that the function of that name handles. It is an error only
-// where there is no trace that could be read.
-func WhereOf(b bundle.Evidence, endpoint string) (*Where, error) {
-	return newEvidence(b).where(endpoint)
-}
-
 func (e *evidence) where(endpoint string) (*Where, error) {
 	return once(e, "where "+endpoint, func() (*Where, error) {
 		s, err := e.trace()

@@ -18,6 +18,27 @@ type Work struct {
 	Own Frame
 	// Caller is the program's line that called the function of Own; zero for none.
 	Caller Frame
+	// Within are the functions in which it computes, innermost first and each once: that of
+	// Unit, and those that called it with nothing of the standard library between.
+	// Empty unless Computing.
+	Within []Computer
+	// Calls is what the program has somebody else's package compute; zero where its own
+	// instructions do it.
+	Calls Call
+}
+
+// Computer is a function at work.
+type Computer struct {
+	Unit Frame // its innermost line on the stack
+	Own  Frame // the program's line: Unit, or below it where Unit is a library's
+	// Itself: the instructions are its own, or of a call of itself by way of others.
+	Itself bool
+}
+
+// Call is a call out of the program.
+type Call struct {
+	Own     Frame  // the program's line that calls
+	Package string // the import path of what it calls
 }
 
 // WorkKind tells work apart by whether the program could do less of it.
@@ -58,7 +79,56 @@ func (p Program) WorkOf(frames []Frame) Work {
 		}
 	}
 	w.Kind = workKind(frames[:at])
+	switch w.Kind {
+	case Computing:
+		w.Within = p.within(frames[at:])
+		w.Calls = p.calls(frames, own)
+	case Calling:
+		w.Calls = p.calls(frames, own)
+	}
 	return w
+}
+
+// within are the functions of the first frames up to the standard library's.
+func (p Program) within(frames []Frame) []Computer {
+	var list []Computer
+	for i, f := range frames {
+		if p.Foreign(f) {
+			break
+		}
+		name := gofunc.Base(f.Function)
+		if n := slices.IndexFunc(list, func(c Computer) bool { return gofunc.Base(c.Unit.Function) == name }); n >= 0 {
+			list[n].Itself = true
+			continue
+		}
+		list = append(list, Computer{Unit: f, Own: frames[i+max(0, p.ownIndex(frames[i:]))], Itself: i == 0})
+	}
+	return list
+}
+
+// calls is the call out of the program at the frame of index own. Where that is a
+// function literal that another package calls back (a comparison in a sort), it is the
+// call by the function that the literal is written in.
+func (p Program) calls(frames []Frame, own int) Call {
+	at := own
+	if name := gofunc.Base(frames[own].Function); name != frames[own].Function && own+1 < len(frames) && !p.Mine(frames[own+1]) {
+		for i := own + 1; i < len(frames); i++ {
+			if p.Mine(frames[i]) {
+				if gofunc.Base(frames[i].Function) == name {
+					at = i
+				}
+				break
+			}
+		}
+	}
+	if at == 0 || !p.Mine(frames[at]) || p.Mine(frames[at-1]) {
+		return Call{}
+	}
+	pkg := gofunc.Package(frames[at-1].Function)
+	if pkg == "runtime" || strings.HasPrefix(pkg, "internal/") {
+		return Call{}
+	}
+	return Call{Own: frames[at], Package: pkg}
 }
 
 // workKind looks at the calls above a line, innermost first. What sets something up
