@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"chokepoint/harness/bundle"
 	"chokepoint/harness/signal"
 	"chokepoint/harness/signal/gotrace"
 	"chokepoint/harness/signal/requests"
@@ -93,46 +94,38 @@ func newSpent(x *signal.Where) *spentView {
 		return nil
 	}
 	v := &spentView{Source: x.Source, TraceNS: x.Table.TraceNS, States: stateRows(x)}
+	var bands []requests.Band
 	total := map[requests.Kind]int64{}
 	for _, name := range shownBands() {
 		b, ok := x.Table.Band(name)
 		if !ok || b.TotalNS <= 0 {
 			continue
 		}
-		bar := spentBand{Name: name, Requests: count(b.Requests), Median: ns(b.MedianNS), Explained: percent(b.ExplainedNS, b.TotalNS)}
-		rest := 0.0
+		bands = append(bands, b)
 		for _, k := range b.Kinds {
-			if share := b.Share(k.Kind); share >= leastPart {
+			if b.Share(k.Kind) >= leastPart {
 				total[k.Kind] += k.NS
-				bar.Parts = append(bar.Parts, spentPart{string(k.Kind), show(share, signal.Share), kindTone(k.Kind), 100 * share})
-			} else {
-				rest += share
 			}
 		}
-		if rest > 0 {
-			bar.Parts = append(bar.Parts, spentPart{"all else", show(rest, signal.Share), "other", 100 * rest})
-		}
-		v.Bands = append(v.Bands, bar)
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(total), func(a, b requests.Kind) int {
+	// All bars have the kinds in one order, so that they can be compared.
+	kinds := slices.SortedFunc(maps.Keys(total), func(a, b requests.Kind) int {
 		return cmp.Or(-cmp.Compare(total[a], total[b]), cmp.Compare(a, b))
-	}) {
+	})
+	for _, k := range kinds {
 		v.Legend = append(v.Legend, spentPart{Kind: string(k), Tone: kindTone(k)})
+	}
+	for _, b := range bands {
+		v.Bands = append(v.Bands, spentBand{
+			Name: b.Name, Requests: count(b.Requests), Median: ns(b.MedianNS), Explained: percent(b.ExplainedNS, b.TotalNS), Parts: spentParts(b, kinds),
+		})
 	}
 	if b, ok := x.Table.Band(requests.P99); ok && b.TotalNS > 0 {
 		v.LinesOf = b.Name
-		const shown = 8
-		for _, part := range b.Parts[:min(shown, len(b.Parts))] {
-			line := spentLine{Share: percent(part.NS, b.TotalNS), Kind: string(part.Kind), Where: part.Cause, Unexplained: !part.Explained}
-			if part.Where.Function != "" {
-				at := signal.Location{Function: part.Where.Function, File: part.Where.File, Line: part.Where.Line}
-				line.Where, line.File, line.Place = at.Function, at.File, fileLine(at)
-			}
-			v.Lines = append(v.Lines, line)
-		}
-		if n := len(b.Parts) - shown; n > 0 {
-			v.More = plural(n, "more line")
-		}
+		v.Lines, v.More = spentLines(b)
+	}
+	if len(v.Bands) > 0 && x.Table.Ranked == requests.BySeen {
+		v.Notes = append(v.Notes, "Requests take long against the trace: the bands rank them by as much as was seen, and lengths are the least that they took.")
 	}
 	if len(v.Bands) > 0 && !x.Table.OffCPU {
 		v.Notes = append(v.Notes, "When threads had no CPU was not captured: \u201crunning\u201d holds the time in the kernel's run queue.")
@@ -141,6 +134,60 @@ func newSpent(x *signal.Where) *spentView {
 		return nil
 	}
 	return v
+}
+
+// spentParts are the kinds in their order, and in one part what is too little to be
+// seen.
+func spentParts(b requests.Band, kinds []requests.Kind) []spentPart {
+	var parts []spentPart
+	rest := 1.0
+	for _, k := range kinds {
+		if share := b.Share(k); share >= leastPart {
+			parts = append(parts, spentPart{string(k), show(share, signal.Share), kindTone(k), 100 * share})
+			rest -= share
+		}
+	}
+	if rest > 1e-6 {
+		parts = append(parts, spentPart{"all else", show(rest, signal.Share), "other", 100 * rest})
+	}
+	return parts
+}
+
+// spentLines are the lines of a band, however each is known, and what is left out.
+func spentLines(b requests.Band) (list []spentLine, more string) {
+	type line struct {
+		kind      requests.Kind
+		where     bundle.Frame
+		cause     string
+		explained bool
+	}
+	sums := map[line]int64{}
+	for _, x := range b.Parts {
+		l := line{x.Kind, x.Where, x.Cause, x.Explained}
+		if l.where.Function != "" {
+			l.cause = ""
+		}
+		sums[l] += x.NS
+	}
+	lines := slices.SortedFunc(maps.Keys(sums), func(a, b line) int {
+		return cmp.Or(-cmp.Compare(sums[a], sums[b]), cmp.Compare(a.kind, b.kind), cmp.Compare(a.where.Function, b.where.Function), cmp.Compare(a.where.Line, b.where.Line), cmp.Compare(a.cause, b.cause))
+	})
+	const shown, least = 8, 0.001
+	for _, l := range lines {
+		if len(list) == shown || float64(sums[l]) < least*float64(b.TotalNS) {
+			break
+		}
+		x := spentLine{Share: percent(sums[l], b.TotalNS), Kind: string(l.kind), Where: l.cause, Unexplained: !l.explained}
+		if l.where.Function != "" {
+			x.Where, x.File = l.where.Function, l.where.File
+			x.Place = fileLine(signal.Location{File: l.where.File, Line: l.where.Line})
+		}
+		list = append(list, x)
+	}
+	if n := len(lines) - len(list); n > 0 {
+		more = plural(n, "line") + " more"
+	}
+	return list, more
 }
 
 const (
@@ -208,17 +255,15 @@ func (p *printer) spent(x *signal.Where) {
 	for _, b := range v.Bands {
 		const shown = 4
 		var parts []string
+		slices.SortStableFunc(b.Parts, func(a, b spentPart) int { return -cmp.Compare(a.Width, b.Width) })
 		for _, part := range b.Parts[:min(shown, len(b.Parts))] {
-			parts = append(parts, part.Share+" "+part.Kind)
+			parts = append(parts, part.Kind+" "+part.Share)
 		}
 		p.column("  ", faint, b.Name, 9, b.Median+": "+strings.Join(parts, ", "))
 	}
 	if len(v.Lines) > 0 {
 		l := v.Lines[0]
-		text := fmt.Sprintf("%s of %s is %s", l.Share, v.LinesOf, l.Kind)
-		if l.Where != "" {
-			text += ": " + strings.TrimSpace(l.Where+" "+l.Place)
-		}
-		p.column("  ", faint, "mostly", 9, text)
+		at := cmp.Or(strings.TrimSpace(l.Where+"  "+l.Place), "no stack tells where")
+		p.column("  ", faint, "", 9, fmt.Sprintf("%s of %s: %s, at %s", l.Share, v.LinesOf, l.Kind, at))
 	}
 }
