@@ -70,7 +70,7 @@ func (p *printer) whereFacts(x *signal.Where) {
 	switch {
 	case x.Source == "":
 		p.line(p.paint(bold, "No requests in the trace"))
-		p.wrapped("  ", "  ", "No goroutine of net/http's server was in a handler, and the program marks no tasks with runtime/trace.")
+		p.wrapped("  ", "  ", "No goroutine of a server that is known (net/http, fasthttp, gRPC) was in a handler, and the program marks no tasks with runtime/trace.")
 	case !ok:
 		p.line(p.paint(bold, "No such requests in the trace"))
 	default:

@@ -28,7 +28,7 @@ func slowStore() *signal.Where {
 	lock := parts.Add(requests.Part{Kind: requests.WaitKind(stack.Lock), Where: frames[3], Frames: frames[3:], Basis: requests.ByStack})
 	sync := parts.Add(requests.Part{Kind: requests.Syscall, Where: frames[2], Cause: "fsync", Frames: frames, Basis: requests.ByStack})
 	queue := parts.Add(requests.Part{Kind: requests.RunQueue, Where: frames[2], Frames: frames[2:], Basis: requests.BySpan})
-	reads := parts.Add(requests.Part{Kind: requests.Running, Cause: "net/http reads the request", Basis: requests.BySpan})
+	reads := parts.Add(requests.Part{Kind: requests.Running, Cause: "the server reads the request", Basis: requests.BySpan})
 	blind := parts.Add(requests.Part{Kind: requests.Running, Basis: requests.Unknown})
 	sends := parts.Add(requests.Part{Kind: requests.WaitKind(stack.ChanSend), Where: stack.Frame{Function: "main.(*log).write", File: "/src/log.go", Line: 8}, Basis: requests.ByStack})
 	r := requests.NewRecorder(parts)

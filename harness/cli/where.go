@@ -24,7 +24,7 @@ func (a *app) whereCommand() *cobra.Command {
 		Use:   "where BUNDLE [BUNDLE...]",
 		Short: "Say where the time of each request went",
 		Long: `Where reads the execution trace of a bundle, and what the kernel saw of the same
-goroutines, and accounts for the time of every request of net/http's server:
+goroutines, and accounts for the time of every request of net/http, fasthttp or gRPC:
 running, without a CPU, waiting for a P, blocked or in a system call, by the
 program's line. Bands are requests around a percentile of their length: p50 is
 the 45th to the 55th, p90 the 85th to the 95th, p99 the 98.5th to the 99.5th,

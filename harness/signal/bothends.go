@@ -113,7 +113,7 @@ func (e *evidence) paired() (*paired, error) {
 		c := s.Served.Counts()
 		switch {
 		case c.Requests == 0:
-			return nil, errors.New("no requests of net/http's server in the trace")
+			return nil, errors.New("no requests of a known server in the trace")
 		case c.KeptOneIn > 1:
 			return nil, fmt.Errorf("the trace has %d requests, more than are kept one by one", c.Requests)
 		}

@@ -209,7 +209,7 @@ func TestWhereByTasks(t *testing.T) {
 		assert.Contains(t, []string{"job 0", "job 1"}, e.Name)
 		assert.Greater(t, e.Share("sleep"), 0.5)
 	}
-	assert.Contains(t, w.BothEnds.Missing, "no requests of net/http's server in the trace")
+	assert.Contains(t, w.BothEnds.Missing, "no requests of a known server in the trace")
 }
 
 // A trace that was cut is not all of it, however well it reads; one that was long in

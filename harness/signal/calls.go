@@ -20,7 +20,7 @@ func callSignals() []definition {
 		number("trace.syscall_wait_share", bundle.DimTrace, Share, func(e *evidence) (float64, error) {
 			w, err := e.callWaits()
 			return w.share, err
-		}, "Share of request time in system calls at lines whose calls take 0.2 ms or more on average, those on sockets of package net left out, and in waits for one's turn at a file that such calls are made on; of all the program's goroutine time in a program without net/http."),
+		}, "Share of request time in system calls at lines whose calls take 0.2 ms or more on average, those on sockets of package net left out, and in waits for one's turn at a file that such calls are made on; of all the program's goroutine time in a program without a known server."),
 		place("trace.syscall_wait_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
 			w, err := e.callWaits()
 			return w.top.Where, err
@@ -76,7 +76,7 @@ func callSignals() []definition {
 		number("pprof.syscall_wait_share", bundle.DimPprof, Share, func(e *evidence) (float64, error) {
 			sites, all, err := e.callsParked()
 			return min(1, share(int64(sum(sites)), all)), err
-		}, "Share of the goroutines in handlers that were in a system call, or waited for their turn at a file, when the goroutine profile was taken; of all the program's goroutines in a program without net/http."),
+		}, "Share of the goroutines in handlers that were in a system call, or waited for their turn at a file, when the goroutine profile was taken; of all the program's goroutines in a program without a known server."),
 		place("pprof.syscall_wait_site", bundle.DimPprof, func(e *evidence) (stack.Frame, error) {
 			sites, _, err := e.callsParked()
 			return top(sites).where, err

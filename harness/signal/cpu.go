@@ -98,7 +98,7 @@ func cpuSignals() []definition {
 				}
 			}
 			return min(1, share(s.Scheduler.RunnableNS, whole)), nil
-		}, "Time that goroutines could run and waited for a P, as a share of request time, 1 at the most; a request that waits for its own goroutines waits with them. In relation to all the program's goroutine time in a program without net/http."),
+		}, "Time that goroutines could run and waited for a P, as a share of request time, 1 at the most; a request that waits for its own goroutines waits with them. In relation to all the program's goroutine time in a program without a known server."),
 		number("trace.runnable_per_p", bundle.DimTrace, Ratio, ofScheduler(func(c gotrace.Scheduler, ns int64) (float64, error) {
 			if c.Procs == 0 || ns <= 0 {
 				return 0, errNone
@@ -113,7 +113,7 @@ func cpuSignals() []definition {
 			return baseFrame(s.Runnable[0].Where), nil
 		}, "The program's line at which goroutines wait longest for a P."),
 		number("trace.cpu_time_share", bundle.DimTrace, Share, ofRequestTime(requests.Running, requests.Assisting, requests.RunQueue, requests.ThreadAsleep, requests.Runnable),
-			"Share of request time that goroutines ran, or could run and waited for a P or a CPU; of all the program's goroutine time in a program without net/http."),
+			"Share of request time that goroutines ran, or could run and waited for a P or a CPU; of all the program's goroutine time in a program without a known server."),
 
 		number("trace.unpreempted_share", bundle.DimTrace, Share, ofScheduler(func(c gotrace.Scheduler, ns int64) (float64, error) {
 			var sum int64

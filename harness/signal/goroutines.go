@@ -180,7 +180,7 @@ func (e *evidence) grownKind() (growing, error) {
 		for _, x := range delta.list {
 			entry := gotrace.Entry(x.frames)
 			own := e.program.Own(x.frames)
-			if entry.IsZero() || gotrace.Serves(entry.Function) {
+			if entry.IsZero() || stack.ServesRequests(entry.Function) {
 				continue
 			}
 			k := kinds[entry.Function]

@@ -17,7 +17,7 @@ func pathSignals() []definition {
 		number("trace.path_top_share", dim, Share, func(e *evidence) (float64, error) {
 			p, err := e.topPath()
 			return share(p.self, p.whole), err
-		}, "Share of request time, of goroutines since their first mark in the trace, spent in the marked region that takes most, without regions inside it; of all their time in a program without net/http.").naming(func(e *evidence) (string, error) {
+		}, "Share of request time, of goroutines since their first mark in the trace, spent in the marked region that takes most, without regions inside it; of all their time in a program without a known server.").naming(func(e *evidence) (string, error) {
 			p, err := e.topPath()
 			return p.Name, err
 		}),
@@ -53,7 +53,7 @@ func pathSignals() []definition {
 				return 0, errNone
 			}
 			return min(1, share(marked, whole)), nil
-		}, "Share of request time, of goroutines since their first mark in the trace, inside any region that the program marked; of all their time in a program without net/http."),
+		}, "Share of request time, of goroutines since their first mark in the trace, inside any region that the program marked; of all their time in a program without a known server."),
 		number("trace.path_known_share", dim, Share, func(e *evidence) (float64, error) {
 			s, err := e.trace()
 			if err != nil {

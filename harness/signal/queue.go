@@ -17,7 +17,7 @@ func queueSignals() []definition {
 	onCPU := []string{"running", "runnable"}
 	return []definition{
 		number("trace.resource_wait_share", dim, Share, waitShareOf(resource),
-			"Share of request time spent waiting for the one bounded resource that costs requests most, a semaphore or a pool, of which each is given to the next by one that had waited for it as well; of all the program's goroutine time in a program without net/http."),
+			"Share of request time spent waiting for the one bounded resource that costs requests most, a semaphore or a pool, of which each is given to the next by one that had waited for it as well; of all the program's goroutine time in a program without a known server."),
 		number("trace.resource_passed_share", dim, Share, ofQueue(resource, func(q gotrace.Queue, _ *gotrace.Summary) float64 {
 			return share(q.Passed, q.Ended)
 		}), "Share of the ends of waits for that resource for which one that had itself waited for it passed it on, or put a connection back into a pool of the standard library."),
@@ -40,7 +40,7 @@ func queueSignals() []definition {
 		place("trace.resource_blocked_site", dim, atQueue(resource, queueBlocked), "Where its holder spends its time off the CPU."),
 
 		number("trace.consumer_wait_share", dim, Share, waitShareOf(consumer),
-			"Share of request time spent waiting for the goroutines of one function that serve requests through channels or conditions; of all the program's goroutine time in a program without net/http."),
+			"Share of request time spent waiting for the goroutines of one function that serve requests through channels or conditions; of all the program's goroutine time in a program without a known server."),
 		number("trace.consumer_queued_share", dim, Share, ofQueue(consumer, func(q gotrace.Queue, _ *gotrace.Summary) float64 {
 			return share(q.QueuedNS, q.OrderedNS)
 		}), "Share of that waiting in which the goroutine that ended it served others and went on to something else; near 0 where all that wait are served together."),

@@ -18,7 +18,7 @@ import (
 func stalledSignals() []definition {
 	var defs []definition
 	for _, d := range []struct{ dim, whole, time string }{
-		{bundle.DimTrace, "Share of request time, of all the program's goroutine time in a program without net/http, ", "throughout the trace"},
+		{bundle.DimTrace, "Share of request time, of all the program's goroutine time in a program without a known server, ", "throughout the trace"},
 		{bundle.DimPprof, "Share of the goroutines in handlers, of all of the program's where there are none, that stood ", "when the goroutine profile was taken"},
 	} {
 		defs = append(defs,

@@ -14,7 +14,7 @@ func traceSignals() []definition {
 	const dim = bundle.DimTrace
 	return []definition{
 		number("trace.lock_wait_share", dim, Share, lockWaitShare,
-			"Share of request time spent waiting for the one lock that costs requests most; of all the program's goroutine time in a program without net/http."),
+			"Share of request time spent waiting for the one lock that costs requests most; of all the program's goroutine time in a program without a known server."),
 		number("trace.lock_held_share", dim, Share, ofLock(func(s *gotrace.Summary, l gotrace.Lock) float64 {
 			return min(1, share(holdersNS(l), s.DurationNS()))
 		}), "Share of the trace's length during which that lock was held while others waited for it."),

@@ -139,7 +139,7 @@ func (e *evidence) outside(s *gotrace.Summary, served requests.Table) Outside {
 	all, ok := served.Band(requests.All)
 	switch {
 	case !ok:
-		o.Missing = "no requests of net/http's server in the trace"
+		o.Missing = "no requests of a known server in the trace"
 	case s.DurationNS() <= 0 || o.InFlight <= 0:
 		o.Missing = "load: nothing was in flight"
 	default:

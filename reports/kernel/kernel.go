@@ -15,6 +15,7 @@ import (
 	"github.com/google/pprof/profile"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -347,7 +348,7 @@ func stackOf(s *profile.Sample) []stack.Frame {
 	for _, l := range s.Location {
 		for _, line := range l.Line {
 			if line.Function != nil {
-				out = append(out, stack.Frame{Function: line.Function.Name, File: line.Function.Filename, Line: int(line.Line)})
+				out = append(out, stack.Frame{Function: gofunc.Written(line.Function.Name, line.Function.Filename), File: line.Function.Filename, Line: int(line.Line)})
 			}
 		}
 	}

@@ -3,7 +3,6 @@ package gotrace
 import (
 	"cmp"
 	"sort"
-	"strings"
 
 	"golang.org/x/exp/trace"
 
@@ -106,7 +105,7 @@ func (l *lives) kind(entry stack.Frame) *kind {
 	k := l.kinds[entry.Function]
 	if k == nil {
 		k = &kind{
-			entry: entry, connections: Serves(entry.Function), created: lifeSlices{}, ended: lifeSlices{},
+			entry: entry, connections: stack.ServesRequests(entry.Function), created: lifeSlices{}, ended: lifeSlices{},
 			origins: map[*place]int64{}, stuck: map[stack.Frame]int64{}, asleep: map[stack.Frame]int64{},
 		}
 		l.kinds[entry.Function] = k
@@ -124,18 +123,6 @@ func Entry(frames []stack.Frame) stack.Frame {
 		}
 	}
 	return stack.Frame{}
-}
-
-// Serves reports whether goroutines that start in the function are those of
-// connections or requests of net/http's server: as many as clients make them.
-func Serves(entry string) bool {
-	switch entry {
-	case "net/http.(*conn).serve", backgroundRead, "net/http.(*Server).Serve",
-		"net/http.(*http2serverConn).runHandler", "golang.org/x/net/http2.(*serverConn).runHandler",
-		"net/http/internal/http2.(*serverConn).runHandler":
-		return true
-	}
-	return strings.HasPrefix(entry, "net/http.(*connReader).")
 }
 
 // born notes a goroutine that begins in the trace: start is its own stack, by

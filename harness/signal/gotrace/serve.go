@@ -727,10 +727,10 @@ func (w *serving) span(a, b *place) requests.PartID {
 	return id
 }
 
-// What net/http's server does of its own while it runs.
+// What a server does of its own while it runs.
 const (
-	causeReads   = "net/http reads the request"
-	causeEnds    = "net/http ends the response"
+	causeReads   = "the server reads the request"
+	causeEnds    = "the server ends the response"
 	causeBetween = "between reading the request and answering it, of which nothing was seen"
 )
 

@@ -2,11 +2,14 @@ package stack
 
 import "strings"
 
-// Answers reports whether net/http's server writes of a response on this stack,
-// innermost first. A handler that writes to another connection of its own, that
+// Answers reports whether net/http's or fasthttp's server writes of a response on this
+// stack, innermost first. A handler that writes to another connection of its own, that
 // of a database say, does not.
 func Answers(frames []Frame) bool {
-	for _, f := range frames {
+	for i, f := range frames {
+		if i > 0 && answersFasthttp(frames[i-1], f) {
+			return true
+		}
 		switch f.Function {
 		case "net/http.checkConnErrorWriter.Write", // where all writes of HTTP/1 end
 			"net/http.(*response).ReadFrom": // sendfile and the like

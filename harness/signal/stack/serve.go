@@ -7,13 +7,13 @@ import (
 )
 
 // Stage is how far the goroutine of a connection, or that of an HTTP/2 request,
-// is inside net/http's server. It is finer than Serving, which tells what runs
-// in a handler from what does not.
+// is inside the server: net/http's, fasthttp's or gRPC's (servers.go). It is finer than
+// Serving, which tells what runs in a handler from what does not.
 type Stage uint8
 
 // The stages.
 const (
-	NoStage    Stage = iota // no goroutine of net/http's server
+	NoStage    Stage = iota // no goroutine of a known server
 	Awaiting                // looks for the first bytes of a next request
 	Reading                 // reads a request's head
 	Starting                // is about to call the handler
@@ -29,10 +29,14 @@ const (
 // for the first one of a new connection.
 func StageOf(frames []Frame) Stage {
 	for i := len(frames) - 1; i >= 0; i-- {
-		switch {
-		case http2Handler(frames[i].Function):
+		switch name := frames[i].Function; {
+		case requestHandler(name):
 			return Handling
-		case frames[i].Function != "net/http.(*conn).serve":
+		case name == fasthttpServes:
+			return fasthttpStage(frames[:i])
+		case name == grpcWorker:
+			return grpcWorkerStage(frames[:i])
+		case name != "net/http.(*conn).serve":
 			continue
 		case i == 0:
 			return Passing
@@ -86,20 +90,26 @@ func stageCalled(inner []Frame) Stage {
 	return Handling
 }
 
-func http2Handler(function string) bool {
+// requestHandler reports whether the function is the outermost of a goroutine that
+// is made for one request.
+func requestHandler(function string) bool {
 	switch function {
 	case "net/http.(*http2serverConn).runHandler", "golang.org/x/net/http2.(*serverConn).runHandler",
-		"net/http/internal/http2.(*serverConn).runHandler":
+		"net/http/internal/http2.(*serverConn).runHandler", grpcHandles:
 		return true
 	}
 	return false
 }
 
 // StartsHTTP2Handler reports whether a goroutine that is started on this stack,
-// innermost first, is that of an HTTP/2 request.
+// innermost first, is that of an HTTP/2 request, gRPC's calls among them.
 func StartsHTTP2Handler(creator []Frame) bool {
 	if len(creator) == 0 {
 		return false
+	}
+	if strings.HasPrefix(creator[0].Function, grpcStarts) {
+		// Inside a handler of net/http's server the request is there already.
+		return ServingOf(creator) != InHandler
 	}
 	for _, server := range []string{"net/http.(*http2serverConn).", "golang.org/x/net/http2.(*serverConn).", "net/http/internal/http2.(*serverConn)."} {
 		for _, f := range creator[:min(len(creator), 2)] {
@@ -126,8 +136,8 @@ func BackgroundRead(start []Frame) bool {
 }
 
 // Endpoint is the function that handles the request on this stack, without its
-// line: the program's first frame inside the innermost of net/http's own
-// handlers that only pass requests on, so that middleware does not stand for
+// line: the program's first frame inside the innermost of those handlers of net/http
+// and of frameworks that only pass requests on, so that middleware does not stand for
 // everything behind it. Where the program has no frame there it is the library's.
 // Rank says how much the stack told: of two answers for one request, the one of
 // the higher rank is right.
@@ -138,7 +148,7 @@ func (p Program) Endpoint(frames []Frame) (f Frame, rank int) {
 		case passesOn(frames[i].Function):
 			inside = i - 1
 			depth++
-		case http2Handler(frames[i].Function):
+		case requestHandler(frames[i].Function), frames[i].Function == fasthttpServes && fasthttpStage(frames[:i]) == Handling:
 			inside = i - 1
 		}
 	}
@@ -174,10 +184,12 @@ func handles(f Frame) bool {
 	return !Plumbing(f) && (!ok || strings.HasSuffix(name, ".ServeHTTP") || !strings.HasPrefix(name, "(") && !strings.Contains(name, "."))
 }
 
-// passesOn reports whether the function is one of net/http's handlers that only
-// pass a request on to another.
+// passesOn reports whether the function is one of the handlers of net/http, or of a
+// framework, that only pass a request on to another.
 func passesOn(function string) bool {
 	switch function {
+	case "github.com/gin-gonic/gin.(*Context).Next", "github.com/gofiber/fiber/v2.(*Ctx).Next", "github.com/gofiber/fiber/v3.(*DefaultCtx).Next":
+		return true
 	case "net/http.serverHandler.ServeHTTP", "net/http.HandlerFunc.ServeHTTP", "net/http.(*ServeMux).ServeHTTP",
 		"net/http.initALPNRequest.ServeHTTP", "net/http.(*timeoutHandler).ServeHTTP", "net/http.(*timeoutHandler).ServeHTTP.func1":
 		return true

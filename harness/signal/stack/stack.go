@@ -255,7 +255,7 @@ func pollWait(name string) Wait {
 	return Other
 }
 
-// Serving says how far a stack is inside net/http's server.
+// Serving says how far a stack is inside a server: net/http's, fasthttp's or gRPC's.
 type Serving int
 
 // The stages of serving.
@@ -265,7 +265,7 @@ const (
 	InHandler
 )
 
-// ServingOf tells a goroutine of net/http's server from others, and one inside
+// ServingOf tells a goroutine of a server from others, and one inside
 // a handler from one that waits for the next request or reads or ends one.
 //
 // Under http.TimeoutHandler a request has two goroutines, and the one that runs
@@ -274,7 +274,7 @@ const (
 func ServingOf(frames []Frame) Serving {
 	serving := NotServing
 	runtimeOnly := true
-	for _, f := range frames {
+	for i, f := range frames {
 		if f.Function == "net/http.(*timeoutHandler).ServeHTTP" && runtimeOnly {
 			return BetweenRequests
 		}
@@ -282,8 +282,13 @@ func ServingOf(frames []Frame) Serving {
 		switch f.Function {
 		case "net/http.serverHandler.ServeHTTP", "net/http.(*http2serverConn).runHandler",
 			"net/http.HandlerFunc.ServeHTTP", "net/http.(*timeoutHandler).ServeHTTP.func1",
-			"golang.org/x/net/http2.(*serverConn).runHandler":
+			"golang.org/x/net/http2.(*serverConn).runHandler", "net/http/internal/http2.(*serverConn).runHandler", grpcHandles:
 			return InHandler
+		case fasthttpServes:
+			if fasthttpStage(frames[:i]) == Handling {
+				return InHandler
+			}
+			serving = BetweenRequests
 		case "net/http.(*conn).serve":
 			serving = BetweenRequests
 		}
