@@ -122,6 +122,8 @@ type Lock struct {
 	WaitedNS        int64
 	RequestWaitedNS int64
 	Waiters         []LockWaiter // the Lock lines waited at, by time
+	// Caller is the Caller of most of that waiting; zero where most of it has none.
+	Caller stack.Frame
 	// Holders are the functions whose Unlock ended waits. A holder's time is
 	// that from the previous release of the lock, or from when the wait began
 	// if that was later, to its own release.
@@ -251,6 +253,7 @@ func ReadWith(r io.Reader, p stack.Program, b Beside) (*Summary, error) {
 type place struct {
 	frames    []stack.Frame
 	own       stack.Frame
+	caller    stack.Frame // of own; told of waits for other goroutines alone
 	outer     stack.Frame
 	wait      stack.Wait
 	serving   stack.Serving
