@@ -284,6 +284,7 @@ type place struct {
 	act     stack.Act
 	polls   bool // it is in a call of the program's own that waits for descriptors
 	queue   *station
+	queued  int64 // waited here
 	release *outlet
 	crew    *crew
 
@@ -992,6 +993,11 @@ func (s *scan) finish() *Summary {
 	s.sum.Requests = s.requests.account()
 	s.sum.Program = s.all.account()
 	s.sum.Locks = s.locks.list()
+	for _, at := range s.interned {
+		if at.queue != nil {
+			at.queue.callers.add(at, at.queued)
+		}
+	}
 	s.sum.Queues = s.queues.list(s.sum.DurationNS(), s.sum.Requests.TotalNS > 0)
 	s.finishFinalizers()
 	s.finishSites()

@@ -150,7 +150,7 @@ type station struct {
 	tenure // of those that waited here
 	at     stack.Frame
 	wait   stack.Wait
-	// callers is of the time waited here.
+	// callers is of the time waited here; known when the trace has been read.
 	callers callers
 	// Of waits that were passed on, as Queue has them.
 	ordered, late, latest int64
@@ -444,7 +444,7 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 	if by == nil || known && at == nil || !by.ours && by.act != stack.Lends ||
 		by.act == stack.NoAct || by.act == stack.GivesUp || by.act == stack.Finishes || related(id, g, hid, h) {
 		if at != nil {
-			q.station(at).callers.add(at, now-g.queue.parked)
+			at.queued += now - g.queue.parked
 			s.endQueueWait(g, &q.station(at).tally, now)
 		}
 		s.endServerWait(id, g, h, by, now)
@@ -456,7 +456,7 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 	if at != nil {
 		w = q.station(at)
 		group, t = &w.knot, &w.tally
-		w.callers.add(at, now-g.queue.parked)
+		at.queued += now - g.queue.parked
 	}
 	s.endQueueWait(g, t, now)
 	if h.queue.holds || h.queue.server != nil {
@@ -649,7 +649,7 @@ func (s *scan) queueCut(id trace.GoID, g *goroutine) {
 		return
 	}
 	if at, _ := g.waitsAt(); at != nil {
-		s.queues.station(at).callers.add(at, s.last-g.queue.parked)
+		at.queued += s.last - g.queue.parked
 		s.endQueueWait(g, &s.queues.station(at).tally, s.last)
 	}
 	s.endServerWait(id, g, nil, nil, s.last)
