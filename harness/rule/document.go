@@ -23,7 +23,7 @@ type document struct {
 	ImpactOf     string             `yaml:"impact_of,omitempty" jsonschema:"default=of request time" jsonschema_description:"What the impact is a share of, as reports say it after the percentage: of the target's CPU."`
 	Loses        string             `yaml:"loses,omitempty" jsonschema:"enum=time,enum=resource,default=time" jsonschema_description:"What is lost: time, of requests or of CPUs, or a resource such as memory, which costs time only later. Findings that lose a resource rank behind those that lose time."`
 	Where        []string           `yaml:"where" jsonschema_description:"Place signals, best first. The first that has a value is where the finding points."`
-	Related      []relatedDocument  `yaml:"related,omitempty" jsonschema_description:"Other places that help to understand the finding."`
+	Related      []relatedDocument  `yaml:"related,omitempty" jsonschema_description:"Other places that help to understand the finding. One that is not known, or is shown already, is left out; of several with one role the first that is known counts."`
 	Dimensions   dimensionsDocument `yaml:"dimensions" jsonschema_description:"What each dimension says of the finding."`
 	Because      sentences          `yaml:"because" jsonschema_description:"One sentence with the figures that prove it. {signal}, {signal|format} and {where} are filled in."`
 	Fix          string             `yaml:"fix" jsonschema_description:"What to change."`

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal"
 )
 
@@ -103,8 +104,14 @@ func (r *Rule) finding(ev *evidence, captured func(string) (bool, string)) Findi
 	if library, ok := ev.signals.Libraries[where]; ok {
 		f.Related = append(f.Related, Related{Role: "inside a library", Where: library})
 	}
+	told := map[string]bool{}
 	for _, rel := range r.related {
-		if at, ok := ev.place(rel.where); ok {
+		at, ok := ev.place(rel.where)
+		if !ok || told[rel.role] {
+			continue
+		}
+		told[rel.role] = true // by the first that is known, even if that is no news
+		if !f.shows(at) {
 			f.Related = append(f.Related, Related{Role: rel.role, Where: at})
 		}
 	}
@@ -113,6 +120,15 @@ func (r *Rule) finding(ev *evidence, captured func(string) (bool, string)) Findi
 	}
 	f.Confidence = confidence(f.Dimensions)
 	return f
+}
+
+// shows reports whether a finding has a line among its places. Closures and instances
+// of generic functions are named apart in some evidence and not in other.
+func (f *Finding) shows(at signal.Location) bool {
+	same := func(l signal.Location) bool {
+		return l.File == at.File && l.Line == at.Line && gofunc.Base(l.Function) == gofunc.Base(at.Function)
+	}
+	return same(f.Where) || slices.ContainsFunc(f.Related, func(r Related) bool { return same(r.Where) })
 }
 
 // confidence follows from the stances alone; a dimension that is silent or was

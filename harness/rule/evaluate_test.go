@@ -196,6 +196,41 @@ func TestOfTwoRulesOfOneCauseTheStrongerIsKept(t *testing.T) {
 	assert.Equal(t, "stalled", got.Findings[1].Rule)
 }
 
+// TestRelated holds that each place is shown once.
+func TestRelated(t *testing.T) {
+	at := func(function string, line int) signal.Location {
+		return signal.Location{Function: function, File: "/src/store.go", Line: line}
+	}
+	related := "related:\n" +
+		"  - {role: the holder is held up here, where: trace.lock_holder_blocked_site}\n" +
+		"  - {role: requests wait here, where: pprof.mutex_top_site}\n" +
+		"  - {role: requests wait here, where: ebpf.epoll_site}\n"
+	for _, tt := range []struct {
+		name                 string
+		blocked, mutex, ebpf any
+		want                 []Related
+	}{
+		{"all apart", at("main.load", 60), at("main.get", 7), at("main.get", 9), []Related{
+			{"the holder is held up here", at("main.load", 60)}, {"requests wait here", at("main.get", 7)}}},
+		{"not known", at("main.load", 60), "not captured", at("main.get", 9), []Related{
+			{"the holder is held up here", at("main.load", 60)}, {"requests wait here", at("main.get", 9)}}},
+		{"where the finding points", at("main.(*store).get", 41), at("main.get", 7), "not captured", []Related{{"requests wait here", at("main.get", 7)}}},
+		{"the same in its closure", at("main.(*store).get.func1", 41), "not captured", "not captured", nil},
+		{"another line of it", at("main.(*store).get", 42), "not captured", "not captured", []Related{{"the holder is held up here", at("main.(*store).get", 42)}}},
+		{"one before it", at("main.load", 60), at("main.load[...]", 60), at("main.get", 9), []Related{{"the holder is held up here", at("main.load", 60)}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			set, err := LoadFS(fstest.MapFS{"a.yaml": {Data: fmt.Appendf(nil, ruleText, "stalled", "stalled", "0.4", related)}}, catalogue())
+			require.NoError(t, err)
+			signals := lockSignals()
+			signals["trace.lock_holder_blocked_site"], signals["pprof.mutex_top_site"], signals["ebpf.epoll_site"] = tt.blocked, tt.mutex, tt.ebpf
+			got := set.Evaluate(measured(signals), everything)
+			require.Len(t, got.Findings, 1)
+			assert.Equal(t, tt.want, got.Findings[0].Related)
+		})
+	}
+}
+
 func BenchmarkEvaluate(b *testing.B) {
 	set, signals := loadTestdata(b), measured(lockSignals())
 	for b.Loop() {

@@ -235,7 +235,18 @@ func TestSignals(t *testing.T) {
 					call("sync.(*Mutex).Lock", "main.put", 41),
 					call("sync.(*Mutex).Unlock", "main.(*store).get", 41)),
 			},
-			want: expected{"pprof.mutex_wait_share": 0.6, "pprof.mutex_top_share": 0.75, "pprof.mutex_top_site": "main.(*store).get:40"},
+			want: expected{
+				"pprof.mutex_wait_share": 0.6, "pprof.mutex_top_share": 0.75, "pprof.mutex_top_site": "main.(*store).get:40",
+				"pprof.mutex_caller_site": missing("nothing of the kind"), // it handles requests itself
+			},
+		},
+		"mutex, of a helper": {
+			artifacts: map[string]any{bundle.MutexProfile: mutex(
+				unlock+"main.(*store).get:42 < main.show:9"+handler, 300*int(second),
+				unlock+"main.(*store).get:42 < main.show:9 < main.all:3"+handler, 20*int(second),
+				unlock+"main.(*store).get:44 < main.list:5"+handler, 310*int(second),
+				unlock+"main.put:9 < main.change:3"+handler, 600*int(second))},
+			want: expected{"pprof.mutex_top_site": "main.(*store).get:42", "pprof.mutex_caller_site": "main.show:9"},
 		},
 		"mutex, locks only below the unlock": {
 			artifacts: map[string]any{

@@ -29,6 +29,8 @@ func pprofSignals() []definition {
 			}
 			return lockAbove(e, anyLock(), top(byFunction(sites)).where), nil
 		}, "Where that function takes the lock."),
+		place("pprof.mutex_caller_site", dim, mutexCaller,
+			"The program's line from which most of that function's part of the waiting comes, if it does not handle requests itself."),
 		number("pprof.block_lock_share", dim, Share, func(e *evidence) (float64, error) {
 			p, err := e.profile(dim, bundle.BlockProfile)
 			if err != nil {
@@ -241,6 +243,19 @@ func mutexSites(e *evidence) ([]site, int64, error) {
 		own := e.program.Own(s.frames)
 		return own, unlocking(s) && !own.IsZero()
 	}), p.of("delay", unlocking), nil
+}
+
+// mutexCaller is where the function of pprof.mutex_top_site is mostly called.
+func mutexCaller(e *evidence) (stack.Frame, error) {
+	sites, _, err := mutexSites(e)
+	if err != nil {
+		return stack.Frame{}, err
+	}
+	p, err := e.profile(bundle.DimPprof, bundle.MutexProfile)
+	if err != nil {
+		return stack.Frame{}, err
+	}
+	return callerOf(e, p, "delay", top(byFunction(sites)).where, unlocking), nil
 }
 
 // unlocking leaves out the runtime's own locks, which the mutex profile holds too.

@@ -1,9 +1,12 @@
 package signal
 
 import (
+	"fmt"
 	"slices"
+	"time"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/gotrace"
 	"chokepoint/harness/signal/stack"
 )
@@ -21,12 +24,22 @@ func queueSignals() []definition {
 		number("trace.resource_passed_share", dim, Share, ofQueue(resource, func(q gotrace.Queue, _ *gotrace.Summary) float64 {
 			return share(q.Passed, q.Ended)
 		}), "Share of the ends of waits for that resource for which one that had itself waited for it passed it on, or put a connection back into a pool of the standard library."),
-		number("trace.resource_slots", dim, Count, ofQueue(resource, func(q gotrace.Queue, s *gotrace.Summary) float64 {
-			return share(q.HeldNS, s.DurationNS())
-		}), "How many had that resource at a time, on average over the trace, of those that were seen to get it and to pass it on."),
+		number("trace.resource_slots", dim, Count, func(e *evidence) (float64, error) {
+			n, followed, err := slots(e, resource)
+			if err == nil && followed < mostFollowed {
+				err = fmt.Errorf("trace: only %.0f%% of those that got it after a wait were seen to pass it on to another that waited", 100*followed)
+			}
+			return n, err
+		}, "How many can have that resource at a time: as many as had it on average over the trace; only known where it is waited for nearly all the time."),
+		number("trace.resource_slots_least", dim, Count, func(e *evidence) (float64, error) {
+			n, _, err := slots(e, resource)
+			return n, err
+		}, "How many had that resource at a time, on average over the trace, of those that had waited for it and pass it on, what the ends of the trace cut being made up for."),
 		place("trace.resource_site", dim, atQueue(resource, func(q gotrace.Queue) stack.Frame { return q.Acquire }),
 			"Where those who have that resource longest had waited for it."),
 		place("trace.resource_waiter_site", dim, atQueue(resource, firstWaiter), "Where goroutines wait longest for it."),
+		place("trace.resource_caller_site", dim, atQueue(resource, func(q gotrace.Queue) stack.Frame { return q.Caller }),
+			"The program's line through which most of that waiting comes: the call of the function that waits, if that does not handle requests itself."),
 		place("trace.resource_release_site", dim, atQueue(resource, func(q gotrace.Queue) stack.Frame { return q.Release }),
 			"Where it is passed on."),
 		number("trace.resource_asleep_share", dim, Share, queueDoing(resource, string(stack.Sleep)),
@@ -57,6 +70,8 @@ func queueSignals() []definition {
 		place("trace.consumer_site", dim, atQueue(consumer, func(q gotrace.Queue) stack.Frame { return q.Serve }),
 			"Where they take what they serve, or give the answer if that is not known."),
 		place("trace.consumer_waiter_site", dim, atQueue(consumer, firstWaiter), "Where goroutines wait longest for them."),
+		place("trace.consumer_caller_site", dim, atQueue(consumer, func(q gotrace.Queue) stack.Frame { return q.Caller }),
+			"The program's line through which most of that waiting comes: the call of the function that waits, if that does not handle requests itself."),
 		place("trace.consumer_blocked_site", dim, atQueue(consumer, queueBlocked), "Where they spend their work off the CPU."),
 
 		number("trace.lock_readers_share", dim, Share, ofLock(func(_ *gotrace.Summary, l gotrace.Lock) float64 {
@@ -99,6 +114,8 @@ func queueSignals() []definition {
 			sites, _, err := connSites(e)
 			return baseFrame(top(sites).where), err
 		}, "The program's line where most of them did."),
+		place("pprof.conn_caller_site", bundle.DimPprof, connCaller,
+			"The program's line from which most of those came to that function, if it does not handle requests itself."),
 	}
 }
 
@@ -204,6 +221,27 @@ func queueDoing(pick queueOf, what ...string) func(*evidence) (float64, error) {
 	}
 }
 
+// mostFollowed is the share of turns at a resource that must be passed on before it is
+// said how many there are: as far as they are not, the number is too low, and about a
+// tenth is as near as it is needed.
+const mostFollowed = 0.9
+
+// slots is how many have a resource at a time, and its FollowedShare.
+func slots(e *evidence, pick queueOf) (n, followed float64, err error) {
+	c, err := pick(e)
+	q := c.queue
+	switch {
+	case err != nil:
+		return 0, 0, err
+	case c.waited == 0, q.Holds == 0:
+		return 0, 0, errNone
+	case q.Slots == 0:
+		length, hold := time.Duration(c.trace.DurationNS()), time.Duration(q.HeldNS/q.Holds)
+		return 0, 0, fmt.Errorf("trace: it is %v long, too short to tell how many have what each has for about %v", length.Round(time.Millisecond), hold.Round(time.Millisecond))
+	}
+	return q.Slots, q.FollowedShare(), nil
+}
+
 // queueBlocked is where the most of what is done off the CPU is done.
 func queueBlocked(q gotrace.Queue) stack.Frame {
 	for _, d := range q.Doing {
@@ -267,6 +305,33 @@ func longestWait(e *evidence, pick queueOf) (func(sample) bool, error) {
 	return func(s sample) bool {
 		return e.program.WaitOf(s.frames) == w.Wait && e.program.Own(s.frames) == w.Where
 	}, nil
+}
+
+// connCaller is where most of those who stand in the function of pprof.conn_site
+// came from.
+func connCaller(e *evidence) (stack.Frame, error) {
+	sites, _, err := connSites(e)
+	if err != nil {
+		return stack.Frame{}, err
+	}
+	p, err := e.profile(bundle.DimPprof, bundle.GoroutineProfile)
+	if err != nil {
+		return stack.Frame{}, err
+	}
+	in, _ := inHandlers(e, p)
+	return callerOf(e, p, "goroutine", top(sites).where, func(s sample) bool {
+		return in(s) && e.program.WaitOf(s.frames) == stack.DBConn
+	}), nil
+}
+
+// callerOf is the Caller of most of what a profile has in a function of the program;
+// zero where most of it has none.
+func callerOf(e *evidence, p *samples, sampleType string, in stack.Frame, pick func(sample) bool) stack.Frame {
+	name := gofunc.Base(in.Function)
+	return baseFrame(top(p.bySite(sampleType, func(s sample) (stack.Frame, bool) {
+		own := e.program.Own(s.frames)
+		return gotrace.Caller(e.program, s.frames), !own.IsZero() && gofunc.Base(own.Function) == name && pick(s)
+	})).where)
 }
 
 func connSites(e *evidence) ([]site, int64, error) {

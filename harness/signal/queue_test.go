@@ -45,6 +45,8 @@ func (s turnstile) pass() {
 	time.Sleep(2 * time.Millisecond)
 }
 
+func through(s turnstile) { s.pass() }
+
 type clerk chan chan struct{}
 
 func (c clerk) serve() {
@@ -59,6 +61,8 @@ func (c clerk) ask() {
 	c <- done
 	<-done
 }
+
+func asks(c clerk) { c.ask() }
 
 func TestQueueSignals(t *testing.T) {
 	const pkg = "chokepoint/harness/signal_test."
@@ -86,11 +90,13 @@ func TestQueueSignals(t *testing.T) {
 
 	t.Run("a resource", func(t *testing.T) {
 		s := make(turnstile, 2)
-		set, w := measured(t, func(http.ResponseWriter, *http.Request) { s.pass() }, nil)
+		set, w := measured(t, func(http.ResponseWriter, *http.Request) { through(s) }, nil)
 		value := func(name string) float64 { return set.Signals[name].Value }
 		assert.Greater(t, value("trace.resource_wait_share"), 0.4)
 		assert.Greater(t, value("trace.resource_passed_share"), 0.8)
-		assert.InDelta(t, 2, value("trace.resource_slots"), 1)
+		assert.InDelta(t, 2, value("trace.resource_slots_least"), 0.5)
+		assert.InDelta(t, 2, value("trace.resource_slots"), 0.5)
+		assert.Equal(t, pkg+"through", set.Signals["trace.resource_caller_site"].Where.Function)
 		assert.Greater(t, value("trace.resource_asleep_share"), 0.5)
 		assert.Zero(t, value("trace.resource_io_share"))
 		assert.Equal(t, pkg+"turnstile.pass", set.Signals["trace.resource_site"].Where.Function)
@@ -101,11 +107,24 @@ func TestQueueSignals(t *testing.T) {
 		assert.Equal(t, "resource", w.Turns[0].Kind)
 		assert.InDelta(t, value("trace.resource_wait_share"), w.Turns[0].Share, 1e-9)
 	})
+	t.Run("a resource that is not always waited for", func(t *testing.T) {
+		s := make(turnstile, 2)
+		set, _ := measured(t, func(http.ResponseWriter, *http.Request) {
+			// All ten come at once: two need not wait, and the last two of the other eight
+			// pass it to nobody.
+			const every = 50 * time.Millisecond
+			time.Sleep(every - time.Duration(time.Now().UnixNano())%every)
+			s.pass()
+		}, nil)
+		assert.Less(t, set.Signals["trace.resource_slots_least"].Value, 2.0)
+		assert.Contains(t, set.Signals, "trace.resource_slots_least", set.Missing["trace.resource_slots_least"])
+		assert.Contains(t, set.Missing["trace.resource_slots"], "were seen to pass it on")
+	})
 	t.Run("a service", func(t *testing.T) {
 		c := make(clerk)
 		defer close(c)
 		go c.serve()
-		set, w := measured(t, func(http.ResponseWriter, *http.Request) { c.ask() }, map[string]any{
+		set, w := measured(t, func(http.ResponseWriter, *http.Request) { asks(c) }, map[string]any{
 			bundle.GoroutineProfile: newProfile("goroutine").
 				add("runtime.gopark:1 < runtime.chansend:2 < runtime.chansend1:3 < chokepoint/harness/signal_test.clerk.ask:9 < net/http.HandlerFunc.ServeHTTP:5 < net/http.serverHandler.ServeHTTP:6 < net/http.(*conn).serve:7", 3).
 				add("time.Sleep:1 < main.elsewhere:9 < net/http.HandlerFunc.ServeHTTP:5 < net/http.serverHandler.ServeHTTP:6 < net/http.(*conn).serve:7", 1).p,
@@ -119,6 +138,7 @@ func TestQueueSignals(t *testing.T) {
 		assert.Greater(t, value("trace.consumer_asleep_share"), 0.5)
 		assert.Equal(t, pkg+"clerk.serve", set.Signals["trace.consumer_site"].Where.Function)
 		assert.Equal(t, pkg+"clerk.ask", set.Signals["trace.consumer_waiter_site"].Where.Function)
+		assert.Equal(t, pkg+"asks", set.Signals["trace.consumer_caller_site"].Where.Function)
 		assert.Zero(t, value("trace.resource_wait_share"))
 		assert.Contains(t, set.Signals, "pprof.consumer_parked_share", set.Missing["pprof.consumer_parked_share"])
 		assert.Equal(t, "service", w.Turns[0].Kind)
@@ -129,13 +149,15 @@ func TestConnSignals(t *testing.T) {
 	const handler = " < net/http.HandlerFunc.ServeHTTP:5 < net/http.serverHandler.ServeHTTP:6 < net/http.(*conn).serve:7"
 	const conn = "runtime.gopark:1 < runtime.selectgo:2 < database/sql.(*DB).conn:3 < database/sql.(*DB).QueryContext:4 < "
 	r := tenSeconds(map[string]any{bundle.GoroutineProfile: newProfile("goroutine").
-		add(conn+"main.(*carts).price:41 < main.serve:9"+handler, 6).
+		add(conn+"main.(*carts).price:41 < main.serve:9"+handler, 2).
+		add(conn+"main.(*carts).price:41 < main.total:13 < main.serve:9"+handler, 4).
 		add(conn+"main.(*carts).list:60 < main.serve:9"+handler, 2).
 		add("time.Sleep:1 < main.serve:12"+handler, 2).
 		add(conn+"main.background:3", 50).p})
 	check(t, measure(t, r.write(t)), expected{
 		"pprof.conn_parked_share":     0.8,
 		"pprof.conn_site":             "main.(*carts).price:41",
+		"pprof.conn_caller_site":      "main.total:13",
 		"pprof.resource_parked_share": missing("was not captured"),
 	})
 }

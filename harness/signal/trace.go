@@ -25,6 +25,8 @@ func traceSignals() []definition {
 			"Where the function that holds the lock most takes it."),
 		place("trace.lock_waiter_site", dim, atLock(func(l gotrace.Lock) stack.Frame { return l.Waiters[0].Where }),
 			"Where goroutines wait longest for that lock."),
+		place("trace.lock_caller_site", dim, atLock(func(l gotrace.Lock) stack.Frame { return baseFrame(l.Caller) }),
+			"The program's line through which most of that waiting comes: the call of the function that waits, if that does not handle requests itself."),
 		number("trace.lock_holder_running_share", dim, Share, holderDoing("running"),
 			"Share of the holder's time under that lock spent running."),
 		number("trace.lock_holder_asleep_share", dim, Share, holderDoing(string(stack.Sleep)),

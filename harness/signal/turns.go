@@ -23,7 +23,8 @@ type Turn struct {
 	// Holders are, of a lock, the functions that hold it while others wait, by time;
 	// of a resource and a service the one entry says all that is known.
 	Holders []TurnHolder `json:"holders"`
-	// Slots is, of a resource, how many had it at a time on average, and Servers, of a
+	// Slots is, of a resource, how many had it at a time on average, 0 where
+	// that is not known, and Servers, of a
 	// service, the goroutines that serve, BusyShare how much of their time they are at
 	// work, and QueuedShare how much of a wait they serve others.
 	Slots       float64 `json:"slots,omitempty"`
@@ -105,7 +106,7 @@ func (e *evidence) turns(s *gotrace.Summary) []Turn {
 		}
 		switch q.Kind {
 		case gotrace.Bounded:
-			t.Kind, t.Slots = "resource", share(q.HeldNS, s.DurationNS())
+			t.Kind, t.Slots = "resource", q.Slots
 			h.Where, h.Release, h.NS = bundle.Frame(q.Acquire), bundle.Frame(q.Release), q.HeldNS
 		case gotrace.Served:
 			t.Kind, t.Servers = "service", q.Servers

@@ -122,6 +122,8 @@ type Lock struct {
 	WaitedNS        int64
 	RequestWaitedNS int64
 	Waiters         []LockWaiter // the Lock lines waited at, by time
+	// Caller is the Caller of most of that waiting; zero where most of it has none.
+	Caller stack.Frame
 	// Holders are the functions whose Unlock ended waits. A holder's time is
 	// that from the previous release of the lock, or from when the wait began
 	// if that was later, to its own release.
@@ -251,6 +253,7 @@ func ReadWith(r io.Reader, p stack.Program, b Beside) (*Summary, error) {
 type place struct {
 	frames    []stack.Frame
 	own       stack.Frame
+	caller    stack.Frame // of own; told of waits for other goroutines alone
 	outer     stack.Frame
 	wait      stack.Wait
 	serving   stack.Serving
@@ -281,6 +284,7 @@ type place struct {
 	act     stack.Act
 	polls   bool // it is in a call of the program's own that waits for descriptors
 	queue   *station
+	queued  int64 // waited here
 	release *outlet
 	crew    *crew
 
@@ -989,6 +993,11 @@ func (s *scan) finish() *Summary {
 	s.sum.Requests = s.requests.account()
 	s.sum.Program = s.all.account()
 	s.sum.Locks = s.locks.list()
+	for _, at := range s.interned {
+		if at.queue != nil {
+			at.queue.callers.add(at, at.queued)
+		}
+	}
 	s.sum.Queues = s.queues.list(s.sum.DurationNS(), s.sum.Requests.TotalNS > 0)
 	s.finishFinalizers()
 	s.finishSites()

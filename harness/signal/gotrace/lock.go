@@ -34,6 +34,7 @@ type group struct {
 	waited      int64
 	requests    int64
 	waiters     map[stack.Frame]int64
+	callers     callers
 	readers     map[stack.Frame]bool // of these lines, those that wait in RLock
 	holders     map[holderKey]*holder
 	lastRelease int64
@@ -81,6 +82,7 @@ func (l *locks) join(a, b string) *group {
 	for f, ns := range y.waiters {
 		x.waiters[f] += ns
 	}
+	x.callers.merge(y.callers)
 	for f := range y.readers {
 		x.readers[f] = true
 	}
@@ -153,6 +155,7 @@ func (l *locks) endWait(g *goroutine, now int64) (w lockWait, ok bool) {
 	ns := now - w.since
 	grp.waited += ns
 	grp.waiters[w.at.own] += ns
+	grp.callers.add(w.at, ns)
 	if w.at.reads {
 		grp.readers[w.at.own] = true
 	}
@@ -257,7 +260,7 @@ func (l *locks) list() []Lock {
 			continue
 		}
 		seen[g] = true
-		lock := Lock{WaitedNS: g.waited, RequestWaitedNS: g.requests}
+		lock := Lock{WaitedNS: g.waited, RequestWaitedNS: g.requests, Caller: largest(g.callers)}
 		for _, x := range siteTimes(g.waiters) {
 			lock.Waiters = append(lock.Waiters, LockWaiter{Where: x.Where, Reads: g.readers[x.Where], NS: x.NS})
 		}

@@ -45,6 +45,9 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.ours = !pl.own.IsZero()
 	pl.outer = s.program.Outermost(pl.frames)
 	pl.wait = s.program.WaitOf(pl.frames)
+	if pl.wait == stack.Lock || pl.wait.Queues() {
+		pl.caller = Caller(s.program, pl.frames)
+	}
 	pl.serving = stack.ServingOf(pl.frames)
 	pl.unlocks = stack.Unlocks(pl.frames)
 	pl.reads = stack.Reads(pl.frames)

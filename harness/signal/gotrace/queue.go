@@ -38,6 +38,9 @@ type Queue struct {
 	WaitedNS        int64
 	RequestWaitedNS int64
 	Waiters         []WaitTime // by time
+	// Caller is the Caller of most of that waiting, of what is known of it; zero where
+	// most of it has none.
+	Caller stack.Frame
 	// Ended is how many waits other goroutines ended: Passed of them as Bounded
 	// says, Given as Handed does, and the rest as Served does.
 	Ended, Passed, Given int64
@@ -46,6 +49,9 @@ type Queue struct {
 	// it on, over Holds times.
 	HeldNS int64
 	Holds  int64
+	// Slots is how many had it at a time, on average, of those that had waited for it
+	// and passed it on; 0 where they have it for so long that the trace does not tell.
+	Slots float64
 	// Acquire is where whoever holds it longest had waited for it, and Release where
 	// that passes it on.
 	Acquire, Release stack.Frame
@@ -75,6 +81,17 @@ type Queue struct {
 	// Behind is set where these servers are themselves held up by others, one or
 	// several steps on: Servers and all that follows is of those.
 	Behind bool
+}
+
+// FollowedShare is, of a bounded one, the share of those that got it after a wait
+// which are known to have passed it on, or may still have it when the trace ends. It
+// is less than 1 where there was not always somebody who waited: then others have it
+// as well, that never had to wait, and Slots is less than there are.
+func (q Queue) FollowedShare() float64 {
+	if q.Ended == 0 {
+		return 0
+	}
+	return min(1, (float64(q.Holds)+q.Slots)/float64(q.Ended))
 }
 
 // queues works out who ends waits, and what they do meanwhile.
@@ -130,21 +147,80 @@ type attendance struct {
 type station struct {
 	knot
 	tally
-	at   stack.Frame
-	wait stack.Wait
-	// holds is of those that waited here and passed on what they got.
-	held, holds int64
-	doing       map[Doing]int64
-	passedOn    map[stack.Frame]int64
+	tenure // of those that waited here
+	at     stack.Frame
+	wait   stack.Wait
+	// callers is of the time waited here; known when the trace has been read.
+	callers callers
 	// Of waits that were passed on, as Queue has them.
 	ordered, late, latest int64
 }
 
 // outlet is a line that ends waits. Its tally is of waits from before the
-// trace, whose line is not known.
+// trace, whose line is not known, and its tenure of those whose waits these were.
 type outlet struct {
 	knot
 	tally
+	tenure
+}
+
+// tenure is of turns that were passed on.
+type tenure struct {
+	held, holds int64
+	squares     float64 // of the times held, in ns²
+	doing       map[Doing]int64
+	passedOn    map[stack.Frame]int64
+}
+
+// add counts a turn that is passed on at a line.
+func (e *tenure) add(t *turn, by stack.Frame, now int64) {
+	ns := now - t.since
+	e.held += ns
+	e.holds++
+	e.squares += float64(ns) * float64(ns)
+	if e.doing == nil {
+		e.doing, e.passedOn = map[Doing]int64{}, map[stack.Frame]int64{}
+	}
+	for _, d := range t.doing {
+		n := d.NS
+		d.NS = 0
+		e.doing[d] += n
+	}
+	e.passedOn[by] += ns + 1
+}
+
+// slots is how many turns there were at a time in a trace of that length, as far
+// as it tells.
+//
+// A turn counts where the trace has both its ends. One that is held for h has them
+// with a chance of 1 - h/length, so that what was seen is short by as much; h is the
+// mean by the time held, as turns are cut in proportion to that. Where it is more
+// than half of the trace, more is missing than was seen.
+func (e *tenure) slots(length int64) float64 {
+	if e.held == 0 {
+		return 0
+	}
+	h := e.squares / float64(e.held)
+	if 2*h > float64(length) {
+		return 0
+	}
+	return float64(e.held) / (float64(length) - h)
+}
+
+// merge adds what another counted.
+func (e *tenure) merge(o *tenure) {
+	e.held += o.held
+	e.holds += o.holds
+	e.squares += o.squares
+	if e.doing == nil {
+		e.doing, e.passedOn = map[Doing]int64{}, map[stack.Frame]int64{}
+	}
+	for d, ns := range o.doing {
+		e.doing[d] += ns
+	}
+	for f, ns := range o.passedOn {
+		e.passedOn[f] += ns
+	}
 }
 
 // crew is the goroutines that run one function of the program.
@@ -180,6 +256,7 @@ type queueing struct {
 // turn is what a goroutine got after a wait, until it passes it on.
 type turn struct {
 	site    *station // where it waited; nil if that is not known
+	tenure  *tenure  // to which it counts
 	group   *knot
 	since   int64
 	request uint64 // in which
@@ -367,6 +444,7 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 	if by == nil || known && at == nil || !by.ours && by.act != stack.Lends ||
 		by.act == stack.NoAct || by.act == stack.GivesUp || by.act == stack.Finishes || related(id, g, hid, h) {
 		if at != nil {
+			at.queued += now - g.queue.parked
 			s.endQueueWait(g, &q.station(at).tally, now)
 		}
 		s.endServerWait(id, g, h, by, now)
@@ -378,6 +456,7 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 	if at != nil {
 		w = q.station(at)
 		group, t = &w.knot, &w.tally
+		at.queued += now - g.queue.parked
 	}
 	s.endQueueWait(g, t, now)
 	if h.queue.holds || h.queue.server != nil {
@@ -405,28 +484,17 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 	}
 	s.endServerWait(id, g, h, by, now)
 	g.queue.holds = true
-	g.queue.turn = turn{site: w, group: group, since: now, request: g.service.sequence(), early: g.service.early, doing: g.queue.turn.doing[:0]}
+	of := &rel.tenure
+	if w != nil {
+		of = &w.tenure
+	}
+	g.queue.turn = turn{site: w, tenure: of, group: group, since: now, request: g.service.sequence(), early: g.service.early, doing: g.queue.turn.doing[:0]}
 }
 
 // passOn ends a goroutine's turn.
 func (h *goroutine) passOn(by *place, now int64) {
 	h.queue.holds = false
-	t := &h.queue.turn
-	w := t.site
-	if w == nil {
-		return
-	}
-	w.held += now - t.since
-	w.holds++
-	if w.doing == nil {
-		w.doing, w.passedOn = map[Doing]int64{}, map[stack.Frame]int64{}
-	}
-	for _, d := range t.doing {
-		n := d.NS
-		d.NS = 0
-		w.doing[d] += n
-	}
-	w.passedOn[by.own] += now - t.since + 1
+	h.queue.turn.tenure.add(&h.queue.turn, by.own, now)
 }
 
 // serves counts a wait of g, at w if that is known, that h ended as a server.
@@ -581,6 +649,7 @@ func (s *scan) queueCut(id trace.GoID, g *goroutine) {
 		return
 	}
 	if at, _ := g.waitsAt(); at != nil {
+		at.queued += s.last - g.queue.parked
 		s.endQueueWait(g, &s.queues.station(at).tally, s.last)
 	}
 	s.endServerWait(id, g, nil, nil, s.last)
@@ -711,16 +780,16 @@ func (q *queues) list(durationNS int64, requests bool) []Queue {
 	}
 	type group struct {
 		Queue
+		tenure
 		waiters map[waitKey]int64
+		callers callers
 		crew    *crew
 		lent    bool // connections of database/sql, which are given to any that wait
-		doing   map[Doing]int64
 		acquire map[stack.Frame]int64
-		release map[stack.Frame]int64
 	}
 	bounded, served := map[*knot]*group{}, map[*crew]*group{}
 	newGroup := func() *group {
-		return &group{waiters: map[waitKey]int64{}, doing: map[Doing]int64{}, acquire: map[stack.Frame]int64{}, release: map[stack.Frame]int64{}}
+		return &group{waiters: map[waitKey]int64{}, acquire: map[stack.Frame]int64{}}
 	}
 	// of is the group that waits with this tally belong to: that of who ends most.
 	of := func(n *knot, t *tally) *group {
@@ -764,23 +833,19 @@ func (q *queues) list(durationNS int64, requests bool) []Queue {
 			continue
 		}
 		g.waiters[k] += w.waited
-		g.HeldNS += w.held
-		g.Holds += w.holds
+		g.callers.merge(w.callers)
+		g.merge(&w.tenure)
 		g.lent = g.lent || w.wait == stack.DBConn
 		g.OrderedNS += w.ordered
 		g.LateNS += w.late
 		if w.holds > 0 {
 			g.acquire[w.at] += w.held + 1
 		}
-		for d, ns := range w.doing {
-			g.doing[d] += ns
-		}
-		for f, ns := range w.passedOn {
-			g.release[f] += ns
-		}
 	}
 	for _, r := range q.releases {
-		of(&r.knot, &r.tally)
+		if g := of(&r.knot, &r.tally); g != nil {
+			g.merge(&r.tenure)
+		}
 	}
 	finish := func(g *group) {
 		if len(g.waiters) == 0 {
@@ -799,6 +864,7 @@ func (q *queues) list(durationNS int64, requests bool) []Queue {
 			}
 			return less(a.Where, b.Where)
 		})
+		g.Caller = largest(g.callers)
 		for d, ns := range g.doing {
 			d.NS = ns
 			g.Doing = append(g.Doing, d)
@@ -808,9 +874,10 @@ func (q *queues) list(durationNS int64, requests bool) []Queue {
 	}
 	for _, g := range bounded {
 		g.Kind = Handed
+		g.HeldNS, g.Holds, g.Slots = g.held, g.holds, g.slots(durationNS)
 		if 2*g.Passed >= g.Ended && (requests || g.lent || 3*g.LateNS < g.OrderedNS) {
 			g.Kind = Bounded
-			g.Acquire, g.Release = largest(g.acquire), largest(g.release)
+			g.Acquire, g.Release = largest(g.acquire), largest(g.passedOn)
 			if g.Acquire.IsZero() {
 				g.Acquire = largest(waiterSites(g.waiters))
 			}
@@ -839,6 +906,7 @@ func (q *queues) list(durationNS int64, requests bool) []Queue {
 		for k, ns := range g.waiters {
 			x.waiters[k] += ns
 		}
+		x.callers.merge(g.callers)
 	}
 	for c, g := range last {
 		g.Kind = Served
@@ -852,7 +920,7 @@ func (q *queues) list(durationNS int64, requests bool) []Queue {
 		if g.Serve = largest(c.takes); g.Serve.IsZero() {
 			g.Serve = largest(c.gives)
 		}
-		clear(g.doing)
+		g.doing = map[Doing]int64{}
 		for d, ns := range c.work {
 			g.doing[d] += ns
 		}
