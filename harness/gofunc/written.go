@@ -13,8 +13,8 @@ import (
 // last function in name, "github.com/x/y.New.func5". Type arguments are as Printed has
 // them. Where the file does not tell, it is Printed.
 func Written(name, file string) string {
-	if strings.Contains(name, " [") {
-		return name // of the kernel or a library in C, by who made it up: "x [kernel]"
+	if strings.HasPrefix(name, "[") || strings.Contains(name, " [") {
+		return name // made up by who recorded it: "[libc.so.6]", "schedule [kernel]"
 	}
 	name = Printed(name)
 	pkg, rest := split(name)

@@ -25,6 +25,7 @@ func TestWritten(t *testing.T) {
 		{"type arguments", "main.Map[go.shape.int]", "/src/shop/main.go", "main.Map[...]"},
 		{"a program's directory with the name of a package", "main.run.each.func1", "/home/me/src/log/each.go", "main.run.each.func1"},
 		{"of the kernel", "finish_task_switch.isra.0 [kernel]", "", "finish_task_switch.isra.0 [kernel]"},
+		{"of a library in C", "[libc.so.6]", "/lib/libc.so.6", "[libc.so.6]"},
 		{"no file", "main.run.each.func1", "", "main.run.each.func1"},
 	} {
 		t.Run(tt.about, func(t *testing.T) { assert.Equal(t, tt.want, gofunc.Written(tt.name, tt.file)) })
