@@ -480,6 +480,11 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 		t.given++
 		group.join(&rel.knot)
 	default:
+		if h.queue.server == nil {
+			// What it did before it ended a first wait is not what it does between two: one
+			// that answers all whom it has gathered goes from one to the next at once.
+			s.chargeTo(hid, h, now, by, false)
+		}
 		s.serves(g, w, t, h, by, now)
 	}
 	s.endServerWait(id, g, h, by, now)
