@@ -261,12 +261,9 @@ func upstreamEnded(e *evidence) (float64, error) {
 			return 0, fmt.Errorf("pprof: the wait is one for the network itself, which the block profile does not hold")
 		}
 	}
-	b, err := e.profile(bundle.DimPprof, bundle.BlockProfile)
+	b, err := e.blocked()
 	if err != nil {
 		return 0, err
-	}
-	if len(b.list) == 0 {
-		return 0, fmt.Errorf("pprof: the block profile is empty: the program does not ask for one")
 	}
 	ended := b.of("delay", func(x sample) bool {
 		return e.program.Own(x.frames) == at.where && answers(e.program.PeerOf(x.frames))

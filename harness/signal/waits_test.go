@@ -150,6 +150,56 @@ func TestWaitSignals(t *testing.T) {
 				add("main.cache:5", 9000, 9000*512<<10).p},
 			want: expected{"pprof.fd_holder_site": "main.load:5"},
 		},
+		"more descriptors than there may be": {
+			artifacts: map[string]any{bundle.ProcSamples: files(bundle.ProcSample{FDs: 258, FDLimit: 256})},
+			want:      expected{"proc.fd_used_share": 1.0},
+		},
+		"responses whose bodies nobody reads": {
+			// Of 260 descriptors 10 are clients', and 200 wait to be read. The heap profile has drawn too few of them.
+			artifacts: map[string]any{
+				bundle.LoadSummary: bundle.Load{Reached: bundle.LoadReached{OpenSocketsMax: 10}},
+				bundle.ProcSamples: files(bundle.ProcSample{FDs: 260, FDLimit: 260}),
+				bundle.GoroutineProfile: goroutines("runtime.gopark:1 < runtime.selectgo:1 < net/http.(*persistConn).readLoop:1", 200,
+					"runtime.gopark:1 < runtime.selectgo:1 < net/http.(*persistConn).writeLoop:1", 230,
+					parkedRead+"net/http.(*persistConn).Read:1 < bufio.(*Reader).Peek:1 < net/http.(*persistConn).readLoop:1", 30),
+				bundle.HeapProfile: newProfile("inuse_objects", "inuse_space").
+					add("os.newFile:1 < os.OpenFile:1 < os.Open:1 < main.load:5"+handler, 9, 9*512<<10).p,
+				bundle.AllocsProfile: newProfile("alloc_objects", "alloc_space").
+					add("net/http.(*Transport).getConn:1 < net/http.(*Transport).roundTrip:1 < net/http.(*Client).Do:1 < main.(*remote).do:7 < main.(*remote).fetch:9 < main.get:2"+handler, 10, 5000).
+					add("net/http.(*Transport).getConn:1 < net/http.(*Transport).roundTrip:1 < net/http.(*Client).Do:1 < main.ping:7", 1, 500).p,
+			},
+			want: expected{
+				"pprof.fd_bodies_open": 200.0, "pprof.fd_bodies_share": 0.8, "pprof.fd_bodies_site": "main.(*remote).do:7",
+				"pprof.fd_bodies_caller_site": "main.(*remote).fetch:9", "pprof.fd_holder_site": "main.(*remote).do:7",
+			},
+		},
+		"of two that ask, the one whose responses are in memory": {
+			artifacts: map[string]any{
+				bundle.LoadSummary:      bundle.Load{Reached: bundle.LoadReached{OpenSocketsMax: 10}},
+				bundle.ProcSamples:      files(bundle.ProcSample{FDs: 260, FDLimit: 260}),
+				bundle.GoroutineProfile: goroutines("runtime.gopark:1 < runtime.selectgo:1 < net/http.(*persistConn).readLoop:1", 200),
+				bundle.HeapProfile: newProfile("inuse_objects", "inuse_space").
+					add("net/http.setRequestCancel:1 < net/http.(*Transport).roundTrip:1 < net/http.(*Client).Do:1 < main.fetch:7"+handler, 9, 9*512<<10).p,
+				bundle.AllocsProfile: newProfile("alloc_objects", "alloc_space").
+					add("net/http.(*Transport).getConn:1 < net/http.(*Transport).roundTrip:1 < net/http.(*Client).Do:1 < main.fetch:7"+handler, 10, 5000).
+					add("net/http.(*Transport).getConn:1 < net/http.(*Transport).roundTrip:1 < net/http.(*Client).Do:1 < main.ping:7", 100, 50000).p,
+			},
+			want: expected{"pprof.fd_bodies_site": "main.fetch:7", "pprof.fd_bodies_caller_site": missing("nothing of the kind")},
+		},
+		"some bodies that are being read, and files that stay open": {
+			artifacts: map[string]any{
+				bundle.LoadSummary:      bundle.Load{Reached: bundle.LoadReached{OpenSocketsMax: 10}},
+				bundle.ProcSamples:      files(bundle.ProcSample{FDs: 260, FDLimit: 260}),
+				bundle.GoroutineProfile: goroutines("runtime.gopark:1 < runtime.selectgo:1 < net/http.(*persistConn).readLoop:1", 20),
+				bundle.HeapProfile: newProfile("inuse_objects", "inuse_space").
+					add("os.newFile:1 < os.OpenFile:1 < os.Open:1 < main.load:5"+handler, 200, 200*512<<10).p,
+			},
+			want: expected{"pprof.fd_bodies_open": 20.0, "pprof.fd_bodies_share": 0.08, "pprof.fd_bodies_site": missing("nothing of the kind"), "pprof.fd_holder_site": "main.load:5"},
+		},
+		"bodies that are open, of how many descriptors is not known": {
+			artifacts: map[string]any{bundle.LoadSummary: []byte("{"), bundle.GoroutineProfile: goroutines("runtime.gopark:1 < runtime.selectgo:1 < net/http.(*persistConn).readLoop:1", 200)},
+			want:      expected{"pprof.fd_bodies_open": 200.0, "pprof.fd_bodies_share": missing("was not captured"), "pprof.fd_bodies_site": missing("was not captured")},
+		},
 		"responses that stay open": {
 			artifacts: map[string]any{
 				bundle.HeapProfile: newProfile("inuse_objects", "inuse_space").

@@ -98,6 +98,18 @@ func passesStream(frames []Frame, body bool) bool {
 	return false
 }
 
+// BodyOpen reports whether a goroutine that waits on this stack is that of a connection
+// of net/http's client which waits for the body of a response to be read or closed:
+// it chooses there itself. Where it waits for an answer, or for nothing, it reads.
+func BodyOpen(frames []Frame) bool {
+	for i, f := range frames {
+		if f.Function == "net/http.(*persistConn).readLoop" {
+			return i > 0 && frames[i-1].Function == "runtime.selectgo"
+		}
+	}
+	return false
+}
+
 // Blocking says what a system call that keeps a thread is good for.
 type Blocking uint8
 

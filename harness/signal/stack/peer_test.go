@@ -53,6 +53,23 @@ func TestPeerOf(t *testing.T) {
 	}
 }
 
+func TestBodyOpen(t *testing.T) {
+	for name, c := range map[string]struct {
+		stack string
+		want  bool
+	}{
+		"waits for its caller":             {choose + "net/http.(*persistConn).readLoop", true},
+		"idle, or an answer is on its way": {read + " < net/http.(*persistConn).Read < bufio.(*Reader).fill < bufio.(*Reader).Peek < net/http.(*persistConn).readLoop", false},
+		"reads a head":                     {read + " < net/http.(*persistConn).Read < net/textproto.(*Reader).ReadLine < net/http.ReadResponse < net/http.(*persistConn).readResponse < net/http.(*persistConn).readLoop", false},
+		"its other half":                   {choose + "net/http.(*persistConn).writeLoop", false},
+		"who asks":                         {choose + "net/http.(*persistConn).roundTrip < " + client + serving, false},
+		"begins":                           {"net/http.(*persistConn).readLoop", false},
+		"nothing known":                    {"", false},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, stack.BodyOpen(of(c.stack))) })
+	}
+}
+
 func TestBlockingOf(t *testing.T) {
 	for name, c := range map[string]struct {
 		stack string
