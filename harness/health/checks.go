@@ -358,8 +358,10 @@ func (e evidence) targetHogs() bool {
 // target held every place in flight, and not by the generator's doing.
 func targetHolds(l *bundle.Load) bool {
 	all, own := l.Generator.SendLagSeconds, l.Generator.OwnLagSeconds
+	full := l.Asked.AtMost > 0 && l.Reached.InFlightMax >= l.Asked.AtMost
 	if all.Count == 0 { // lag is told of requests that ended, and none did
-		return l.Asked.AtMost > 0 && l.Reached.InFlightMax >= l.Asked.AtMost
+		return full
 	}
-	return all.Mean > 0 && own.Mean <= all.Mean/2
+	// Those that waited for a place may not have ended yet either.
+	return all.Mean > 0 && own.Mean <= all.Mean/2 || full && own.P99 <= mostLag
 }

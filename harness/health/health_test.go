@@ -156,6 +156,11 @@ func TestChecks(t *testing.T) {
 			in.Load.Generator.SendLagSeconds = bundle.Distribution{Count: 10_000, Mean: 2}
 			in.Load.Generator.OwnLagSeconds = bundle.Distribution{Count: 10_000, Mean: 0.99}
 		}, fine, "(50%)"},
+		{"rate", "too low, every place taken by requests that have not ended", true, func(in *health.In) {
+			in.Load.Reached.SentRateHz, in.Load.Reached.InFlightMax = 1400, 1500
+			in.Load.Generator.SendLagSeconds = bundle.Distribution{Count: 648, Mean: 0.00088, P99: 0.017}
+			in.Load.Generator.OwnLagSeconds = bundle.Distribution{Count: 648, Mean: 0.00059, P99: 0.0011}
+		}, fine, ""},
 		{"rate", "nothing sent, the target holds every place", true, func(in *health.In) {
 			in.Load.Reached.SentRateHz, in.Load.Reached.InFlightMax = 0, 1500
 			in.Load.Generator.OwnLagSeconds = bundle.Distribution{}

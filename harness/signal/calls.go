@@ -112,10 +112,9 @@ func (e *evidence) callWaits() (callWaits, error) {
 			return callWaits{}, err
 		}
 		w := callWaits{traceNS: s.DurationNS(), procs: s.Scheduler.Procs}
-		serves := s.Requests.TotalNS > 0
-		whole := s.Requests.TotalNS
-		if !serves {
-			whole = s.Program.TotalNS
+		account, serves, err := base(s)
+		if err != nil {
+			return callWaits{}, err
 		}
 		var ns, most int64
 		for _, c := range s.Syscalls {
@@ -132,7 +131,7 @@ func (e *evidence) callWaits() (callWaits, error) {
 				w.top, most = c, part
 			}
 		}
-		w.share = min(1, share(ns, whole))
+		w.share = min(1, share(ns, account.TotalNS))
 		return w, nil
 	})
 }

@@ -395,9 +395,10 @@ const (
 	singleLine = 0.9
 	// fewestSamples is how many samples it takes to name a line: fewer are chance.
 	fewestSamples = 10
-	// leastItself: a function stands for what the functions that it calls compute as
-	// well, if at least so much of the sum is its own instructions: a loop and its small
-	// helpers are one thing to mend, a handler and its steps are not.
+	// leastItself: a function at which the program begins, such as a handler, stands for
+	// what the functions that it calls compute as well, if at least so much of the sum is
+	// its own instructions: a loop and its small helpers are one thing to mend, a handler
+	// and its steps are not.
 	leastItself = 0.2
 )
 
@@ -411,16 +412,23 @@ func hottest(p stack.Program, samples []gotrace.Sample) hotSpots {
 		w := p.WorkOf(x.Frames)
 		switch w.Kind {
 		case stack.Computing, stack.Calling:
+			var library stack.Frame
+			if w.Unit != w.Own {
+				library = w.Unit
+			}
 			for _, f := range w.Within {
 				t := computing.at(unit{function: gofunc.Base(f.Unit.Function)})
-				t.add(f.Own, f.Unit, x.Count)
+				t.add(f.Own, library, x.Count)
 				if f.Itself {
 					t.itself += x.Count
+				}
+				if f.Called {
+					t.called += x.Count
 				}
 			}
 			if w.Calls.Package != "" {
 				at := unit{gofunc.Base(w.Calls.Own.Function), w.Calls.Package}
-				calling.at(at).add(w.Calls.Own, w.Unit, x.Count)
+				calling.at(at).add(w.Calls.Own, library, x.Count)
 			}
 		case stack.SettingUp:
 			t := setup.at(unit{function: gofunc.Base(w.Unit.Function)})
@@ -430,10 +438,14 @@ func hottest(p stack.Program, samples []gotrace.Sample) hotSpots {
 			}
 		}
 	}
-	// A function that leaves nearly all to others is a step on the way to them.
-	maps.DeleteFunc(computing, func(_ unit, t *tally) bool { return float64(t.itself) < leastItself*float64(t.value) })
-	h.computing = computing.most().spot()
-	if calls := calling.most().spot(); calls.value > h.computing.value || calls.value == h.computing.value && h.computing.where.IsZero() {
+	// Where the program begins, a function that leaves nearly all to others stands for
+	// nothing but the requests themselves.
+	maps.DeleteFunc(computing, func(_ unit, t *tally) bool {
+		return float64(t.itself) < leastItself*float64(t.value) && 2*t.called < t.value
+	})
+	h.computing = computing.innermost(h.all / 2).spot()
+	// Where one package does all of it, its call is the better place.
+	if calls := calling.most().spot(); calls.value >= h.computing.value {
 		h.computing = calls
 	}
 	made := setup.most()
@@ -453,14 +465,14 @@ type unit struct{ function, calls string }
 
 // tally sums up samples of one unit.
 type tally struct {
-	value, itself          int64
+	value, itself, called  int64
 	where, caller, library map[stack.Frame]int64
 }
 
 func (t *tally) add(own, library stack.Frame, n int64) {
 	t.value += n
 	t.where[baseFrame(own)] += n
-	if library != own {
+	if !library.IsZero() && library != own {
 		t.library[baseFrame(library)] += n
 	}
 }
@@ -484,16 +496,42 @@ func (m tallies) at(u unit) *tally {
 	return m[u]
 }
 
-// most is the largest of them, nil where there is none. Of two that are equally large
-// the one that does more of it itself, else the first by name.
+// sorted are the tallies from the largest to the smallest, of equals first the one that
+// does more of it itself, then by name.
+func (m tallies) sorted() []*tally {
+	units := slices.SortedFunc(maps.Keys(m), func(a, b unit) int {
+		return cmp.Or(-cmp.Compare(m[a].value, m[b].value), -cmp.Compare(m[a].itself, m[b].itself), cmp.Compare(a.function, b.function), cmp.Compare(a.calls, b.calls))
+	})
+	list := make([]*tally, 0, len(units))
+	for _, u := range units {
+		list = append(list, m[u])
+	}
+	return list
+}
+
+// most is the largest of them, nil where there is none.
 func (m tallies) most() *tally {
-	var best *tally
-	for _, u := range slices.SortedFunc(maps.Keys(m), func(a, b unit) int {
-		return cmp.Or(cmp.Compare(a.function, b.function), cmp.Compare(a.calls, b.calls))
-	}) {
-		if t := m[u]; best == nil || t.value > best.value || t.value == best.value && t.itself > best.itself {
-			best = t
+	if list := m.sorted(); len(list) > 0 {
+		return list[0]
+	}
+	return nil
+}
+
+// innermost is the smallest of those above a value: of functions that call each other,
+// the last one before the work spreads. Where none is it is the largest.
+func (m tallies) innermost(above int64) *tally {
+	list := m.sorted()
+	over := 0
+	for over < len(list) && list[over].value > above {
+		over++
+	}
+	if over == 0 {
+		return m.most()
+	}
+	for i := over - 1; i > 0; i-- {
+		if list[i-1].value > list[i].value { // the first of equals
+			return list[i]
 		}
 	}
-	return best
+	return list[0]
 }

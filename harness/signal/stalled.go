@@ -78,7 +78,9 @@ func (e *evidence) stall(dim string) (stall, error) {
 				return stall{}, errNone
 			}
 			list = standingInTrace(s)
-			wholeRequests = float64(s.Requests.TotalNS) / float64(s.DurationNS())
+			if account, serves, err := base(s); err == nil && serves {
+				wholeRequests = float64(account.TotalNS) / float64(s.DurationNS())
+			}
 			whole = float64(s.Program.TotalNS) / float64(s.DurationNS())
 		} else if list, whole, wholeRequests, err = e.standingInProfile(); err != nil {
 			return stall{}, err

@@ -141,10 +141,14 @@ func traceSignals() []definition {
 var errNoSamples = errors.New("trace: no CPU samples in it; they are there only while a CPU profile runs")
 
 // base is the account that shares of time refer to: request time, or all the
-// program's goroutine time where no goroutine serves requests for net/http.
+// program's goroutine time where no goroutine serves requests. Its total is of all
+// requests: quick ones that never block show nothing of their handlers, and without
+// them those that once waited would be the whole.
 func base(s *gotrace.Summary) (gotrace.Account, bool, error) {
-	if s.Requests.TotalNS > 0 {
-		return s.Requests, true, nil
+	if all := s.Served.TotalNS(); s.Requests.TotalNS > 0 || all > 0 {
+		a := s.Requests
+		a.TotalNS = max(a.TotalNS, all)
+		return a, true, nil
 	}
 	if s.Program.TotalNS > 0 {
 		return s.Program, false, nil

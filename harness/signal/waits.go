@@ -78,11 +78,11 @@ func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Su
 	// Connections that handlers have taken over are read as dependencies are. How many
 	// there are at most is known, and they are taken from the reads first.
 	taken := max(0, s.Hung.Handlers-s.Hung.Watched)
-	whole := s.Requests.TotalNS
-	serves := whole > 0
-	if !serves {
-		whole = s.Program.TotalNS
+	account, serves, err := base(s)
+	if err != nil {
+		return nil, 0, nil, err
 	}
+	whole := account.TotalNS
 	for _, k := range s.Hung.At {
 		if !want(k.Peer) || k.End < fewestStuck || !serves && k.End < fewestServers {
 			continue

@@ -351,3 +351,20 @@ func (r *Recorder) keepSlow(rec record, o *Open) {
 		r.slowest, r.slow = r.slowest[:keptSlowest], r.slow[:keptSlowest]
 	}
 }
+
+// TotalNS is the time of all requests, whether or not anything was seen of their
+// handlers: that of Band All of a table of every endpoint.
+func (r *Recorder) TotalNS() int64 {
+	var ns int64
+	for key, x := range r.sums {
+		if !key.child {
+			ns += x
+		}
+	}
+	for _, x := range r.kept {
+		for _, u := range r.uses[x.first : x.first+x.own] {
+			ns += u.ns
+		}
+	}
+	return ns
+}

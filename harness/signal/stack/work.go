@@ -18,9 +18,8 @@ type Work struct {
 	Own Frame
 	// Caller is the program's line that called the function of Own; zero for none.
 	Caller Frame
-	// Within are the functions in which it computes, innermost first and each once: that of
-	// Unit, and those that called it with nothing of the standard library between.
-	// Empty unless Computing.
+	// Within are the program's functions in which it computes or calls what does, innermost
+	// first and each once; of a library alone the innermost. Empty for the other kinds.
 	Within []Computer
 	// Calls is what the program has somebody else's package compute; zero where its own
 	// instructions do it.
@@ -33,6 +32,10 @@ type Computer struct {
 	Own  Frame // the program's line: Unit, or below it where Unit is a library's
 	// Itself: the instructions are its own, or of a call of itself by way of others.
 	Itself bool
+	// Called: another function of the program called it as a step of its own. One that was
+	// not is where the program begins: a handler, a goroutine's function. What a function
+	// literal or a ServeHTTP calls may be a handler behind middleware.
+	Called bool
 }
 
 // Call is a call out of the program.
@@ -73,28 +76,34 @@ func (p Program) WorkOf(frames []Frame) Work {
 	w.Own, w.Caller = frames[own], p.Caller(frames)
 	w.Kind = workKind(frames[:at])
 	switch w.Kind {
-	case Computing:
-		w.Within = p.within(frames[at:])
-		w.Calls = p.calls(frames, own)
-	case Calling:
+	case Computing, Calling:
+		w.Within = p.within(frames[at:], w.Kind == Computing)
 		w.Calls = p.calls(frames, own)
 	}
 	return w
 }
 
-// within are the functions of the first frames up to the standard library's.
-func (p Program) within(frames []Frame) []Computer {
+// within lists Work.Within of the frames from the innermost on that is not Go's own.
+func (p Program) within(frames []Frame, computing bool) []Computer {
+	if own := p.ownIndex(frames); !p.Mine(frames[own]) {
+		return []Computer{{Unit: frames[0], Own: frames[own], Itself: computing}}
+	}
 	var list []Computer
 	for i, f := range frames {
-		if p.Foreign(f) {
-			break
+		if !p.Mine(f) {
+			continue
 		}
 		name := gofunc.Base(f.Function)
 		if n := slices.IndexFunc(list, func(c Computer) bool { return gofunc.Base(c.Unit.Function) == name }); n >= 0 {
-			list[n].Itself = true
+			list[n].Itself = computing
 			continue
 		}
-		list = append(list, Computer{Unit: f, Own: frames[i+max(0, p.ownIndex(frames[i:]))], Itself: i == 0})
+		c := Computer{Unit: f, Own: f, Itself: computing && i == 0}
+		if i+1 < len(frames) && p.Mine(frames[i+1]) {
+			caller := frames[i+1].Function
+			c.Called = gofunc.Base(caller) == gofunc.Plain(caller) && !strings.HasSuffix(caller, ".ServeHTTP")
+		}
+		list = append(list, c)
 	}
 	return list
 }
