@@ -13,6 +13,9 @@ import (
 // last function in name, "github.com/x/y.New.func5". Type arguments are as Printed has
 // them. Where the file does not tell, it is Printed.
 func Written(name, file string) string {
+	if open := strings.IndexByte(name, '['); open > 0 && name[open-1] == ' ' {
+		return name // what stands in brackets says where it is from: "do_read [kernel]"
+	}
 	name = Printed(name)
 	pkg, rest := split(name)
 	if pkg == "" || file == "" || !strings.Contains(rest, ".func") {

@@ -24,6 +24,8 @@ func TestWritten(t *testing.T) {
 		{"nothing was inlined", "main.New.func1", cache + "github.com/x/y@v1.2.3/y.go", "main.New.func1"},
 		{"type arguments", "main.Map[go.shape.int]", "/src/shop/main.go", "main.Map[...]"},
 		{"a program's directory with the name of a package", "main.run.each.func1", "/home/me/src/log/each.go", "main.run.each.func1"},
+		{"of the kernel", "do_read.part.0 [kernel]", "", "do_read.part.0 [kernel]"},
+		{"type arguments with an array", "main.Map[struct { x [3]int }]", "/src/shop/main.go", "main.Map[...]"},
 		{"no file", "main.run.each.func1", "", "main.run.each.func1"},
 	} {
 		t.Run(tt.about, func(t *testing.T) { assert.Equal(t, tt.want, gofunc.Written(tt.name, tt.file)) })

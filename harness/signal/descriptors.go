@@ -266,13 +266,15 @@ func (e *evidence) bodies() (open int64, share float64, err error) {
 // that calls the function of that line most, zero if none of the program's does.
 func (e *evidence) asksMost() (asks, caller stack.Frame, err error) {
 	pick := func(x sample) (stack.Frame, bool) {
-		own := e.program.Own(x.frames)
-		return own, !own.IsZero() && stackHas(x.frames, "net/http.(*Transport).roundTrip")
+		by := e.program.Asker(x.frames)
+		return by, !by.IsZero() && stackHas(x.frames, "net/http.(*Transport).roundTrip")
 	}
 	calls := func(x sample) (stack.Frame, bool) {
-		own, ok := pick(x)
-		by := e.program.Caller(x.frames)
-		return by, ok && own == asks && !by.IsZero()
+		if by, ok := pick(x); !ok || by != asks {
+			return stack.Frame{}, false
+		}
+		by := e.program.Caller(x.frames[slices.Index(x.frames, asks):])
+		return by, !by.IsZero()
 	}
 	if heap, err := e.profile(bundle.DimPprof, bundle.HeapProfile); err == nil {
 		if held := heap.drawn("inuse_objects", "inuse_objects", "inuse_space", pick); len(held) > 0 {

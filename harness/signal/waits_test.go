@@ -61,6 +61,33 @@ func TestWaitSignals(t *testing.T) {
 			},
 			want: expected{"pprof.upstream_wait_share": 0.3, "pprof.upstream_wait_site": "main.(*db).query:5", "pprof.upstream_ended_ratio": missing("the network itself")},
 		},
+		"clients in goroutines that handlers wait for": {
+			artifacts: map[string]any{bundle.GoroutineProfile: goroutines("sync.runtime_SemacquireWaitGroup:1 < sync.(*WaitGroup).Wait:1 < main.(*api).get:9"+handler, 70, watching, 70,
+				roundTrip+"main.ask:7 < main.(*api).get.func1:3", 90)},
+			want: expected{
+				"pprof.upstream_wait_share": missing("90 goroutines outside of handlers wait for an answer, and 70 handlers for other goroutines"),
+				"pprof.upstream_wait_site":  missing("does not relate them"), "pprof.upstream_ended_ratio": missing("does not relate them"), "pprof.write_wait_share": 0.0,
+			},
+		},
+		"connections read in goroutines that handlers wait for": {
+			artifacts: map[string]any{bundle.GoroutineProfile: goroutines("sync.runtime_SemacquireWaitGroup:1 < sync.(*WaitGroup).Wait:1 < main.(*api).get:9"+handler, 70, watching, 70,
+				parkedRead+"main.ask:7 < main.(*api).get.func1:3", 90)},
+			want: expected{"pprof.upstream_wait_share": missing("does not relate them")},
+		},
+		"some of them, where most wait in handlers": {
+			artifacts: map[string]any{bundle.GoroutineProfile: goroutines("runtime.chanrecv1:1 < main.(*api).get:9"+handler, 40, roundTrip+"main.(*api).ask:7"+handler, 60, watching, 100,
+				roundTrip+"main.ask:7 < main.(*api).get.func1:3", 40)},
+			want: expected{"pprof.upstream_wait_share": 0.6, "pprof.upstream_wait_site": "main.(*api).ask:7"},
+		},
+		"one that asks in the background, while handlers wait for news": {
+			artifacts: map[string]any{bundle.GoroutineProfile: goroutines("runtime.selectgo:1 < main.(*api).news:9"+handler, 100, watching, 100, roundTrip+"main.poll:3", 1)},
+			want:      expected{"pprof.upstream_wait_share": 0.0},
+		},
+		"connections that were taken over, with a goroutine that reads": {
+			artifacts: map[string]any{bundle.GoroutineProfile: goroutines("runtime.selectgo:1 < main.(*hub).serve:9"+handler, 70, "time.Sleep:1 < main.(*api).get:9"+handler, 30, watching, 30,
+				parkedRead+"main.(*hub).read:7", 70)},
+			want: expected{"pprof.upstream_wait_share": 0.0},
+		},
 		"connections that were taken over": {
 			artifacts: map[string]any{bundle.GoroutineProfile: goroutines(parkedRead+"main.(*hub).listen:5"+handler, 30, "time.Sleep:1 < main.(*api).get:9"+handler, 70, watching, 72,
 				"net/http/pprof.Profile:1"+handler, 2)},
@@ -165,7 +192,7 @@ func TestWaitSignals(t *testing.T) {
 				bundle.HeapProfile: newProfile("inuse_objects", "inuse_space").
 					add("os.newFile:1 < os.OpenFile:1 < os.Open:1 < main.load:5"+handler, 9, 9*512<<10).p,
 				bundle.AllocsProfile: newProfile("alloc_objects", "alloc_space").
-					add("net/http.(*Transport).getConn:1 < net/http.(*Transport).roundTrip:1 < net/http.(*Client).Do:1 < main.(*remote).do:7 < main.(*remote).fetch:9 < main.get:2"+handler, 10, 5000).
+					add("net/http.(*Transport).getConn:1 < net/http.(*Transport).roundTrip:1 < net/http.(*Transport).RoundTrip:1 < main.(*agent).RoundTrip:3 < net/http.send:1 < net/http.(*Client).Do:1 < main.(*remote).do:7 < main.(*remote).fetch:9 < main.get:2"+handler, 10, 5000).
 					add("net/http.(*Transport).getConn:1 < net/http.(*Transport).roundTrip:1 < net/http.(*Client).Do:1 < main.ping:7", 1, 500).p,
 			},
 			want: expected{
