@@ -13,7 +13,7 @@ import (
 // last function in name, "github.com/x/y.New.func5". Type arguments are as Printed has
 // them. Where the file does not tell, it is Printed.
 func Written(name, file string) string {
-	if strings.HasPrefix(name, "[") || strings.Contains(name, " [") {
+	if open := strings.IndexByte(name, '['); open == 0 || open > 0 && name[open-1] == ' ' {
 		return name // made up by who recorded it: "[libc.so.6]", "schedule [kernel]"
 	}
 	name = Printed(name)

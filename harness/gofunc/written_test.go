@@ -24,6 +24,7 @@ func TestWritten(t *testing.T) {
 		{"nothing was inlined", "main.New.func1", cache + "github.com/x/y@v1.2.3/y.go", "main.New.func1"},
 		{"type arguments", "main.Map[go.shape.int]", "/src/shop/main.go", "main.Map[...]"},
 		{"a program's directory with the name of a package", "main.run.each.func1", "/home/me/src/log/each.go", "main.run.each.func1"},
+		{"type arguments with an array", "main.Map[struct { x [3]int }]", "/src/shop/main.go", "main.Map[...]"},
 		{"of the kernel", "finish_task_switch.isra.0 [kernel]", "", "finish_task_switch.isra.0 [kernel]"},
 		{"of a library in C", "[libc.so.6]", "/lib/libc.so.6", "[libc.so.6]"},
 		{"no file", "main.run.each.func1", "", "main.run.each.func1"},

@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -67,6 +68,30 @@ func descriptorSignals() []definition {
 		}, "System calls made at the line that accepts, for each request that ended."),
 		place("pprof.fd_holder_site", bundle.DimPprof, fdHolder,
 			"The program's line whose files and connections, of those in memory at the end of the window, are most; for connections of net/http's client, the line that asks for them."),
+		number("pprof.fd_bodies_open", bundle.DimPprof, Count, func(e *evidence) (float64, error) {
+			n, err := e.openBodies()
+			return float64(n), err
+		}, "Connections of net/http's client that waited for the body of a response to be read to its end or closed, when the goroutine profile was taken."),
+		number("pprof.fd_bodies_share", bundle.DimPprof, Share, func(e *evidence) (float64, error) {
+			_, share, err := e.bodies()
+			return share, err
+		}, "Those connections as a share of the target's open descriptors that are none of the load's connections."),
+		place("pprof.fd_bodies_site", bundle.DimPprof, func(e *evidence) (stack.Frame, error) {
+			_, share, err := e.bodies()
+			if err != nil || share < goodPart {
+				return stack.Frame{}, err
+			}
+			asks, _, err := e.asksMost()
+			return asks, err
+		}, "Where those are half or more of these descriptors, the program's line that asks net/http's client most."),
+		place("pprof.fd_bodies_caller_site", bundle.DimPprof, func(e *evidence) (stack.Frame, error) {
+			_, share, err := e.bodies()
+			if err != nil || share < goodPart {
+				return stack.Frame{}, err
+			}
+			_, caller, err := e.asksMost()
+			return caller, err
+		}, "The program's line that calls the function of that line most; a helper that asks hands the response to whoever is to close it."),
 		number("proc.fd_used_share", bundle.DimProc, Share, func(e *evidence) (float64, error) {
 			s, err := lines[bundle.ProcSample](e, bundle.DimProc, bundle.ProcSamples)
 			if err != nil {
@@ -75,14 +100,16 @@ func descriptorSignals() []definition {
 			var most float64
 			for _, x := range s {
 				if x.FDLimit > 0 {
-					most = max(most, float64(x.FDs)/float64(x.FDLimit))
+					// There are more than it may have where the limit was lowered, or one that is being
+					// made is counted.
+					most = max(most, min(1, float64(x.FDs)/float64(x.FDLimit)))
 				}
 			}
 			if len(s) == 0 {
 				return 0, errNone
 			}
 			return most, nil
-		}, "Most of its limit of descriptors that the target had open in the window, as a share of the limit."),
+		}, "Most of its limit of descriptors that the target had open in the window, as a share of the limit; 1 where there were more."),
 		number("proc.fd_beyond_clients_share", bundle.DimProc, Share, func(e *evidence) (float64, error) {
 			s, err := lines[bundle.ProcSample](e, bundle.DimProc, bundle.ProcSamples)
 			if err != nil {
@@ -202,10 +229,80 @@ func traceAccepts(e *evidence) ([]site, int64, error) {
 	return ranked(sums), all, nil
 }
 
+// goodPart is the share of the descriptors that are not the load's which one
+// kind must have to be what is told: no other has more of them then.
+const goodPart = 0.5
+
+// openBodies counts connections of net/http's client that wait for their caller to
+// read a response's body to its end, or to close it. The goroutine that reads a
+// connection chooses then, and reads where the connection is idle or an answer
+// on its way. It also chooses while it hands a response over, but that takes no time:
+// somebody waits for it.
+func (e *evidence) openBodies() (int64, error) {
+	p, err := e.profile(bundle.DimPprof, bundle.GoroutineProfile)
+	if err != nil {
+		return 0, err
+	}
+	return p.of("goroutine", func(x sample) bool { return stack.BodyOpen(x.frames) }), nil
+}
+
+// bodies relates them to the descriptors that are none of the load's.
+func (e *evidence) bodies() (open int64, share float64, err error) {
+	open, err = e.openBodies()
+	if err != nil || open == 0 {
+		return 0, 0, err
+	}
+	beyond := e.beyondClients()
+	if math.IsInf(beyond, 1) {
+		return 0, 0, errors.New("how many descriptors the target has open besides the load's connections was not captured")
+	}
+	// There may be fewer now than there were when the profile was taken.
+	return open, min(1, float64(open)/max(1, beyond)), nil
+}
+
+// asksMost is the line that asks net/http's client most: the one that has most in
+// memory of what asking takes, which stays there as long as the body is open, or where
+// that is too little to be drawn, the one that allocated most for it. Caller is the line
+// that calls the function of that line most, zero if none of the program's does.
+func (e *evidence) asksMost() (asks, caller stack.Frame, err error) {
+	pick := func(x sample) (stack.Frame, bool) {
+		by := e.program.Asker(x.frames)
+		return by, !by.IsZero() && stackHas(x.frames, "net/http.(*Transport).roundTrip")
+	}
+	calls := func(x sample) (stack.Frame, bool) {
+		if by, ok := pick(x); !ok || by != asks {
+			return stack.Frame{}, false
+		}
+		by := e.program.Caller(x.frames[slices.Index(x.frames, asks):])
+		return by, !by.IsZero()
+	}
+	if heap, err := e.profile(bundle.DimPprof, bundle.HeapProfile); err == nil {
+		if held := heap.drawn("inuse_objects", "inuse_objects", "inuse_space", pick); len(held) > 0 {
+			asks = held[0].where
+			return baseFrame(asks), baseFrame(top(heap.bySite("inuse_objects", calls)).where), nil
+		}
+	}
+	allocs, err := e.profile(bundle.DimPprof, bundle.AllocsProfile)
+	if err != nil {
+		return stack.Frame{}, stack.Frame{}, err
+	}
+	lines := allocs.bySite("alloc_space", pick)
+	if len(lines) == 0 {
+		return stack.Frame{}, stack.Frame{}, fmt.Errorf("pprof: no line that asks net/http's client is in the allocation profile")
+	}
+	asks = lines[0].where
+	return baseFrame(asks), baseFrame(top(allocs.bySite("alloc_space", calls)).where), nil
+}
+
 // fdHolder finds the line that made the open files and connections that are in
 // memory. Connections of net/http's client are opened by goroutines of its own;
-// they stand for the line that asks the client most.
+// they stand for the line that asks the client most. Where these can be counted and
+// are a good part, the heap profile is not asked: it draws some of what is there.
 func fdHolder(e *evidence) (stack.Frame, error) {
+	if _, share, err := e.bodies(); err == nil && share >= goodPart {
+		asks, _, err := e.asksMost()
+		return asks, err
+	}
 	heap, err := e.profile(bundle.DimPprof, bundle.HeapProfile)
 	if err != nil {
 		return stack.Frame{}, err
@@ -230,7 +327,7 @@ func fdHolder(e *evidence) (stack.Frame, error) {
 	})
 	// What was accepted of the load is the load's, however many they are: what else
 	// the target holds is more telling, where it is a good part of what is not.
-	if len(sites) > 1 && accepting[sites[0].where] && float64(sites[1].value) >= 0.5*e.beyondClients() {
+	if len(sites) > 1 && accepting[sites[0].where] && float64(sites[1].value) >= goodPart*e.beyondClients() {
 		sites = sites[1:]
 	}
 	if len(sites) == 0 {
@@ -239,18 +336,8 @@ func fdHolder(e *evidence) (stack.Frame, error) {
 	if sites[0].where != client {
 		return baseFrame(sites[0].where), nil
 	}
-	allocs, err := e.profile(bundle.DimPprof, bundle.AllocsProfile)
-	if err != nil {
-		return stack.Frame{}, err
-	}
-	asks := allocs.bySite("alloc_space", func(x sample) (stack.Frame, bool) {
-		own := e.program.Own(x.frames)
-		return own, !own.IsZero() && stackHas(x.frames, "net/http.(*Transport).roundTrip")
-	})
-	if len(asks) == 0 {
-		return stack.Frame{}, fmt.Errorf("pprof: no line that asks net/http's client is in the allocation profile")
-	}
-	return baseFrame(asks[0].where), nil
+	asks, _, err := e.asksMost()
+	return asks, err
 }
 
 // beyondClients is how many descriptors the target has open at the end of the window

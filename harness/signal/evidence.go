@@ -199,6 +199,8 @@ type samples struct {
 	period int64
 	// duration is how long the profile says it was taken for; 0 if it does not.
 	duration int64
+	// drew is how many samples the profile holds, those that were left out among them.
+	drew int
 	// diagnostic is how many of the first sample type were left out that are in
 	// handlers: in a goroutine profile, the recording's own requests.
 	diagnostic int64
@@ -397,7 +399,7 @@ func sampleTypes(artifact string) []string {
 }
 
 func resolve(p *profile.Profile) *samples {
-	s := &samples{types: map[string]int{}, period: p.Period, duration: p.DurationNanos}
+	s := &samples{types: map[string]int{}, period: p.Period, duration: p.DurationNanos, drew: len(p.Sample)}
 	for i, t := range p.SampleType {
 		s.types[t.Type] = i
 	}

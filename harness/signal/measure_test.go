@@ -270,7 +270,28 @@ func TestSignals(t *testing.T) {
 		},
 		"mutex without waits": {
 			artifacts: map[string]any{bundle.MutexProfile: mutex()},
-			want:      expected{"pprof.mutex_wait_share": 0.0, "pprof.mutex_top_share": 0.0, "pprof.mutex_top_site": missing("nothing of the kind")},
+			want: expected{
+				"pprof.mutex_wait_share": missing("the mutex profile is empty"), "pprof.mutex_top_share": missing("runtime.SetMutexProfileFraction"),
+				"pprof.mutex_top_site": missing("the mutex profile is empty"),
+			},
+		},
+		"mutex without waits, and a block profile that holds none for locks": {
+			artifacts: map[string]any{bundle.MutexProfile: mutex(), bundle.BlockProfile: mutex("runtime.selectgo:1 < main.wait:3"+handler, int(second))},
+			want: expected{
+				"pprof.mutex_wait_share": 0.0, "pprof.mutex_top_share": 0.0, "pprof.mutex_top_site": missing("nothing of the kind"), "pprof.block_lock_share": 0.0,
+			},
+		},
+		"mutex without waits, which the block profile holds": {
+			artifacts: map[string]any{bundle.MutexProfile: mutex(), bundle.BlockProfile: mutex("sync.(*Mutex).Lock:1 < main.(*store).get:3"+handler, int(second))},
+			want:      expected{"pprof.mutex_wait_share": missing("the mutex profile is empty")},
+		},
+		"block without waits": {
+			artifacts: map[string]any{bundle.BlockProfile: mutex()},
+			want:      expected{"pprof.block_lock_share": missing("runtime.SetBlockProfileRate"), "pprof.finalizer_block_share": missing("the block profile is empty")},
+		},
+		"block with waits of the recording's own alone": {
+			artifacts: map[string]any{bundle.BlockProfile: mutex("runtime.selectgo:1 < net/http/pprof.sleep:1 < net/http/pprof.Profile:1"+handler, int(second))},
+			want:      expected{"pprof.block_lock_share": 0.0, "pprof.finalizer_block_share": 0.0},
 		},
 		"block": {
 			artifacts: map[string]any{bundle.BlockProfile: mutex(

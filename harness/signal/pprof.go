@@ -12,7 +12,7 @@ func pprofSignals() []definition {
 	const dim = bundle.DimPprof
 	return []definition{
 		number("pprof.mutex_wait_share", dim, Share, func(e *evidence) (float64, error) {
-			p, err := e.profile(dim, bundle.MutexProfile)
+			p, err := e.contended()
 			if err != nil {
 				return 0, err
 			}
@@ -32,11 +32,11 @@ func pprofSignals() []definition {
 		place("pprof.mutex_caller_site", dim, mutexCaller,
 			"The program's line from which most of that function's part of the waiting comes, if it does not handle requests itself."),
 		number("pprof.block_lock_share", dim, Share, func(e *evidence) (float64, error) {
-			p, err := e.profile(dim, bundle.BlockProfile)
+			p, err := e.blocked()
 			if err != nil {
 				return 0, err
 			}
-			return inFlightShare(e, bundle.BlockProfile, p.of("delay", func(s sample) bool { return e.program.WaitOf(s.frames) == stack.Lock }))
+			return inFlightShare(e, bundle.BlockProfile, p.of("delay", e.forLock))
 		}, "Time that the block profile says ended waits for locks took, as a share of the time of all requests in flight."),
 
 		number("pprof.finalizer_in_program", dim, Count, func(e *evidence) (float64, error) {
@@ -47,7 +47,7 @@ func pprofSignals() []definition {
 			return float64(p.of("goroutine", func(s sample) bool { return finalizing(e, s) })), nil
 		}, "Goroutines of the runtime that run finalizers or cleanups and were inside one of the program's when the goroutine profile was taken."),
 		number("pprof.finalizer_block_share", dim, Share, func(e *evidence) (float64, error) {
-			p, err := e.profile(dim, bundle.BlockProfile)
+			p, err := e.blocked()
 			if err != nil {
 				return 0, err
 			}
@@ -235,7 +235,7 @@ func (e *evidence) loadRecorded() bool {
 }
 
 func mutexSites(e *evidence) ([]site, int64, error) {
-	p, err := e.profile(bundle.DimPprof, bundle.MutexProfile)
+	p, err := e.contended()
 	if err != nil {
 		return nil, 0, err
 	}

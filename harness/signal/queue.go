@@ -280,7 +280,7 @@ func parkedAt(pick queueOf) func(*evidence) (float64, error) {
 
 func blockedAt(pick queueOf) func(*evidence) (float64, error) {
 	return func(e *evidence) (float64, error) {
-		p, err := e.profile(bundle.DimPprof, bundle.BlockProfile)
+		p, err := e.blocked()
 		if err != nil {
 			return 0, err
 		}

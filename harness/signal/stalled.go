@@ -92,7 +92,14 @@ func (e *evidence) stall(dim string) (stall, error) {
 		if whole <= 0 && wholeRequests <= 0 {
 			return stall{}, errors.New(dim + ": no goroutine ran code of the program")
 		}
-		return findStall(e.program, list, newCalls(calls.Sites), whole, wholeRequests), nil
+		found := findStall(e.program, list, newCalls(calls.Sites), whole, wholeRequests)
+		if dim == bundle.DimPprof && found.share > 0 {
+			// Without a block profile all that stands is taken for stuck, and what is found so may move.
+			if _, err := e.blocked(); err != nil {
+				return stall{}, err
+			}
+		}
+		return found, nil
 	})
 }
 

@@ -52,6 +52,12 @@ const (
 	// fewestServers is how many must be outside of net/http's server: there, waits of
 	// requests do not tell themselves from those of a few watchers in the background.
 	fewestServers = 10
+	// longDeadline is how long servers commonly let a write take at the most
+	// (http.Server.WriteTimeout). Writes that a trace of some seconds sees hang may be
+	// ended by it later. Of many, deadlinesSeen would have been ended in the trace on
+	// average, so that chance does not make it none (by Poisson, at 95%).
+	longDeadline  = 30 * time.Second
+	deadlinesSeen = 3
 	// stuckTrace is the shortest trace that tells a wait that hangs from one that takes long.
 	stuckTrace = time.Second
 	// stuckNoise is the share below which it does not matter which of the two it is.
@@ -84,8 +90,14 @@ func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Su
 	}
 	whole := account.TotalNS
 	for _, k := range s.Hung.At {
-		if !want(k.Peer) || k.End < fewestStuck || !serves && k.End < fewestServers {
+		if k.Peer == stack.OwnPeer && (!serves || !want(stack.AskedPeer) || k.Joined < fewestStuck) {
 			continue
+		}
+		if !want(k.Peer) && k.Peer != stack.OwnPeer || k.End < fewestStuck || !serves && k.End < fewestServers {
+			continue
+		}
+		if k.Peer == stack.FullPeer && float64(k.End)*float64(s.DurationNS()) < deadlinesSeen*float64(longDeadline) {
+			continue // too few to tell that no deadline ends them
 		}
 		middle, ended := k.Middle+s.Hung.Unknown, k.Middle-k.End+s.Hung.Unknown
 		if float64(ended) >= endsSeldom*float64(middle) {
@@ -102,6 +114,9 @@ func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Su
 			gone := min(taken, h.count)
 			taken -= gone
 			h.count -= gone
+		case k.Peer == stack.OwnPeer:
+			h.count = min(helped, k.Joined)
+			helped -= h.count
 		default:
 			n := min(helped, h.others)
 			helped -= n
@@ -172,6 +187,10 @@ func (e *evidence) parkedPeers(want wanted) (sites []site, all int64, err error)
 		return nil, 0, err
 	}
 	var handlers, handlers1, watched, ours int64
+	var helped int64 // handlers that wait for other goroutines
+	waitsForOthers := func(x sample) bool {
+		return e.program.PeerOf(x.frames) == stack.NoPeer && stack.ForOthers(e.program.WaitOf(x.frames))
+	}
 	i := p.types["goroutine"]
 	for _, x := range p.list {
 		n := x.values[i]
@@ -182,6 +201,9 @@ func (e *evidence) parkedPeers(want wanted) (sites []site, all int64, err error)
 			handlers += n
 			if stackHas(x.frames, "net/http.(*conn).serve") {
 				handlers1 += n
+			}
+			if waitsForOthers(x) {
+				helped += n
 			}
 		}
 		if !e.program.Own(x.frames).IsZero() {
@@ -196,8 +218,12 @@ func (e *evidence) parkedPeers(want wanted) (sites []site, all int64, err error)
 	taken := max(0, handlers1+p.diagnostic-watched)
 	sums := map[stack.Frame]int64{}
 	var reads []sample
+	var apart int64 // that wait for answers outside of handlers
 	for _, x := range p.list {
 		peer := e.program.PeerOf(x.frames)
+		if handlers > 0 && want(stack.AskedPeer) && !e.program.Own(x.frames).IsZero() && (peer == stack.AskedPeer && stack.StageOf(x.frames) != stack.Handling || peer == stack.OwnPeer) {
+			apart += x.values[i]
+		}
 		if !want(peer) || handlers > 0 && peer != stack.FullPeer && stack.StageOf(x.frames) != stack.Handling {
 			continue
 		}
@@ -217,7 +243,18 @@ func (e *evidence) parkedPeers(want wanted) (sites []site, all int64, err error)
 			sums[e.program.Own(x.frames)] += n
 		}
 	}
-	return ranked(sums), all, nil
+	sites = ranked(sums)
+	// Who waits apart from handlers may do so for one that waits meanwhile, and a profile
+	// does not say whether. A connection that was taken over has a reader and a handler.
+	var known int64
+	for _, s := range sites {
+		known += s.value
+	}
+	may := min(apart, helped) - taken
+	if may > known && float64(may) > stuckNoise*float64(all) {
+		return nil, 0, fmt.Errorf("pprof: %d goroutines outside of handlers wait for an answer, and %d handlers for other goroutines: a profile does not relate them", apart, helped)
+	}
+	return sites, all, nil
 }
 
 func peerShare(want wanted) func(*evidence) (float64, error) {
@@ -261,12 +298,9 @@ func upstreamEnded(e *evidence) (float64, error) {
 			return 0, fmt.Errorf("pprof: the wait is one for the network itself, which the block profile does not hold")
 		}
 	}
-	b, err := e.profile(bundle.DimPprof, bundle.BlockProfile)
+	b, err := e.blocked()
 	if err != nil {
 		return 0, err
-	}
-	if len(b.list) == 0 {
-		return 0, fmt.Errorf("pprof: the block profile is empty: the program does not ask for one")
 	}
 	ended := b.of("delay", func(x sample) bool {
 		return e.program.Own(x.frames) == at.where && answers(e.program.PeerOf(x.frames))

@@ -61,6 +61,33 @@ func TestWaitSignals(t *testing.T) {
 			},
 			want: expected{"pprof.upstream_wait_share": 0.3, "pprof.upstream_wait_site": "main.(*db).query:5", "pprof.upstream_ended_ratio": missing("the network itself")},
 		},
+		"clients in goroutines that handlers wait for": {
+			artifacts: map[string]any{bundle.GoroutineProfile: goroutines("sync.runtime_SemacquireWaitGroup:1 < sync.(*WaitGroup).Wait:1 < main.(*api).get:9"+handler, 70, watching, 70,
+				roundTrip+"main.ask:7 < main.(*api).get.func1:3", 90)},
+			want: expected{
+				"pprof.upstream_wait_share": missing("90 goroutines outside of handlers wait for an answer, and 70 handlers for other goroutines"),
+				"pprof.upstream_wait_site":  missing("does not relate them"), "pprof.upstream_ended_ratio": missing("does not relate them"), "pprof.write_wait_share": 0.0,
+			},
+		},
+		"connections read in goroutines that handlers wait for": {
+			artifacts: map[string]any{bundle.GoroutineProfile: goroutines("sync.runtime_SemacquireWaitGroup:1 < sync.(*WaitGroup).Wait:1 < main.(*api).get:9"+handler, 70, watching, 70,
+				parkedRead+"main.ask:7 < main.(*api).get.func1:3", 90)},
+			want: expected{"pprof.upstream_wait_share": missing("does not relate them")},
+		},
+		"some of them, where most wait in handlers": {
+			artifacts: map[string]any{bundle.GoroutineProfile: goroutines("runtime.chanrecv1:1 < main.(*api).get:9"+handler, 40, roundTrip+"main.(*api).ask:7"+handler, 60, watching, 100,
+				roundTrip+"main.ask:7 < main.(*api).get.func1:3", 40)},
+			want: expected{"pprof.upstream_wait_share": 0.6, "pprof.upstream_wait_site": "main.(*api).ask:7"},
+		},
+		"one that asks in the background, while handlers wait for news": {
+			artifacts: map[string]any{bundle.GoroutineProfile: goroutines("runtime.selectgo:1 < main.(*api).news:9"+handler, 100, watching, 100, roundTrip+"main.poll:3", 1)},
+			want:      expected{"pprof.upstream_wait_share": 0.0},
+		},
+		"connections that were taken over, with a goroutine that reads": {
+			artifacts: map[string]any{bundle.GoroutineProfile: goroutines("runtime.selectgo:1 < main.(*hub).serve:9"+handler, 70, "time.Sleep:1 < main.(*api).get:9"+handler, 30, watching, 30,
+				parkedRead+"main.(*hub).read:7", 70)},
+			want: expected{"pprof.upstream_wait_share": 0.0},
+		},
 		"connections that were taken over": {
 			artifacts: map[string]any{bundle.GoroutineProfile: goroutines(parkedRead+"main.(*hub).listen:5"+handler, 30, "time.Sleep:1 < main.(*api).get:9"+handler, 70, watching, 72,
 				"net/http/pprof.Profile:1"+handler, 2)},
@@ -149,6 +176,56 @@ func TestWaitSignals(t *testing.T) {
 				add("net.newFD:1 < net.(*netFD).accept:1 < net.(*TCPListener).Accept:1 < main.main:9", 500, 500*512<<10).
 				add("main.cache:5", 9000, 9000*512<<10).p},
 			want: expected{"pprof.fd_holder_site": "main.load:5"},
+		},
+		"more descriptors than there may be": {
+			artifacts: map[string]any{bundle.ProcSamples: files(bundle.ProcSample{FDs: 258, FDLimit: 256})},
+			want:      expected{"proc.fd_used_share": 1.0},
+		},
+		"responses whose bodies nobody reads": {
+			// Of 260 descriptors 10 are clients', and 200 wait to be read. The heap profile has drawn too few of them.
+			artifacts: map[string]any{
+				bundle.LoadSummary: bundle.Load{Reached: bundle.LoadReached{OpenSocketsMax: 10}},
+				bundle.ProcSamples: files(bundle.ProcSample{FDs: 260, FDLimit: 260}),
+				bundle.GoroutineProfile: goroutines("runtime.gopark:1 < runtime.selectgo:1 < net/http.(*persistConn).readLoop:1", 200,
+					"runtime.gopark:1 < runtime.selectgo:1 < net/http.(*persistConn).writeLoop:1", 230,
+					parkedRead+"net/http.(*persistConn).Read:1 < bufio.(*Reader).Peek:1 < net/http.(*persistConn).readLoop:1", 30),
+				bundle.HeapProfile: newProfile("inuse_objects", "inuse_space").
+					add("os.newFile:1 < os.OpenFile:1 < os.Open:1 < main.load:5"+handler, 9, 9*512<<10).p,
+				bundle.AllocsProfile: newProfile("alloc_objects", "alloc_space").
+					add("net/http.(*Transport).getConn:1 < net/http.(*Transport).roundTrip:1 < net/http.(*Transport).RoundTrip:1 < main.(*agent).RoundTrip:3 < net/http.send:1 < net/http.(*Client).Do:1 < main.(*remote).do:7 < main.(*remote).fetch:9 < main.get:2"+handler, 10, 5000).
+					add("net/http.(*Transport).getConn:1 < net/http.(*Transport).roundTrip:1 < net/http.(*Client).Do:1 < main.ping:7", 1, 500).p,
+			},
+			want: expected{
+				"pprof.fd_bodies_open": 200.0, "pprof.fd_bodies_share": 0.8, "pprof.fd_bodies_site": "main.(*remote).do:7",
+				"pprof.fd_bodies_caller_site": "main.(*remote).fetch:9", "pprof.fd_holder_site": "main.(*remote).do:7",
+			},
+		},
+		"of two that ask, the one whose responses are in memory": {
+			artifacts: map[string]any{
+				bundle.LoadSummary:      bundle.Load{Reached: bundle.LoadReached{OpenSocketsMax: 10}},
+				bundle.ProcSamples:      files(bundle.ProcSample{FDs: 260, FDLimit: 260}),
+				bundle.GoroutineProfile: goroutines("runtime.gopark:1 < runtime.selectgo:1 < net/http.(*persistConn).readLoop:1", 200),
+				bundle.HeapProfile: newProfile("inuse_objects", "inuse_space").
+					add("net/http.setRequestCancel:1 < net/http.(*Transport).roundTrip:1 < net/http.(*Client).Do:1 < main.fetch:7"+handler, 9, 9*512<<10).p,
+				bundle.AllocsProfile: newProfile("alloc_objects", "alloc_space").
+					add("net/http.(*Transport).getConn:1 < net/http.(*Transport).roundTrip:1 < net/http.(*Client).Do:1 < main.fetch:7"+handler, 10, 5000).
+					add("net/http.(*Transport).getConn:1 < net/http.(*Transport).roundTrip:1 < net/http.(*Client).Do:1 < main.ping:7", 100, 50000).p,
+			},
+			want: expected{"pprof.fd_bodies_site": "main.fetch:7", "pprof.fd_bodies_caller_site": missing("nothing of the kind")},
+		},
+		"some bodies that are being read, and files that stay open": {
+			artifacts: map[string]any{
+				bundle.LoadSummary:      bundle.Load{Reached: bundle.LoadReached{OpenSocketsMax: 10}},
+				bundle.ProcSamples:      files(bundle.ProcSample{FDs: 260, FDLimit: 260}),
+				bundle.GoroutineProfile: goroutines("runtime.gopark:1 < runtime.selectgo:1 < net/http.(*persistConn).readLoop:1", 20),
+				bundle.HeapProfile: newProfile("inuse_objects", "inuse_space").
+					add("os.newFile:1 < os.OpenFile:1 < os.Open:1 < main.load:5"+handler, 200, 200*512<<10).p,
+			},
+			want: expected{"pprof.fd_bodies_open": 20.0, "pprof.fd_bodies_share": 0.08, "pprof.fd_bodies_site": missing("nothing of the kind"), "pprof.fd_holder_site": "main.load:5"},
+		},
+		"bodies that are open, of how many descriptors is not known": {
+			artifacts: map[string]any{bundle.LoadSummary: []byte("{"), bundle.GoroutineProfile: goroutines("runtime.gopark:1 < runtime.selectgo:1 < net/http.(*persistConn).readLoop:1", 200)},
+			want:      expected{"pprof.fd_bodies_open": 200.0, "pprof.fd_bodies_share": missing("was not captured"), "pprof.fd_bodies_site": missing("was not captured")},
 		},
 		"responses that stay open": {
 			artifacts: map[string]any{

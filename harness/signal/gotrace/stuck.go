@@ -23,6 +23,9 @@ type Stuck struct {
 	Middle, End int
 	// InRequests is how many of those at the end are in handlers of net/http.
 	InRequests int
+	// Joined is how many of those that are the program's own readers, outside of
+	// handlers, handlers wait for, at most.
+	Joined int
 }
 
 // Hung is all of them, and what it takes to judge them.
@@ -123,7 +126,7 @@ func (s *scan) finishHung() {
 			case !handler:
 			case g.at.wait == stack.DBConn, g.at.holds("net/http.(*Transport).getConn"):
 				out.Queued++
-			case g.at.wait == stack.WaitGroup, g.at.wait == stack.ChanRecv, g.at.wait == stack.Select, g.at.wait == stack.Cond:
+			case stack.ForOthers(g.at.wait):
 				out.Helped++
 			}
 			continue
@@ -134,6 +137,9 @@ func (s *scan) finishHung() {
 		if g.request {
 			k.InRequests++
 		}
+	}
+	for k, n := range s.joined(max(0, out.Handlers-out.Watched)) {
+		of(k).Joined = n
 	}
 	for _, k := range at {
 		out.At = append(out.At, *k)

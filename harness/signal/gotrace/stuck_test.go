@@ -177,6 +177,146 @@ func TestWaitsOfHelpers(t *testing.T) {
 	assert.GreaterOrEqual(t, s.Hung.Helped, 4)
 }
 
+// A connection that is read in a goroutine of the program's own may be anybody's. It is a
+// dependency's where a handler waits for the goroutine, as part of a group.
+func TestWaitsOfHelpersThatRead(t *testing.T) {
+	const n = 4
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { silent.Close() })
+	for name, c := range map[string]struct {
+		handler func(t *testing.T, w http.ResponseWriter, r *http.Request, began *sync.WaitGroup)
+		readers int // a request
+		joined  int // of all requests
+	}{
+		"two, for which the handler waits": {func(t *testing.T, _ http.ResponseWriter, _ *http.Request, began *sync.WaitGroup) {
+			var all sync.WaitGroup
+			for range 2 {
+				all.Go(func() { listenTo(t, silent, began) })
+			}
+			all.Wait()
+		}, 2, n},
+		"in middleware, and started as of old": {func(t *testing.T, w http.ResponseWriter, r *http.Request, began *sync.WaitGroup) {
+			http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				var all sync.WaitGroup
+				all.Add(1)
+				go func() {
+					defer all.Done()
+					listenTo(t, silent, began)
+				}()
+				all.Wait()
+			}).ServeHTTP(w, r)
+		}, 1, n},
+		"a subscription of a feed, that waits for news": {func(t *testing.T, _ http.ResponseWriter, r *http.Request, began *sync.WaitGroup) {
+			news := make(chan byte)
+			go func() {
+				listenTo(t, silent, began)
+				close(news)
+			}()
+			select {
+			case <-news:
+			case <-r.Context().Done():
+			}
+		}, 1, 0},
+		"a subscription and who writes, in a group": {func(t *testing.T, _ http.ResponseWriter, r *http.Request, began *sync.WaitGroup) {
+			var both sync.WaitGroup
+			news := make(chan byte)
+			both.Go(func() {
+				listenTo(t, silent, began)
+				close(news)
+			})
+			both.Go(func() { <-news })
+			both.Wait()
+		}, 1, 0},
+		"a connection that was taken over": {func(t *testing.T, w http.ResponseWriter, _ *http.Request, began *sync.WaitGroup) {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if !assert.NoError(t, err) {
+				return
+			}
+			defer c.Close()
+			var reader sync.WaitGroup
+			reader.Go(func() {
+				began.Done()
+				listen(bufio.NewReader(c))
+			})
+			reader.Wait()
+		}, 1, 0},
+		"one that was taken over and its peer's": {func(t *testing.T, w http.ResponseWriter, _ *http.Request, began *sync.WaitGroup) {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if !assert.NoError(t, err) {
+				return
+			}
+			defer c.Close()
+			var both sync.WaitGroup
+			both.Go(func() {
+				began.Done()
+				listen(bufio.NewReader(c))
+			})
+			both.Go(func() { listenTo(t, silent, began) })
+			both.Wait()
+		}, 2, 0},
+		"subscribers besides": {func(t *testing.T, _ http.ResponseWriter, r *http.Request, began *sync.WaitGroup) {
+			subscribe(t, silent, began)
+			var none sync.WaitGroup
+			none.Go(func() { <-r.Context().Done() })
+			none.Wait()
+		}, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var began sync.WaitGroup
+			began.Add(n * c.readers)
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.handler(t, w, r, &began) }))
+			conns := askers(t, srv, n, "/")
+			began.Wait()
+			time.Sleep(100 * time.Millisecond)
+			s, err := Read(strings.NewReader(string(record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
+			require.NoError(t, err)
+			readers, joined := 0, 0
+			for _, k := range s.Hung.At {
+				if k.Peer == stack.OwnPeer && strings.HasPrefix(k.Where.Function, thisProgram.MainModule+"/harness/signal/gotrace.listen") {
+					readers += k.End
+					joined += k.Joined
+				}
+			}
+			assert.GreaterOrEqual(t, readers, n*c.readers, "%+v", s.Hung)
+			assert.Equal(t, c.joined, joined, "%+v", s.Hung)
+			for _, conn := range conns {
+				conn.Close()
+			}
+			srv.CloseClientConnections()
+			// Whoever reads of the silent peer goes on when it hangs up.
+			hangUp(t, silent)
+		})
+	}
+}
+
+// subscribe has a goroutine read that no handler waits for.
+func subscribe(t *testing.T, l net.Listener, began *sync.WaitGroup) {
+	go listenTo(t, l, began)
+}
+
+// listenTo reads of a peer that says nothing.
+func listenTo(t *testing.T, l net.Listener, began *sync.WaitGroup) {
+	c, err := net.Dial("tcp", l.Addr().String())
+	began.Done()
+	if assert.NoError(t, err) {
+		defer c.Close()
+		listen(bufio.NewReader(c))
+	}
+}
+
+// hangUp closes all connections that wait to be accepted.
+func hangUp(t *testing.T, l net.Listener) {
+	for {
+		require.NoError(t, l.(*net.TCPListener).SetDeadline(time.Now().Add(50*time.Millisecond)))
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		c.Close()
+	}
+}
+
 // Requests that hang keep the connections that others wait for.
 func TestWaitsForConnectionsThatHang(t *testing.T) {
 	u := newUpstream(t)

@@ -17,6 +17,10 @@ const (
 	ReadPeer
 	// FullPeer is to read, so that there is room to write.
 	FullPeer
+	// OwnPeer is read by the program in a goroutine of its own, outside of handlers. It may be
+	// a dependency, if a handler waits for the goroutine; a subscription; a client of a server
+	// of the program's own; a client whose connection was taken over: anything.
+	OwnPeer
 )
 
 // String is for reports and tests.
@@ -28,6 +32,8 @@ func (p Peer) String() string {
 		return "read"
 	case FullPeer:
 		return "full"
+	case OwnPeer:
+		return "own"
 	}
 	return "none"
 }
@@ -77,8 +83,31 @@ func (p Program) PeerOf(frames []Frame) Peer {
 		return AskedPeer
 	case wait == NetRead && ServingOf(frames) == InHandler:
 		return ReadPeer
+	case wait == NetRead && ownReader(frames) && len(inner) < len(frames) && p.Mine(frames[len(inner)]):
+		return OwnPeer
 	}
 	return NoPeer
+}
+
+// ownReader reports whether a goroutine reads of a connection and is none that a
+// server, or net/http's client, has for its connections.
+func ownReader(frames []Frame) bool {
+	reads := false
+	for _, f := range frames {
+		switch {
+		case f.Function == "net.(*conn).Read":
+			reads = true
+		case ServesRequests(f.Function), strings.HasPrefix(f.Function, "net/http.(*connReader)."), strings.HasPrefix(f.Function, "net/http.(*persistConn)."):
+			return false
+		}
+	}
+	return reads
+}
+
+// ForOthers reports whether a handler in this wait may wait for other goroutines of the
+// program: for a group, or to receive.
+func ForOthers(w Wait) bool {
+	return w == WaitGroup || w == ChanRecv || w == Select || w == Cond
 }
 
 // passesStream reports whether what is read is passed on as it comes. A response
@@ -93,6 +122,18 @@ func passesStream(frames []Frame, body bool) bool {
 			if body {
 				return true
 			}
+		}
+	}
+	return false
+}
+
+// BodyOpen reports whether a goroutine that waits on this stack is that of a connection
+// of net/http's client which waits for the body of a response to be read or closed:
+// it chooses there itself. Where it waits for an answer, or for nothing, it reads.
+func BodyOpen(frames []Frame) bool {
+	for i, f := range frames {
+		if f.Function == "net/http.(*persistConn).readLoop" {
+			return i > 0 && frames[i-1].Function == "runtime.selectgo"
 		}
 	}
 	return false

@@ -35,7 +35,12 @@ func TestPeerOf(t *testing.T) {
 		"a stream of events":                 {read + " < net/http.(*persistConn).Read < net/http.(*bodyEOFSignal).Read < bufio.(*Scanner).Scan" + serving, stack.NoPeer},
 		"a connection by lines":              {read + " < bufio.(*Reader).fill < bufio.(*Reader).ReadSlice < bufio.(*Reader).ReadString" + serving, stack.ReadPeer},
 		"a driver":                           {read + " < bufio.(*Reader).Read < io.ReadAtLeast < github.com/x/pq.(*conn).recv < database/sql.(*DB).query" + serving, stack.ReadPeer},
-		"a connection outside of requests":   {read + " < main.(*hub).listen < main.main", stack.NoPeer},
+		"a connection outside of requests":   {read + " < main.(*hub).listen < main.main", stack.OwnPeer},
+		"a connection of a helper":           {read + " < bufio.(*Reader).fill < fmt.Fscanf < main.(*depot).count < main.(*api).get.func1 < golang.org/x/sync/errgroup.(*Group).Go.func1", stack.OwnPeer},
+		"a connection that is passed on":     {read + " < io.copyBuffer < io.Copy < main.(*tunnel).pump", stack.NoPeer},
+		"a pipe outside of requests":         {park + "internal/poll.(*FD).Read < os.(*File).Read < bufio.(*Scanner).Scan < main.(*logs).follow", stack.NoPeer},
+		"a client library's connection":      {read + " < bufio.(*Reader).Read < google.golang.org/grpc/internal/transport.(*http2Client).reader", stack.NoPeer},
+		"a library's connections":            {read + " < bufio.(*Reader).Read < github.com/valyala/fasthttp.(*Server).serveConn < github.com/valyala/fasthttp.(*workerPool).workerFunc", stack.NoPeer},
 		"a client between requests":          {read + " < net/http.(*connReader).Read < bufio.(*Reader).Peek < net/http.(*conn).serve", stack.NoPeer},
 		"a request's body":                   {read + " < net/http.(*connReader).Read < bufio.(*Reader).Read < net/http.(*body).Read < io.ReadAll" + serving, stack.NoPeer},
 		"a connection being made":            {park + "internal/poll.(*FD).WaitWrite < net.(*netFD).connect < net.(*netFD).dial" + serving, stack.AskedPeer},
@@ -50,6 +55,23 @@ func TestPeerOf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, c.want, app.PeerOf(of(c.stack)), "wants %v", app.PeerOf(of(c.stack)))
 		})
+	}
+}
+
+func TestBodyOpen(t *testing.T) {
+	for name, c := range map[string]struct {
+		stack string
+		want  bool
+	}{
+		"waits for its caller":             {choose + "net/http.(*persistConn).readLoop", true},
+		"idle, or an answer is on its way": {read + " < net/http.(*persistConn).Read < bufio.(*Reader).fill < bufio.(*Reader).Peek < net/http.(*persistConn).readLoop", false},
+		"reads a head":                     {read + " < net/http.(*persistConn).Read < net/textproto.(*Reader).ReadLine < net/http.ReadResponse < net/http.(*persistConn).readResponse < net/http.(*persistConn).readLoop", false},
+		"its other half":                   {choose + "net/http.(*persistConn).writeLoop", false},
+		"who asks":                         {choose + "net/http.(*persistConn).roundTrip < " + client + serving, false},
+		"begins":                           {"net/http.(*persistConn).readLoop", false},
+		"nothing known":                    {"", false},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, stack.BodyOpen(of(c.stack))) })
 	}
 }
 

@@ -90,6 +90,22 @@ func (p Program) ownIndex(frames []Frame) int {
 	return library
 }
 
+// Caller is the program's frame that called the function of Own, by way of others or
+// not; zero where that has no caller of the program's.
+func (p Program) Caller(frames []Frame) Frame {
+	own := p.ownIndex(frames)
+	if own < 0 {
+		return Frame{}
+	}
+	within := gofunc.Base(frames[own].Function)
+	for _, f := range frames[own+1:] {
+		if p.Mine(f) && gofunc.Base(f.Function) != within {
+			return f
+		}
+	}
+	return Frame{}
+}
+
 // Library is the innermost frame of code that is neither the main module's nor Go's,
 // where a frame of the main module has it below: the other half of Own. It is zero
 // where there is none, or where the build did not say what the main module is.

@@ -73,14 +73,7 @@ func (p Program) WorkOf(frames []Frame) Work {
 	}
 	w := Work{Unit: frames[at]}
 	own := p.ownIndex(frames)
-	w.Own = frames[own]
-	within := gofunc.Base(w.Own.Function)
-	for _, f := range frames[own+1:] {
-		if p.Mine(f) && gofunc.Base(f.Function) != within {
-			w.Caller = f
-			break
-		}
-	}
+	w.Own, w.Caller = frames[own], p.Caller(frames)
 	w.Kind = workKind(frames[:at])
 	switch w.Kind {
 	case Computing, Calling:
