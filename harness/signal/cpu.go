@@ -395,10 +395,9 @@ const (
 	singleLine = 0.9
 	// fewestSamples is how many samples it takes to name a line: fewer are chance.
 	fewestSamples = 10
-	// leastItself: a function at which the program begins, such as a handler, stands for
-	// what the functions that it calls compute as well, if at least so much of the sum is
-	// its own instructions: a loop and its small helpers are one thing to mend, a handler
-	// and its steps are not.
+	// leastItself: a function stands for what the functions that it calls compute as
+	// well, if at least so much of the sum is its own instructions: a loop and its small
+	// helpers are one thing to mend, a handler and its steps are not.
 	leastItself = 0.2
 )
 
@@ -422,9 +421,6 @@ func hottest(p stack.Program, samples []gotrace.Sample) hotSpots {
 				if f.Itself {
 					t.itself += x.Count
 				}
-				if f.Called {
-					t.called += x.Count
-				}
 			}
 			if w.Calls.Package != "" {
 				at := unit{gofunc.Base(w.Calls.Own.Function), w.Calls.Package}
@@ -438,11 +434,8 @@ func hottest(p stack.Program, samples []gotrace.Sample) hotSpots {
 			}
 		}
 	}
-	// Where the program begins, a function that leaves nearly all to others stands for
-	// nothing but the requests themselves.
-	maps.DeleteFunc(computing, func(_ unit, t *tally) bool {
-		return float64(t.itself) < leastItself*float64(t.value) && 2*t.called < t.value
-	})
+	// A function that leaves nearly all to others is a step on the way to them.
+	maps.DeleteFunc(computing, func(_ unit, t *tally) bool { return float64(t.itself) < leastItself*float64(t.value) })
 	h.computing = computing.innermost(h.all / 2).spot()
 	// Where one package does all of it, its call is the better place.
 	if calls := calling.most().spot(); calls.value >= h.computing.value {
@@ -465,7 +458,7 @@ type unit struct{ function, calls string }
 
 // tally sums up samples of one unit.
 type tally struct {
-	value, itself, called  int64
+	value, itself          int64
 	where, caller, library map[stack.Frame]int64
 }
 

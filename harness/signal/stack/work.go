@@ -32,10 +32,6 @@ type Computer struct {
 	Own  Frame // the program's line: Unit, or below it where Unit is a library's
 	// Itself: the instructions are its own, or of a call of itself by way of others.
 	Itself bool
-	// Called: another function of the program called it as a step of its own. One that was
-	// not is where the program begins: a handler, a goroutine's function. What a function
-	// literal or a ServeHTTP calls may be a handler behind middleware.
-	Called bool
 }
 
 // Call is a call out of the program.
@@ -98,12 +94,7 @@ func (p Program) within(frames []Frame, computing bool) []Computer {
 			list[n].Itself = computing
 			continue
 		}
-		c := Computer{Unit: f, Own: f, Itself: computing && i == 0}
-		if i+1 < len(frames) && p.Mine(frames[i+1]) {
-			caller := frames[i+1].Function
-			c.Called = gofunc.Base(caller) == gofunc.Plain(caller) && !strings.HasSuffix(caller, ".ServeHTTP")
-		}
-		list = append(list, c)
+		list = append(list, Computer{Unit: f, Own: f, Itself: computing && i == 0})
 	}
 	return list
 }
