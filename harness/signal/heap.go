@@ -166,7 +166,8 @@ func (e *evidence) requestsPileUp() bool {
 		return false
 	}
 	l, err := e.load()
-	return err == nil && e.pilingUp(delta) > pile*l.Reached.InFlightMean
+	// Of few in flight, chance makes a large share: one more of two.
+	return err == nil && e.pilingUp(delta) > max(pile*l.Reached.InFlightMean, heapDoubt*math.Sqrt(max(1, l.Reached.InFlightMean)))
 }
 
 // inUseAt is the memory in use that a line allocated.
@@ -178,14 +179,15 @@ func (e *evidence) inUseAt(whole *samples, at stack.Frame) float64 {
 }
 
 // heapLines sums what a difference of heap profiles says, by the program's line.
-// Timers, and what pools make, are other signals'.
+// What pools make is another signal's, and so are timers that are known to be kept.
 func (e *evidence) heapLines(p *samples) map[stack.Frame]*lineGrowth {
+	timers, _ := e.timersKept()
 	inObjects, inSpace := p.types["inuse_objects"], p.types["inuse_space"]
 	allObjects, allSpace := p.types["alloc_objects"], p.types["alloc_space"]
 	lines := map[stack.Frame]*lineGrowth{}
 	for _, x := range p.list {
 		own, ok := e.owner(x)
-		if !ok || makesTimer(x.frames) {
+		if !ok || timers.kept > 0 && own == timers.where && makesTimer(x.frames) {
 			continue
 		}
 		if _, pooled := e.program.PoolNew(x.frames); pooled {
