@@ -52,6 +52,20 @@ func heapSignals() []definition {
 			g, err := e.heapGrowth()
 			return g.where, err
 		}, "The program's line that keeps that memory, where a map, slice or list shows it by its own growth or by the machine code; else the line that allocates it."),
+		place("pprof.heap_keeper_site", dim, func(e *evidence) (stack.Frame, error) {
+			g, err := e.heapGrowth()
+			if err != nil || !g.kept || g.where == g.from {
+				return stack.Frame{}, err
+			}
+			return g.where, nil
+		}, "That line where it is another than the one that allocates, and keeps the memory for certain."),
+		place("pprof.heap_put_site", dim, func(e *evidence) (stack.Frame, error) {
+			g, err := e.heapGrowth()
+			if err != nil || g.kept || g.where == g.from {
+				return stack.Frame{}, err
+			}
+			return g.where, nil
+		}, "That line where it only puts something into a map or slice after the other has allocated, by the machine code: it may be what keeps the memory."),
 		place("pprof.heap_alloc_site", dim, func(e *evidence) (stack.Frame, error) {
 			g, err := e.heapGrowth()
 			return g.from, err
@@ -242,12 +256,69 @@ func (e *evidence) puts() (direct, calls []bundle.CallSite) {
 	}
 	for _, s := range c.Sites {
 		if bundle.Puts(s.Callee) {
-			direct = append(direct, s)
+			if !e.putsAway(s) {
+				direct = append(direct, s)
+			}
 		} else if e.program.Mine(stack.Frame{Function: s.Callee}) {
 			calls = append(calls, s)
 		}
 	}
 	return direct, calls
+}
+
+// putsAway reports whether a line puts into what is none of the program's: a function of
+// the standard library does that was inlined there, as Header.Set and Builder.Write are.
+// What it puts into goes with the response, the request or the buffer. Those that work on
+// maps and slices of their caller are left. Call sites of before that was recorded do not
+// say so; there the heap profile does, if it has drawn any of it.
+func (e *evidence) putsAway(s bundle.CallSite) bool {
+	if s.Through != "" {
+		switch pkg := gofunc.Package(s.Through); pkg {
+		case "slices", "maps", "sort":
+			return false
+		}
+		return true
+	}
+	type line struct {
+		file string
+		n    int
+	}
+	away, _ := once(e, "lines that set headers", func() (map[line]bool, error) {
+		m, own := map[line]bool{}, map[line]bool{}
+		for _, artifact := range []string{bundle.HeapDeltaProfile, bundle.HeapProfile, bundle.AllocsProfile} {
+			p, err := e.profile(bundle.DimPprof, artifact)
+			if err != nil {
+				continue
+			}
+			for _, x := range p.list {
+				at, ok := e.owner(x)
+				if !ok {
+					continue
+				}
+				if l := (line{at.File, at.Line}); setsField(x.frames[0].Function) {
+					m[l] = true
+				} else if x.frames[0] == at {
+					own[l] = true
+				}
+			}
+		}
+		for l := range own {
+			delete(m, l)
+		}
+		return m, nil
+	})
+	return away[line{s.File, s.Line}]
+}
+
+// setsField reports whether the function is one that sets a field of a header, or of a
+// form or query.
+func setsField(function string) bool {
+	switch function {
+	case "net/http.Header.Set", "net/http.Header.Add", "net/textproto.MIMEHeader.Set", "net/textproto.MIMEHeader.Add",
+		"net/url.Values.Set", "net/url.Values.Add":
+		return true
+	}
+	return false
 }
 
 // putsAt is the call by which a line puts into a map or slice.
