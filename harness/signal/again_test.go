@@ -3,6 +3,8 @@ package signal_test
 import (
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+
 	"chokepoint/harness/bundle"
 )
 
@@ -39,7 +41,6 @@ func TestAgain(t *testing.T) {
 			want: expected{
 				"ebpf.again_share": 50_000.0 / 50_500, "ebpf.again_per_success": 100.0, "ebpf.again_per_request": 100.0, "ebpf.again_cpu_share": 0.6,
 				"ebpf.again_site": "main.(*receiver).next.func1:69", "pprof.io_call_share": 0.6, "pprof.io_call_site": "main.(*receiver).next.func1:69",
-				"ebpf.cpu_library_site": missing("nothing of the kind"),
 			},
 		},
 		"a reader that waits after each, beside idle connections of the library": {
@@ -54,9 +55,11 @@ func TestAgain(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			check(t, measure(t, tenSeconds(map[string]any{
+			set := measure(t, tenSeconds(map[string]any{
 				bundle.EBPFSyscalls: c.calls, bundle.EBPFSyscallsProfile: c.at.p, bundle.EBPFOnCPUProfile: cpu, bundle.CPUProfile: cpu,
-			}).write(t)), c.want)
+			}).write(t))
+			check(t, set, c.want)
+			assert.Empty(t, set.Libraries, "the kernel is no library")
 		})
 	}
 }

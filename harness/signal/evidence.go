@@ -407,10 +407,7 @@ func resolve(p *profile.Profile) *samples {
 			for _, line := range loc.Line {
 				f := stack.Frame{Line: int(line.Line)}
 				if line.Function != nil {
-					f.Function, f.File = line.Function.Name, line.Function.Filename
-					if !f.Kernel() { // whose mark would read as type arguments
-						f.Function = gofunc.Written(f.Function, f.File)
-					}
+					f.Function, f.File = gofunc.Written(line.Function.Name, line.Function.Filename), line.Function.Filename
 				}
 				frames = append(frames, f)
 			}
