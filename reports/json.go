@@ -25,6 +25,7 @@ type Document struct {
 	Scenario      *Scenario          `json:"scenario,omitempty"`
 	Verdict       *verdict.Verdict   `json:"verdict,omitempty"`
 	FellShort     string             `json:"fell_short,omitempty"` // why nothing can be concluded
+	CPU           *CPUUse            `json:"cpu,omitempty"`        // of what the target may use
 	Findings      []rule.Finding     `json:"findings"`
 	Unknown       []rule.Unknown     `json:"unknown"`
 	Silent        []string           `json:"silent"` // ids of rules
@@ -47,6 +48,7 @@ func NewDocument(r Report) Document {
 		Bundle:        r.Bundle,
 		Verdict:       r.Verdict,
 		FellShort:     r.FellShort,
+		CPU:           r.CPU,
 		Findings:      r.Result.Findings,
 		Unknown:       r.Result.Unknown,
 		Silent:        r.Result.Silent,

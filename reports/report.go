@@ -6,6 +6,7 @@ package reports
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"chokepoint/harness/bundle"
@@ -27,6 +28,7 @@ type Report struct {
 	Health     *health.Report     // whether the load generator can be trusted; nil where Load is
 	Result     rule.Result        // what the rules made of it
 	Verdict    *verdict.Verdict   // nil when nothing was expected
+	CPU        *CPUUse            // of the CPU that the target may use, what it used; nil where that is not known
 	FellShort  string             // why nothing can be concluded from the recording; empty where something can
 	Dimensions []bundle.Dimension // what was captured, and what not
 	Price      *Price             // what the eBPF probes cost the target; nil where no recording says
@@ -34,6 +36,55 @@ type Report struct {
 	Marked     []signal.Marked    // what the program itself marked
 	Where      *signal.Where      // where the requests' time went; nil where no trace tells
 	Heatmap    *heatmap.Map       // requests by time and latency; nil where there are none
+}
+
+// CPUUse is how much of the CPU that it may use the target used.
+type CPUUse struct {
+	Share float64 `json:"share"`
+	// Bound says that it used nearly all.
+	Bound bool `json:"bound"`
+	// Profile is the artifact that says what took it; empty where there is none.
+	Profile string `json:"profile,omitempty"`
+}
+
+// boundByCPU is the share of the CPU that a target may use from which it is bound by
+// CPU. It is what the rule cpu-hot-path/function takes for that: what is left goes to
+// switching and to the moments when nobody asks.
+const boundByCPU = 0.85
+
+// NewCPUUse takes it from the signals of a bundle: by /proc, else by the scheduler, by
+// whose account it is a share of the whole machine. Nil where neither says.
+func NewCPUUse(set signal.Set, dimensions []bundle.Dimension) *CPUUse {
+	s, ok := set.Signals["proc.allowed_used_share"]
+	if !ok {
+		s, ok = set.Signals["ebpf.target_cpu_share"]
+	}
+	if !ok {
+		return nil
+	}
+	u := &CPUUse{Share: s.Value, Bound: s.Value > boundByCPU}
+	for _, artifact := range []string{bundle.CPUProfile, bundle.EBPFOnCPUProfile} {
+		for _, d := range dimensions {
+			for _, p := range d.Probes {
+				if u.Profile == "" && p.Captured && slices.Contains(p.Artifacts, artifact) {
+					u.Profile = artifact
+				}
+			}
+		}
+	}
+	return u
+}
+
+// sentence says that the target is bound by CPU; empty where it is not.
+func (u *CPUUse) sentence() string {
+	if u == nil || !u.Bound {
+		return ""
+	}
+	text := "The target used " + show(u.Share, signal.Share) + " of the CPU that it may use: it is bound by CPU, and no single cause of that was found"
+	if u.Profile == "" {
+		return text + "."
+	}
+	return text + "; `go tool pprof` of " + u.Profile + " shows what takes it."
 }
 
 // Scenario is the header of a report.
@@ -113,17 +164,23 @@ func (r Report) subject() string {
 // emptiness says what it means that there is no finding.
 func (r Report) emptiness() string {
 	silent, unknown := len(r.Result.Silent), len(r.Result.Unknown)
+	var text string
 	switch {
 	case r.FellShort != "":
-		return "Nothing can be concluded: " + r.FellShort + "."
+		text = "Nothing can be concluded: " + r.FellShort + "."
 	case silent == 0 && unknown == 0:
 		return "No rule was applied."
 	case unknown == 0:
-		return fmt.Sprintf("No bottleneck found: %s had the evidence they need and stayed silent.", plural(silent, "rule"))
+		text = fmt.Sprintf("No bottleneck found: %s had the evidence they need and stayed silent.", plural(silent, "rule"))
 	case silent == 0:
-		return fmt.Sprintf("No rule could be decided: %s lacked evidence.", plural(unknown, "rule"))
+		text = fmt.Sprintf("No rule could be decided: %s lacked evidence.", plural(unknown, "rule"))
+	default:
+		text = fmt.Sprintf("No bottleneck found by the %s that had the evidence they need; %s could not be decided.", plural(silent, "rule"), count(int64(unknown)))
 	}
-	return fmt.Sprintf("No bottleneck found by the %s that had the evidence they need; %s could not be decided.", plural(silent, "rule"), count(int64(unknown)))
+	if bound := r.CPU.sentence(); bound != "" && len(r.Result.Findings) == 0 {
+		text += " " + bound
+	}
+	return text
 }
 
 // hasWindow reports whether anything was measured: a load that never stood leaves a

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"html"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -202,6 +203,41 @@ func TestNothingFoundSaysWhatThatMeans(t *testing.T) {
 		var b bytes.Buffer
 		require.NoError(t, reports.Text(&b, reports.Report{Result: result}, reports.TextOptions{Width: 200}))
 		assert.Contains(t, b.String(), want)
+	}
+}
+
+// TestBoundByCPU holds that a target which used up its CPU is not just called one
+// without a bottleneck.
+func TestBoundByCPU(t *testing.T) {
+	number := func(name string, v float64) map[string]signal.Signal {
+		return map[string]signal.Signal{name: {Value: v}}
+	}
+	profiled := []bundle.Dimension{{Name: bundle.DimPprof, Captured: true, Probes: []bundle.Probe{{Name: "cpu", Captured: true, Artifacts: []string{bundle.CPUProfile}}}}}
+	silent := rule.Result{Silent: []string{"a"}}
+	for name, c := range map[string]struct {
+		signals    map[string]signal.Signal
+		dimensions []bundle.Dimension
+		result     rule.Result
+		want       string
+	}{
+		"nearly all":      {number("proc.allowed_used_share", 0.98), profiled, silent, "The target used 98% of the CPU that it may use: it is bound by CPU, and no single cause of that was found; `go tool pprof` of pprof/cpu.pb.gz shows what takes it."},
+		"by the kernel":   {number("ebpf.target_cpu_share", 0.91), nil, silent, "The target used 91% of the CPU that it may use: it is bound by CPU, and no single cause of that was found."},
+		"some":            {number("proc.allowed_used_share", 0.8), profiled, silent, ""},
+		"not known":       {nil, profiled, silent, ""},
+		"something found": {number("proc.allowed_used_share", 0.98), profiled, flawed().Result, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := reports.Report{Result: c.result, CPU: reports.NewCPUUse(signal.Set{Signals: c.signals}, c.dimensions)}
+			var text, page bytes.Buffer
+			require.NoError(t, reports.Text(&text, r, reports.TextOptions{Width: 300}))
+			require.NoError(t, reports.HTML(&page, r))
+			if c.want == "" {
+				assert.NotContains(t, text.String()+page.String(), "bound by CPU")
+				return
+			}
+			assert.Contains(t, text.String(), c.want)
+			assert.Contains(t, html.UnescapeString(page.String()), c.want)
+		})
 	}
 }
 

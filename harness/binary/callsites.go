@@ -132,7 +132,10 @@ func (f *File) CallSites(callees []string) (bundle.CallSites, error) {
 		if a.Callee != b.Callee {
 			return a.Callee < b.Callee
 		}
-		return a.Argument < b.Argument
+		if a.Argument != b.Argument {
+			return a.Argument < b.Argument
+		}
+		return a.Through < b.Through
 	})
 	return bundle.CallSites{Sites: sites}, nil
 }
@@ -153,13 +156,18 @@ func (f *File) site(pc uint64, target string, wanted map[string]bool) (bundle.Ca
 	}
 	// Of inlined callees the outermost is the one that the program named:
 	// RWMutex.Lock holds a Mutex.Lock.
+	through := ""
 	for _, fr := range frames {
 		if !gofunc.Standard(fr.Function) {
 			if callee == "" {
 				return bundle.CallSite{}, false
 			}
-			return bundle.CallSite{Callee: callee, Function: fr.Function, File: fr.File, Line: fr.Line}, true
+			if !bundle.Puts(callee) {
+				through = ""
+			}
+			return bundle.CallSite{Callee: callee, Function: fr.Function, File: fr.File, Line: fr.Line, Through: through}, true
 		}
+		through = gofunc.Plain(fr.Function)
 		if name := gofunc.Plain(fr.Function); wanted[name] {
 			callee = name
 		}

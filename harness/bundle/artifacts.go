@@ -565,6 +565,9 @@ type CallSite struct {
 	// Argument is the number that runtime.GOMAXPROCS is called with, where that
 	// stands in the code; 0: not known. Calls that only ask are not listed.
 	Argument int64 `json:"argument,omitempty"`
+	// Through is, of a call that puts into a map or slice, the function of the standard
+	// library that was inlined there and makes it: "net/http.Header.Set".
+	Through string `json:"through,omitempty"`
 }
 
 // Puts reports whether a callee puts into a map or appends to a slice.

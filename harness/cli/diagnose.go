@@ -49,10 +49,12 @@ func diagnose(path string, rules chosen) (*diagnosis, error) {
 	evidence := b.Evidence()
 	m := b.Manifest()
 	read := signal.Read(evidence)
+	measured := read.Measure()
 	r := reports.Report{
 		Bundle: path,
 		Host:   m.Host, Target: m.Target, Window: m.Window, Dimensions: m.Dimensions,
-		Result: rules.set.Evaluate(read.Measure(), m.Captured),
+		Result: rules.set.Evaluate(measured, m.Captured),
+		CPU:    reports.NewCPUUse(measured, m.Dimensions),
 		Notes:  slices.Clone(rules.notes),
 	}
 	if s, err := read.Trace(); err == nil {

@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"slices"
 	"strings"
 
 	"chokepoint/harness/bundle"
@@ -105,8 +106,14 @@ func pollSite(e *evidence) (stack.Frame, error) {
 	}
 	return top(p.bySite("calls", func(s sample) (stack.Frame, bool) {
 		own := e.program.Own(s.frames)
-		return own, !own.IsZero() && strings.HasPrefix(s.label("syscall"), "epoll_") && s.label("syscall") != "epoll_ctl"
+		return own, !own.IsZero() && strings.HasPrefix(s.label("syscall"), "epoll_") && s.label("syscall") != "epoll_ctl" && !runtimePolls(s.frames)
 	})).where, nil
+}
+
+// runtimePolls reports whether the stack is the runtime's own poll, which it also
+// makes on the stack of a line of the program that happens to end a collection.
+func runtimePolls(frames []stack.Frame) bool {
+	return slices.ContainsFunc(frames, func(f stack.Frame) bool { return f.Function == "runtime.netpoll" })
 }
 
 func polls(f func(bundle.EpollFacts) float64) func(*evidence) (float64, error) {

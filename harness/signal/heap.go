@@ -52,6 +52,20 @@ func heapSignals() []definition {
 			g, err := e.heapGrowth()
 			return g.where, err
 		}, "The program's line that keeps that memory, where a map, slice or list shows it by its own growth or by the machine code; else the line that allocates it."),
+		place("pprof.heap_keeper_site", dim, func(e *evidence) (stack.Frame, error) {
+			g, err := e.heapGrowth()
+			if err != nil || !g.kept || g.where == g.from {
+				return stack.Frame{}, err
+			}
+			return g.where, nil
+		}, "That line where it is another than the one that allocates, and keeps the memory for certain."),
+		place("pprof.heap_put_site", dim, func(e *evidence) (stack.Frame, error) {
+			g, err := e.heapGrowth()
+			if err != nil || g.kept || g.where == g.from {
+				return stack.Frame{}, err
+			}
+			return g.where, nil
+		}, "That line where it only puts something into a map or slice after the other has allocated, by the machine code: it may be what keeps the memory."),
 		place("pprof.heap_alloc_site", dim, func(e *evidence) (stack.Frame, error) {
 			g, err := e.heapGrowth()
 			return g.from, err
@@ -166,7 +180,8 @@ func (e *evidence) requestsPileUp() bool {
 		return false
 	}
 	l, err := e.load()
-	return err == nil && e.pilingUp(delta) > pile*l.Reached.InFlightMean
+	// Of few in flight, chance makes a large share: one more of two.
+	return err == nil && e.pilingUp(delta) > max(pile*l.Reached.InFlightMean, heapDoubt*math.Sqrt(max(1, l.Reached.InFlightMean)))
 }
 
 // inUseAt is the memory in use that a line allocated.
@@ -178,14 +193,15 @@ func (e *evidence) inUseAt(whole *samples, at stack.Frame) float64 {
 }
 
 // heapLines sums what a difference of heap profiles says, by the program's line.
-// Timers, and what pools make, are other signals'.
+// What pools make is another signal's, and so are timers that are known to be kept.
 func (e *evidence) heapLines(p *samples) map[stack.Frame]*lineGrowth {
+	timers, _ := e.timersKept()
 	inObjects, inSpace := p.types["inuse_objects"], p.types["inuse_space"]
 	allObjects, allSpace := p.types["alloc_objects"], p.types["alloc_space"]
 	lines := map[stack.Frame]*lineGrowth{}
 	for _, x := range p.list {
 		own, ok := e.owner(x)
-		if !ok || makesTimer(x.frames) {
+		if !ok || timers.kept > 0 && own == timers.where && makesTimer(x.frames) {
 			continue
 		}
 		if _, pooled := e.program.PoolNew(x.frames); pooled {
@@ -240,12 +256,69 @@ func (e *evidence) puts() (direct, calls []bundle.CallSite) {
 	}
 	for _, s := range c.Sites {
 		if bundle.Puts(s.Callee) {
-			direct = append(direct, s)
+			if !e.putsAway(s) {
+				direct = append(direct, s)
+			}
 		} else if e.program.Mine(stack.Frame{Function: s.Callee}) {
 			calls = append(calls, s)
 		}
 	}
 	return direct, calls
+}
+
+// putsAway reports whether a line puts into what is none of the program's: a function of
+// the standard library does that was inlined there, as Header.Set and Builder.Write are.
+// What it puts into goes with the response, the request or the buffer. Those that work on
+// maps and slices of their caller are left. Call sites of before that was recorded do not
+// say so; there the heap profile does, if it has drawn any of it.
+func (e *evidence) putsAway(s bundle.CallSite) bool {
+	if s.Through != "" {
+		switch pkg := gofunc.Package(s.Through); pkg {
+		case "slices", "maps", "sort":
+			return false
+		}
+		return true
+	}
+	type line struct {
+		file string
+		n    int
+	}
+	away, _ := once(e, "lines that set headers", func() (map[line]bool, error) {
+		m, own := map[line]bool{}, map[line]bool{}
+		for _, artifact := range []string{bundle.HeapDeltaProfile, bundle.HeapProfile, bundle.AllocsProfile} {
+			p, err := e.profile(bundle.DimPprof, artifact)
+			if err != nil {
+				continue
+			}
+			for _, x := range p.list {
+				at, ok := e.owner(x)
+				if !ok {
+					continue
+				}
+				if l := (line{at.File, at.Line}); setsField(x.frames[0].Function) {
+					m[l] = true
+				} else if x.frames[0] == at {
+					own[l] = true
+				}
+			}
+		}
+		for l := range own {
+			delete(m, l)
+		}
+		return m, nil
+	})
+	return away[line{s.File, s.Line}]
+}
+
+// setsField reports whether the function is one that sets a field of a header, or of a
+// form or query.
+func setsField(function string) bool {
+	switch function {
+	case "net/http.Header.Set", "net/http.Header.Add", "net/textproto.MIMEHeader.Set", "net/textproto.MIMEHeader.Add",
+		"net/url.Values.Set", "net/url.Values.Add":
+		return true
+	}
+	return false
 }
 
 // putsAt is the call by which a line puts into a map or slice.

@@ -44,7 +44,7 @@ func (e *evidence) library(dimension string, at stack.Frame) stack.Frame {
 type libraries map[stack.Frame]map[stack.Frame]float64
 
 func (t libraries) add(own, library stack.Frame, weight float64) {
-	if library.IsZero() {
+	if library.IsZero() || library.File == "" { // what has no file is the kernel's
 		return
 	}
 	own = baseFrame(own)

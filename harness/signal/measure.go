@@ -25,6 +25,7 @@ func definitions() []definition {
 	var all []definition
 	for _, list := range [][]definition{traceSignals(), requestSignals(), queueSignals(), pathSignals(), waitSignals(), callSignals(), descriptorSignals(), pprofSignals(), ebpfSignals(), procSignals(), loadSignals(),
 		goroutineSignals(), heapSignals(), collectorSignals(), timerSignals(), cpuSignals(), stalledSignals(),
+		againSignals(),
 	} {
 		all = append(all, list...)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/signal"
+	"chokepoint/harness/signal/stack"
 	"chokepoint/mark"
 )
 
@@ -132,6 +133,9 @@ func (m *profileMaker) labelled(stack string, labels map[string][]string, values
 }
 
 func file(function string) string {
+	if strings.HasSuffix(function, stack.KernelSuffix) {
+		return ""
+	}
 	pkg, _, _ := strings.Cut(function, ".")
 	return pkg + ".go"
 }

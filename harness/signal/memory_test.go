@@ -169,7 +169,7 @@ func TestHeapGrowth(t *testing.T) {
 				add("main.(*store).put:20 < main.serve:4"+handler, 40, 80_000, 20, 40_000),
 			whole: heapInUse().add("main.decode:9", 500, 500_000),
 			sites: calls(call("runtime.mapassign_fast64", "main.(*store).put", 20)),
-			want:  expected{"pprof.heap_growth_site": "main.(*store).put:20", "pprof.heap_alloc_site": "main.decode:9"},
+			want:  expected{"pprof.heap_growth_site": "main.(*store).put:20", "pprof.heap_keeper_site": "main.(*store).put:20", "pprof.heap_put_site": missing("nothing of the kind"), "pprof.heap_alloc_site": "main.decode:9"},
 		},
 		"kept by a function that is called with it": {
 			delta: heapDelta().add(page, 500, 500_000, 500, 500_000),
@@ -177,6 +177,31 @@ func TestHeapGrowth(t *testing.T) {
 			sites: calls(call("runtime.mapassign_faststr", "app/store.(*Keyed[go.shape.int]).Put", 30), call("app/store.(*Keyed).Put", "main.(*store).get", 9),
 				call("runtime.mapassign_faststr", "main.early", 3), call("main.early", "main.(*store).get", 7)),
 			want: expected{"pprof.heap_growth_site": "app/store.(*Keyed[go.shape.int]).Put:30", "pprof.heap_alloc_site": "main.newPage:4", "pprof.heap_keepers": 0.0},
+		},
+		"a header is set further down": {
+			delta: heapDelta().add("main.serve:58"+handler, 500, 500_000, 500, 500_000),
+			whole: heapInUse().add("main.serve:58", 500, 500_000),
+			sites: bundle.CallSites{Sites: []bundle.CallSite{{Callee: "runtime.mapassign_faststr", Function: "main.serve", File: "main.go", Line: 63, Through: "net/http.Header.Set"}}},
+			want:  expected{"pprof.heap_growth_site": "main.serve:58", "pprof.heap_keeper_site": missing("nothing of the kind"), "pprof.heap_put_site": missing("nothing of the kind"), "pprof.heap_keepers": 0.0},
+		},
+		"a header is set further down, by the profile": {
+			delta: heapDelta().add("main.serve:58"+handler, 500, 500_000, 500, 500_000).
+				add("net/textproto.MIMEHeader.Set:22 < net/http.Header.Set:40 < main.serve:63"+handler, 500, 50_000, 0, 0),
+			whole: heapInUse().add("main.serve:58", 500, 500_000),
+			sites: calls(call("runtime.mapassign_faststr", "main.serve", 63)),
+			want:  expected{"pprof.heap_growth_site": "main.serve:58", "pprof.heap_put_site": missing("nothing of the kind")},
+		},
+		"a slice of the program's is inserted into by the library": {
+			delta: heapDelta().add("main.serve:58"+handler, 500, 500_000, 500, 500_000),
+			whole: heapInUse().add("main.serve:58", 500, 500_000),
+			sites: bundle.CallSites{Sites: []bundle.CallSite{{Callee: "runtime.growslice", Function: "main.serve", File: "main.go", Line: 63, Through: "slices.Insert"}}},
+			want:  expected{"pprof.heap_growth_site": "main.serve:63", "pprof.heap_put_site": "main.serve:63", "pprof.heap_keeper_site": missing("nothing of the kind")},
+		},
+		"timers, of which it cannot be told whether they are kept, are memory": {
+			delta: heapDelta().add("time.newTimer:1 < time.AfterFunc:1 < main.hold:3"+handler, 500, 50_000, 4, 400).
+				add("main.hold:3"+handler, 500, 500_000, 500, 500_000),
+			whole: heapInUse().add("main.hold:3", 500, 500_000),
+			want:  expected{"pprof.timers_kept_share": 0.0, "pprof.heap_grown_share": 1.0, "pprof.heap_growth_site": "main.hold:3"},
 		},
 		"nothing says what keeps it": {
 			delta: heapDelta().add(page, 500, 500_000, 500, 500_000),
@@ -318,4 +343,52 @@ func TestTimers(t *testing.T) {
 	check(t, measure(t, tenSeconds(map[string]any{
 		bundle.HeapDeltaProfile: heapProfile(heapDelta().add("main.work:1", 1, 1, 0, 0)), bundle.HeapProfile: heapProfile(heapInUse().add("main.work:1", 1, 1)),
 	}).write(t)), expected{"pprof.timers_per_request": 0.0, "pprof.timers_kept_share": 0.0, "pprof.timer_site": missing("nothing of the kind")})
+}
+
+// TestTimersByAllThatIsMadeWithThem holds that a leak of contexts is told where the
+// timers alone are too few draws, and that too few of all are not taken for none.
+func TestTimersByAllThatIsMadeWithThem(t *testing.T) {
+	const (
+		timer  = "time.newTimer:390 < time.AfterFunc:211 < context.WithDeadlineCause:652 < context.WithTimeout:704 < main.detach:13" + handler
+		heap   = "time.newTimer:407 < time.AfterFunc:211 < context.WithDeadlineCause:652 < context.WithTimeout:704 < main.detach:13" + handler
+		made   = "context.WithDeadlineCause:640 < context.WithTimeout:704 < main.detach:13" + handler
+		cancel = "context.WithDeadlineCause:656 < context.WithTimeout:704 < main.detach:13" + handler
+		other  = "encoding/json.Marshal:9 < main.detach:13" + handler
+	)
+	for name, c := range map[string]struct {
+		delta, whole *profileMaker
+		piled        int64
+		want         expected
+	}{
+		"contexts that nobody cancels": {
+			// The cancel function is dropped at once, and the runtime's heap of timers is
+			// drawn whatever happens.
+			delta: heapDelta().add(timer, 6, 600, 6, 600).add(made, 12, 1200, 12, 1200).add(cancel, 3, 48, 0, 0).add(heap, 1, 180_000, -6, -900_000).add(other, 90, 9000, 0, 0),
+			whole: heapInUse().add(timer, 9, 900).add(made, 20, 2000).add("main.work:1", 1, 1100),
+			want:  expected{"pprof.timers_kept_share": 18.0 / 21, "pprof.timers_per_request": 0.012, "pprof.timer_site": "main.detach:13"},
+		},
+		"too few": {
+			delta: heapDelta().add(timer, 4, 400, 4, 400).add(made, 3, 300, 3, 300),
+			whole: heapInUse().add(timer, 4, 400).add(made, 3, 300),
+			want:  expected{"pprof.timers_kept_share": missing("too few to tell"), "pprof.timers_kept_per_request": missing("too few to tell")},
+		},
+		"as many as end": {
+			delta: heapDelta().add(timer, 40, 4000, 1, 100).add(made, 40, 4000, 0, 0),
+			whole: heapInUse().add(timer, 2, 200).add(made, 1, 100),
+			want:  expected{"pprof.timers_kept_share": 0.0},
+		},
+		"those of requests that pile up": {
+			delta: heapDelta().add(timer, 40, 4000, 40, 4000).add(made, 40, 4000, 40, 4000),
+			whole: heapInUse().add(timer, 40, 4000).add(made, 40, 4000),
+			piled: 40,
+			want:  expected{"pprof.timers_kept_share": 0.0},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			check(t, measure(t, tenSeconds(map[string]any{
+				bundle.HeapDeltaProfile: heapProfile(c.delta), bundle.HeapProfile: heapProfile(c.whole),
+				bundle.GoroutineDeltaProfile: newProfile("goroutine").add("runtime.gopark:1 < main.save:9"+handler, c.piled).add("main.tick:1", 1).p,
+			}).write(t)), c.want)
+		})
+	}
 }

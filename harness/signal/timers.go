@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -48,15 +49,15 @@ func timerSignals() []definition {
 			return perRequest(e, bundle.HeapDeltaProfile, int64(t.made))
 		}, "Timers that one line of the program makes for each request that ended."),
 		number("pprof.timers_kept_share", dim, Share, func(e *evidence) (float64, error) {
-			t, err := e.timers()
+			t, err := e.timersKept()
 			return min(1, max(0, t.kept/max(1, t.made))), err
-		}, "Share of the timers that line made in the window by which those in memory became more; not counting what chance explains."),
+		}, "Share of the timers that line made in the window by which those in memory became more, by all that is allocated with them; not counting what chance explains."),
 		number("pprof.timers_held_share", dim, Share, func(e *evidence) (float64, error) {
 			t, err := e.timers()
 			return min(1, t.held/max(1, t.inUse)), err
 		}, "Share of the memory in use that was allocated by that line with its timers: the timers, their contexts and functions."),
 		number("pprof.timers_kept_per_request", dim, PerRequest, func(e *evidence) (float64, error) {
-			t, err := e.timers()
+			t, err := e.timersKept()
 			if err != nil {
 				return 0, err
 			}
@@ -142,8 +143,22 @@ func (e *evidence) timerCalls() ([]site, int64, error) {
 // by how many those in memory became more, and the bytes of all in use with them.
 type timersMade struct {
 	made, kept, held, inUse float64
+	keptErr                 error // why kept is not known
 	where                   stack.Frame
 }
+
+// timersKept is the line that makes most timers, where it is known how many it keeps.
+func (e *evidence) timersKept() (timersMade, error) {
+	t, err := e.timers()
+	if err == nil {
+		err = t.keptErr
+	}
+	return t, err
+}
+
+// timerBytes is more than a timer takes. What is allocated in time.newTimer and is
+// larger is the runtime's heap of timers, which holds all of a P's.
+const timerBytes = 1 << 10
 
 // timers is the line that makes most of them.
 func (e *evidence) timers() (timersMade, error) {
@@ -156,33 +171,100 @@ func (e *evidence) timers() (timersMade, error) {
 		if err != nil {
 			return timersMade{}, err
 		}
+		allObjects, allSpace := delta.types["alloc_objects"], delta.types["alloc_space"]
 		made := func(s sample) (stack.Frame, bool) {
 			own, ok := e.owner(s)
 			// The object that is the timer itself.
-			return own, ok && len(s.frames) > 0 && s.frames[0].Function == "time.newTimer"
+			return own, ok && len(s.frames) > 0 && s.frames[0].Function == "time.newTimer" && s.values[allSpace] <= timerBytes*s.values[allObjects]
 		}
 		t := top(delta.drawn("alloc_objects", "alloc_objects", "alloc_space", made))
 		m := timersMade{made: float64(t.value), where: t.where, inUse: float64(whole.of("inuse_space", nil))}
 		if m.made == 0 {
 			return m, nil
 		}
-		here := func(s sample) bool {
-			own, ok := made(s)
-			return ok && own == t.where
-		}
-		var drawn, added float64
-		allObjects, allSpace := delta.types["alloc_objects"], delta.types["alloc_space"]
-		inObjects, inSpace := delta.types["inuse_objects"], delta.types["inuse_space"]
-		for _, x := range delta.list {
-			if here(x) {
-				drawn += delta.draws(x.values[allObjects], x.values[allSpace])
-				added += delta.draws(x.values[inObjects], x.values[inSpace])
-			}
-		}
-		if added > heapDoubt*math.Sqrt(drawn+max(0, drawn-added)) {
-			m.kept = float64(delta.of("inuse_objects", here))
-		}
 		m.held = e.inUseAt(whole, t.where)
+		if e.requestsPileUp() {
+			return m, nil // and their timers with them
+		}
+		m.kept, m.keptErr = e.keptOf(m.made, e.timerDraws(delta, whole, t.where))
 		return m, nil
 	})
 }
+
+// timerDraws is how often the profiler drew what is allocated with timers at a line:
+// the timer, and what time and context make for the same call. They are kept as long
+// as the timer is, and drawn each for itself: the timer alone is small, and is drawn
+// seldom. The keys are the lines that allocate.
+func (e *evidence) timerDraws(delta, whole *samples, at stack.Frame) map[stack.Frame]*timerDraws {
+	kinds := map[stack.Frame]*timerDraws{}
+	visit := func(p *samples, objects, space string, add func(d *timerDraws, draws float64)) {
+		n, size := p.types[objects], p.types[space]
+		for _, x := range p.list {
+			if own, ok := e.owner(x); !ok || own != at || !withTimer(x.frames, at) {
+				continue
+			}
+			if x.values[n] == 0 || x.values[size]/x.values[n] > timerBytes {
+				continue
+			}
+			leaf := x.frames[0]
+			if kinds[leaf] == nil {
+				kinds[leaf] = &timerDraws{}
+			}
+			add(kinds[leaf], p.draws(x.values[n], x.values[size]))
+		}
+	}
+	visit(delta, "alloc_objects", "alloc_space", func(d *timerDraws, draws float64) { d.allocated += draws })
+	visit(delta, "inuse_objects", "inuse_space", func(d *timerDraws, draws float64) { d.added += draws })
+	visit(whole, "inuse_objects", "inuse_space", func(d *timerDraws, draws float64) { d.inUse += draws })
+	return kinds
+}
+
+// timerDraws are draws of what was allocated in the window, of what was added to what
+// is in use, and of all in use at the end.
+type timerDraws struct{ allocated, added, inUse float64 }
+
+// withTimer reports whether the stack allocates for a call that the line at makes of
+// time or context.
+func withTimer(frames []stack.Frame, at stack.Frame) bool {
+	for i, f := range frames {
+		if f == at {
+			return i > 0
+		}
+		if pkg := gofunc.Package(f.Function); pkg != "time" && pkg != "context" {
+			return false
+		}
+	}
+	return false
+}
+
+// keptOf is by how many of the timers made those in memory became more, by the draws
+// of what is allocated with them. If chance explains it there are none, as long as they
+// cannot be many: those kept must be among those in use. Else it is not known.
+//
+// What came into use and what went out of it are drawn each for itself, and their
+// numbers' variance is their sum. That which went need not have been in use before the
+// window: most of it was made and dropped in it, and says nothing.
+func (e *evidence) keptOf(made float64, kinds map[stack.Frame]*timerDraws) (float64, error) {
+	var all timerDraws
+	var variance float64
+	for _, k := range kinds {
+		all.allocated += k.allocated
+		all.added += k.added
+		all.inUse += k.inUse
+		went := min(max(0, k.allocated-k.added), max(0, k.inUse-k.added))
+		variance += max(0, k.added+went) + went
+	}
+	if all.added > heapDoubt*math.Sqrt(variance) {
+		kept := made * min(1, all.added/all.allocated)
+		// What came with new clients goes with them, as for the heap.
+		came := e.newClients(e.span(bundle.HeapDeltaProfile))
+		return max(0, kept-1.5*came.share*made*all.inUse/all.allocated), nil
+	}
+	if all.added <= 0 || all.inUse+heapDoubt*math.Sqrt(max(1, all.inUse)) < timersMany*all.allocated {
+		return 0, nil
+	}
+	return 0, fmt.Errorf("pprof: the profiler drew what timers are made of %.0f times, and %.0f more were in use at the end than before: too few to tell whether they are kept", all.allocated, all.added)
+}
+
+// timersMany is the share of the timers made that must be kept for them to be a flaw.
+const timersMany = 0.5
