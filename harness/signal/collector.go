@@ -13,13 +13,34 @@ import (
 // before it runs again, and what makes it run.
 func collectorSignals() []definition {
 	const dim = bundle.DimPprof
-	return []definition{
-		number("pprof.gc_own_share", dim, Share, func(e *evidence) (float64, error) {
-			return e.ownCollecting(dim, bundle.CPUProfile, "cpu")
-		}, "Share of the CPU profile spent by the garbage collector, without the part of the collections that the recording asked for."),
-		number("ebpf.gc_own_share", bundle.DimEBPF, Share, func(e *evidence) (float64, error) {
-			return e.ownCollecting(bundle.DimEBPF, bundle.EBPFOnCPUProfile, "samples")
-		}, "Share of the target's CPU samples in the garbage collector, without the part of the collections that the recording asked for."),
+	var defs []definition
+	for _, d := range []struct{ dim, artifact, value, what string }{
+		{dim, bundle.CPUProfile, "samples", "the CPU profile"}, {bundle.DimEBPF, bundle.EBPFOnCPUProfile, "samples", "the target's CPU samples"},
+	} {
+		cost := func(e *evidence) (collected, error) {
+			return e.ownCollecting(d.dim, d.artifact, d.value, func(c stack.CPU) bool { return c.Collecting })
+		}
+		work := func(e *evidence) (collected, error) {
+			return e.ownCollecting(d.dim, d.artifact, d.value, func(c stack.CPU) bool { return c.Collecting || c.Idling })
+		}
+		share := func(of func(*evidence) (collected, error)) func(*evidence) (float64, error) {
+			return func(e *evidence) (float64, error) { c, err := of(e); return c.share, err }
+		}
+		least := func(of func(*evidence) (collected, error)) func(*evidence) (float64, error) {
+			return func(e *evidence) (float64, error) { c, err := of(e); return c.least, err }
+		}
+		defs = append(defs,
+			number(d.dim+".gc_own_share", d.dim, Share, share(cost),
+				"Share of "+d.what+" spent by the garbage collector, without what it does on CPUs that have nothing else to do, and without the part of the collections that the recording asked for."),
+			number(d.dim+".gc_own_least_share", d.dim, Share, least(cost),
+				"The least that share is but for chance: two standard deviations of its samples below it."),
+			number(d.dim+".gc_work_share", d.dim, Share, share(work),
+				"Share of "+d.what+" spent by the garbage collector, on idle CPUs as well: what it would take from others if no CPU were idle."),
+			number(d.dim+".gc_work_least_share", d.dim, Share, least(work),
+				"The least that share is but for chance: two standard deviations of its samples below it."),
+		)
+	}
+	return append(defs, []definition{
 		number("trace.gc_own_mark_share", bundle.DimTrace, Share, func(e *evidence) (float64, error) {
 			s, err := e.trace()
 			if err != nil {
@@ -125,7 +146,7 @@ func collectorSignals() []definition {
 			a, err := e.topAllocation()
 			return a.where, err
 		}, "The line of that function which allocates most."),
-	}
+	}...)
 }
 
 // ownCycles is the share of the collections in a trace that the recording did
@@ -137,14 +158,43 @@ func ownCycles(c gotrace.Collector) float64 {
 	return max(0, float64(c.Cycles-c.Asked)/float64(c.Cycles))
 }
 
+// chanceDoubt is how many standard deviations a share of samples may be off by
+// chance: 19 of 20 are less.
+const chanceDoubt = 2
+
+// leastShare is the least that a share of so many samples is but for chance: the
+// lower end of its score interval (Wilson, 1927), which holds for few samples and
+// for shares near 0 and 1 too.
+func leastShare(p float64, samples int64) float64 {
+	if samples <= 0 {
+		return 0
+	}
+	n, z2 := float64(samples), float64(chanceDoubt*chanceDoubt)
+	return max(0, (p+z2/(2*n)-chanceDoubt*math.Sqrt(p*(1-p)/n+z2/(4*n*n)))/(1+z2/n))
+}
+
+// collected is a share of CPU samples in the collector, and the least that it is.
+type collected struct{ share, least float64 }
+
 // ownCollecting is the share of CPU samples in the collector for collections
 // that the recording did not ask for: of all, the share that the runtime counts
 // as automatic, else that of those in the trace.
-func (e *evidence) ownCollecting(dimension, artifact, sampleType string) (float64, error) {
-	all, err := cpuTotal(e, dimension, artifact, sampleType, func(c stack.CPU) bool { return c.Collecting })
+func (e *evidence) ownCollecting(dimension, artifact, sampleType string, kind cpuKind) (collected, error) {
+	p, err := e.profile(dimension, artifact)
 	if err != nil {
-		return 0, err
+		return collected{}, err
 	}
+	samples := p.of(sampleType, nil)
+	all, err := cpuTotal(e, dimension, artifact, sampleType, kind)
+	if err != nil {
+		return collected{}, err
+	}
+	own, err := e.ownCollections()
+	return collected{all * own, leastShare(all, samples) * own}, err
+}
+
+// ownCollections is the share of collections that the recording did not ask for.
+func (e *evidence) ownCollections() (float64, error) {
 	const automatic, total = "/gc/cycles/automatic:gc-cycles", "/gc/cycles/total:gc-cycles"
 	first, last, err := metrics(e, automatic, total)
 	if err == nil && last.MonoNS > first.MonoNS {
@@ -152,13 +202,13 @@ func (e *evidence) ownCollecting(dimension, artifact, sampleType string) (float6
 		if cycles <= 0 {
 			return 0, nil
 		}
-		return all * (last.Values[automatic] - first.Values[automatic]) / cycles, nil
+		return (last.Values[automatic] - first.Values[automatic]) / cycles, nil
 	}
 	s, terr := e.trace()
 	if terr != nil {
 		return 0, errors.Join(err, terr)
 	}
-	return all * ownCycles(s.GC), nil
+	return ownCycles(s.GC), nil
 }
 
 // allocation is what one function of the program allocates.

@@ -152,11 +152,11 @@ func cpuSignals() []definition {
 			number(d.dim+".cpu_setup_share", d.dim, Share, func(e *evidence) (float64, error) {
 				h, err := e.hot(d.dim)
 				return share(h.setup.value, h.all), err
-			}, "Share of "+d.what+" in which one function makes anew what is made to be used many times: compiled patterns, parsed templates, keys and certificates."),
+			}, "Share of "+d.what+" in which one function, with those that it calls, makes anew what is made to be used many times: compiled patterns, parsed templates, keys and certificates."),
 			place(d.dim+".cpu_setup_site", d.dim, func(e *evidence) (stack.Frame, error) {
 				h, err := e.hot(d.dim)
 				return h.setup.where, err
-			}, "The program's line that has it made: the call that does, or the call of the function that makes several such calls."),
+			}, "The program's line that has it made: the call under which most is, or the call of the function that makes several such calls."),
 			place(d.dim+".cpu_library_site", d.dim, func(e *evidence) (stack.Frame, error) {
 				h, err := e.hot(d.dim)
 				if err != nil {
@@ -393,6 +393,9 @@ const (
 	// singleLine: a function that makes something up has it made at one line if so
 	// much of it is there; else the function as a whole does, for whoever calls it.
 	singleLine = 0.9
+	// setupCounts is how much of all CPU setting up must take to be held against the
+	// program (see the rule cpu-hot-path/setup).
+	setupCounts = 0.3
 	// fewestSamples is how many samples it takes to name a line: fewer are chance.
 	fewestSamples = 10
 	// leastItself: a function stands for what the functions that it calls compute as
@@ -402,10 +405,11 @@ const (
 )
 
 // hottest finds what computes most, a function or one function's calls of a package,
-// and the function that sets up most.
+// and the function that sets up most, itself or by the functions that it calls.
 func hottest(p stack.Program, samples []gotrace.Sample) hotSpots {
 	h := hotSpots{}
 	computing, calling, setup := tallies{}, tallies{}, tallies{}
+	whole := int64(0) // of setting up
 	for _, x := range samples {
 		h.all += x.Count
 		w := p.WorkOf(x.Frames)
@@ -427,10 +431,16 @@ func hottest(p stack.Program, samples []gotrace.Sample) hotSpots {
 				calling.at(at).add(w.Calls.Own, library, x.Count)
 			}
 		case stack.SettingUp:
-			t := setup.at(unit{function: gofunc.Base(w.Unit.Function)})
-			t.add(w.Own, w.Unit, x.Count)
-			if !w.Caller.IsZero() {
-				t.caller[baseFrame(w.Caller)] += x.Count
+			whole += x.Count
+			for _, f := range w.Within {
+				t := setup.at(unit{function: gofunc.Base(f.Unit.Function)})
+				t.add(f.Own, w.Unit, x.Count)
+				if f.Itself {
+					t.itself += x.Count
+					if !w.Caller.IsZero() {
+						t.caller[baseFrame(w.Caller)] += x.Count
+					}
+				}
 			}
 		}
 	}
@@ -441,9 +451,15 @@ func hottest(p stack.Program, samples []gotrace.Sample) hotSpots {
 	if calls := calling.most().spot(); calls.value >= h.computing.value {
 		h.computing = calls
 	}
-	made := setup.most()
+	// What is set up in several functions below one, such as a page that is parsed in one
+	// and made safe in another, is that one's, if none of them has most of it and enough.
+	most := whole / 2
+	if least := int64(setupCounts * float64(h.all)); whole > least {
+		most = max(most, least)
+	}
+	made := setup.innermost(most)
 	h.setup = made.spot()
-	if made != nil {
+	if made != nil && float64(made.itself) >= singleLine*float64(made.value) {
 		line, caller := top(ranked(made.where)), top(ranked(made.caller))
 		if float64(line.value) < singleLine*float64(made.value) && float64(caller.value) > float64(made.value)/2 {
 			h.setup.where = caller.where

@@ -97,11 +97,58 @@ func TestHottest(t *testing.T) {
 		assert.EqualValues(t, 90, h.setup.value)
 		assert.Equal(t, at("main.check", 7), h.setup.where)
 	})
+	t.Run("setting up in several functions below one is that one's", func(t *testing.T) {
+		h := hottest(p, []gotrace.Sample{
+			of(28, at("text/template/parse.Parse", 1), at("main.page", 23), at("main.render", 27), at("main.show", 4), serve),
+			of(25, at("html/template.(*escaper).escape", 1), at("html/template.(*Template).ExecuteTemplate", 1), at("main.render", 32), at("main.show", 4), serve),
+			of(20, at("text/template.(*state).walk", 1), at("html/template.(*Template).ExecuteTemplate", 1), at("main.render", 32), at("main.show", 4), serve), of(27, serve),
+		})
+		assert.EqualValues(t, 53, h.setup.value)
+		assert.Equal(t, at("main.render", 27), h.setup.where)
+	})
+	t.Run("one of them that has enough is not its caller's", func(t *testing.T) {
+		h := hottest(p, []gotrace.Sample{
+			of(50, at("text/template/parse.Parse", 1), at("main.page", 23), at("main.render", 27), at("main.show", 4), serve),
+			of(20, at("regexp.compile", 1), at("main.check", 12), at("main.render", 32), at("main.show", 4), serve), of(30, serve),
+		})
+		assert.EqualValues(t, 50, h.setup.value)
+		assert.Equal(t, at("main.page", 23), h.setup.where)
+	})
+	t.Run("setting up in steps of what all requests go through is the steps'", func(t *testing.T) {
+		logging := at("main.logging.func1", 3)
+		h := hottest(p, []gotrace.Sample{
+			of(40, at("text/template/parse.Parse", 1), at("main.page", 23), logging, at("net/http.HandlerFunc.ServeHTTP", 1)),
+			of(35, at("regexp.compile", 1), at("main.check", 12), logging, at("net/http.HandlerFunc.ServeHTTP", 1)), of(25, serve),
+		})
+		assert.EqualValues(t, 40, h.setup.value)
+		assert.Equal(t, at("main.page", 23), h.setup.where)
+	})
+	t.Run("setting up in a function literal that a library calls back", func(t *testing.T) {
+		h := hottest(p, []gotrace.Sample{
+			of(40, at("encoding/pem.Decode", 1), at("main.load", 3), at("main.check.func1", 7), at("example.com/jwt.Parse", 9), at("main.parse", 8), at("main.check", 6), serve),
+			of(50, at("crypto/x509.ParsePKIXPublicKey", 1), at("main.load", 5), at("main.check.func1", 7), at("example.com/jwt.Parse", 9), at("main.parse", 8), at("main.check", 6), serve),
+		})
+		assert.EqualValues(t, 90, h.setup.value)
+		assert.Equal(t, "main.check", h.setup.where.Function)
+		assert.Equal(t, 7, h.setup.where.Line)
+	})
 	t.Run("in a library", func(t *testing.T) {
 		h := hottest(p, []gotrace.Sample{of(90, at("example.com/auth.rounds", 4), at("main.check", 7), serve), of(10, serve)})
 		assert.Equal(t, at("main.check", 7), h.computing.where)
 		assert.Equal(t, at("example.com/auth.rounds", 4), h.computing.library)
 	})
+}
+
+func TestLeastShare(t *testing.T) {
+	for _, tt := range []struct {
+		share   float64
+		samples int64
+		expects float64
+	}{
+		{0.3, 0, 0}, {0, 100, 0}, {1, 4, 0.5}, {0.37, 66, 0.262}, {0.37, 6600, 0.358},
+	} {
+		assert.InDelta(t, tt.expects, leastShare(tt.share, tt.samples), 0.001, "%g of %d", tt.share, tt.samples)
+	}
 }
 
 func TestBarred(t *testing.T) {

@@ -67,9 +67,9 @@ func ebpfSignals() []definition {
 			"System calls made at that line for each millisecond of CPU it takes; a call that does I/O makes about one for each few microseconds."),
 
 		number("ebpf.cpu_gc_share", dim, Share, onCPU(func(c stack.CPU) bool { return c.Collecting }),
-			"Share of the target's CPU samples in the garbage collector."),
+			"Share of the target's CPU samples in the garbage collector, what it does on CPUs that have nothing else to do left out."),
 		number("ebpf.cpu_alloc_share", dim, Share, onCPU(func(c stack.CPU) bool { return c.Allocating || c.Collecting }),
-			"Share of the target's CPU samples in allocation and garbage collection."),
+			"Share of the target's CPU samples in allocation and garbage collection, what the collector does on CPUs that have nothing else to do left out."),
 		number("ebpf.cpu_pool_new_share", dim, Share, onCPU(func(c stack.CPU) bool { return c.PoolNew }),
 			"Share of the target's CPU samples spent making new values under sync.Pool.Get, the kernel's part included."),
 		number("ebpf.target_cpu_share", dim, Share, sched(func(s *bundle.Sched, span bundle.Window) float64 {

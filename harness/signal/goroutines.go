@@ -46,6 +46,23 @@ func goroutineSignals() []definition {
 			l, err := e.leftBehind()
 			return l.kind.Stuck, err
 		}, "The program's line where most of them stand at the end of the trace."),
+		number("trace.goroutines_per_request", trace, PerRequest, func(e *evidence) (float64, error) {
+			s, err := e.trace()
+			if err != nil {
+				return 0, err
+			}
+			n, err := e.requests(bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS})
+			if err != nil {
+				return 0, err
+			}
+			var started int64
+			for _, k := range s.Kinds {
+				if !k.Connections {
+					started += k.Created
+				}
+			}
+			return float64(started) / n, nil
+		}, "Goroutines started in the trace for each request that ended, those of connections left out."),
 
 		number("pprof.goroutines_grown_per_request", prof, PerRequest, func(e *evidence) (float64, error) {
 			g, err := e.grownKind()

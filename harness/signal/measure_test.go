@@ -447,8 +447,27 @@ func TestSignals(t *testing.T) {
 			},
 			want: expected{
 				"proc.cpu_share": 0.5, "proc.rss_bytes": 20.0, "proc.finalizers_done_share": 0.25, "proc.finalizers_waiting_per_second": 25.0,
+				// From 50 to 300 waited, of those 50 and the 300 that came.
+				"proc.finalizers_waiting_share": 0.5, "proc.cleanups_waiting_share": missing("no metric /gc/cleanups/executed:cleanups"),
 				"proc.cleanups_done_share": missing("no metric /gc/cleanups/executed:cleanups"),
 			},
+		},
+		"proc, a queue that is empty at the end": {
+			artifacts: map[string]any{
+				bundle.ProcMetrics: jsonLines(t,
+					bundle.MetricsSample{MonoNS: 5 * second, Values: map[string]float64{"/gc/finalizers/queued:finalizers": 10_200, "/gc/finalizers/executed:finalizers": 10_000}},
+					bundle.MetricsSample{MonoNS: 14 * second, Values: map[string]float64{"/gc/finalizers/queued:finalizers": 10_400, "/gc/finalizers/executed:finalizers": 10_000}},
+					bundle.MetricsSample{MonoNS: 15 * second, Values: map[string]float64{"/gc/finalizers/queued:finalizers": 10_400, "/gc/finalizers/executed:finalizers": 10_400}}),
+			},
+			want: expected{"proc.finalizers_done_share": 1.0, "proc.finalizers_waiting_share": (300*9.0 + 200) / 10 / 400},
+		},
+		"proc, nothing queued": {
+			artifacts: map[string]any{
+				bundle.ProcMetrics: jsonLines(t,
+					bundle.MetricsSample{MonoNS: 5 * second, Values: map[string]float64{"/gc/finalizers/queued:finalizers": 7, "/gc/finalizers/executed:finalizers": 7}},
+					bundle.MetricsSample{MonoNS: 15 * second, Values: map[string]float64{"/gc/finalizers/queued:finalizers": 7, "/gc/finalizers/executed:finalizers": 7}}),
+			},
+			want: expected{"proc.finalizers_waiting_share": 0.0},
 		},
 		"proc, one sample": {
 			artifacts: map[string]any{bundle.ProcSamples: jsonLines(t, bundle.ProcSample{RSSBytes: 7})},

@@ -277,7 +277,8 @@ func TestHeapGrowthOfRequestsThatPileUp(t *testing.T) {
 func TestCollector(t *testing.T) {
 	cpu := newProfile("samples", "cpu").
 		add("runtime.gcDrain:1 < runtime.gcBgMarkWorker:1", 60, 60).
-		add("main.layOut:4"+handler, 40, 40).p
+		add("runtime.gcDrain:1 < runtime.gcDrainMarkWorkerIdle:1 < runtime.gcBgMarkWorker.func2:1 < runtime.gcBgMarkWorker:1", 20, 20).
+		add("main.layOut:4"+handler, 20, 20).p
 	sample := func(at, automatic, total, live, goal, limit float64) any {
 		return bundle.MetricsSample{MonoNS: int64(at) * second, Values: map[string]float64{
 			"/gc/cycles/automatic:gc-cycles": automatic, "/gc/cycles/total:gc-cycles": total,
@@ -297,7 +298,7 @@ func TestCollector(t *testing.T) {
 	}
 	check(t, measure(t, tenSeconds(artifacts).write(t)), expected{
 		// 9 of the 12 collections were not asked for.
-		"pprof.gc_own_share": 0.45, "ebpf.gc_own_share": 0.45, "proc.gc_goal_to_live": 1.05, "proc.memory_limit_to_live": 0.9, "proc.cpus_used": 1.5,
+		"pprof.gc_own_share": 0.45, "ebpf.gc_own_share": 0.45, "pprof.gc_work_share": 0.6, "ebpf.gc_work_share": 0.6, "proc.gc_goal_to_live": 1.05, "proc.memory_limit_to_live": 0.9, "proc.cpus_used": 1.5,
 		"proc.memory_limit_site": "main.limit:7",
 		"pprof.alloc_top_share":  0.8, "pprof.alloc_top_kept_share": 0.1, "pprof.alloc_top_per_request": 3.0, "pprof.alloc_top_site": "main.layOut:4",
 	})
@@ -320,9 +321,11 @@ func TestTimers(t *testing.T) {
 		add("runtime.mallocgc:1 < "+after, 10, 10).
 		add("runtime.(*timer).maybeAdd:1 < runtime.blockTimerChan:1 < runtime.selectgo:1 < main.wait:20"+handler, 10, 10).
 		add("runtime.(*timers).run:1 < runtime.(*timers).check:1 < runtime.findRunnable:1", 5, 5).
+		// What it does when it is due: it wakes who waits for it.
+		add("runtime.goready:1 < runtime.chansend:1 < time.sendTime:1 < runtime.(*timer).unlockAndRun:1 < runtime.(*timers).run:1 < runtime.(*timers).check:1 < runtime.findRunnable:1", 7, 7).
 		add("runtime.(*timer).modify:1 < internal/poll.setDeadlineImpl:1 < net.(*conn).SetReadDeadline:1 < main.read:3"+handler, 15, 15).
 		add("context.(*timerCtx).cancel:1 < main.work:8"+handler, 3, 3).
-		add("main.work:9"+handler, 57, 57).p
+		add("main.work:9"+handler, 50, 50).p
 	check(t, measure(t, tenSeconds(map[string]any{
 		bundle.CPUProfile: cpu, bundle.EBPFOnCPUProfile: cpu,
 		bundle.HeapDeltaProfile: heapProfile(heapDelta().add(after, 4000, 400_000, 10, 1000).add(hold, 5000, 500_000, 4500, 450_000).add("main.hold:40"+handler, 5000, 50_000, 4500, 45_000)),

@@ -76,7 +76,7 @@ func pprofSignals() []definition {
 			"Share of the CPU profile spent in one call of epoll_wait or poll that the program makes itself."),
 		place("pprof.polling_site", dim, cpuSite(polling), "The program's line that makes that call."),
 		number("pprof.cpu_gc_share", dim, Share, cpuAll(func(c stack.CPU) bool { return c.Collecting }),
-			"Share of the CPU profile spent by the garbage collector."),
+			"Share of the CPU profile spent by the garbage collector, what it does on CPUs that have nothing else to do left out."),
 		number("pprof.cpu_pool_new_share", dim, Share, cpuAll(func(c stack.CPU) bool { return c.PoolNew }),
 			"Share of the CPU profile spent making new values under sync.Pool.Get."),
 

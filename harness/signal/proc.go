@@ -14,6 +14,10 @@ func procSignals() []definition {
 			"Finalizers executed since the target started, as a share of those queued; 1 when none was queued. The runtime counts executions in blocks."),
 		number("proc.cleanups_done_share", dim, Share, doneShare("/gc/cleanups/executed:cleanups", "/gc/cleanups/queued:cleanups"),
 			"Cleanups executed since the target started, as a share of those queued; 1 when none was queued. The runtime counts executions in blocks."),
+		number("proc.finalizers_waiting_share", dim, Share, waitingShare("/gc/finalizers/executed:finalizers", "/gc/finalizers/queued:finalizers"),
+			"Finalizers that were queued and not executed, on average over the window, as a share of all that there were to be executed in it; 0 when there was none. The runtime counts executions in blocks."),
+		number("proc.cleanups_waiting_share", dim, Share, waitingShare("/gc/cleanups/executed:cleanups", "/gc/cleanups/queued:cleanups"),
+			"Cleanups that were queued and not executed, on average over the window, as a share of all that there were to be executed in it; 0 when there was none. The runtime counts executions in blocks."),
 		number("proc.finalizers_waiting_per_second", dim, Hertz, queueGrowth("/gc/finalizers/executed:finalizers", "/gc/finalizers/queued:finalizers"),
 			"How fast the queue of finalizers grew over the window."),
 		number("proc.cleanups_waiting_per_second", dim, Hertz, queueGrowth("/gc/cleanups/executed:cleanups", "/gc/cleanups/queued:cleanups"),
@@ -85,6 +89,36 @@ func doneShare(done, queued string) func(*evidence) (float64, error) {
 			return 1, nil
 		}
 		return min(1, last.Values[done]/last.Values[queued]), nil
+	}
+}
+
+// waitingShare looks at the whole window: at its end, when the load has gone, what
+// was held up may have been executed after all. What was executed before it does not
+// count, so that it is the same for a target that has run for long.
+func waitingShare(done, queued string) func(*evidence) (float64, error) {
+	return func(e *evidence) (float64, error) {
+		first, last, err := metrics(e, done, queued)
+		if err != nil {
+			return 0, err
+		}
+		all, err := lines[bundle.MetricsSample](e, bundle.DimProc, bundle.ProcMetrics)
+		if err != nil {
+			return 0, err
+		}
+		if last.MonoNS <= first.MonoNS {
+			return 0, errNone
+		}
+		waiting := func(s bundle.MetricsSample) float64 { return max(0, s.Values[queued]-s.Values[done]) }
+		var area float64
+		for i := 1; i < len(all); i++ {
+			area += (waiting(all[i-1]) + waiting(all[i])) / 2 * float64(all[i].MonoNS-all[i-1].MonoNS)
+		}
+		mean := area / float64(last.MonoNS-first.MonoNS)
+		there := last.Values[queued] - first.Values[queued] + waiting(first)
+		if there <= 0 {
+			return 0, nil
+		}
+		return min(1, mean/there), nil
 	}
 }
 

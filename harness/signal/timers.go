@@ -29,9 +29,9 @@ func timerSignals() []definition {
 	}
 	return []definition{
 		number("pprof.timer_cpu_share", dim, Share, cpu(dim, bundle.CPUProfile, "cpu"),
-			"Share of the CPU profile spent making, starting, stopping and running timers, I/O deadlines left out."),
+			"Share of the CPU profile spent making, starting, stopping and queueing timers; I/O deadlines left out, and what a timer does when it is due."),
 		number("ebpf.timer_cpu_share", bundle.DimEBPF, Share, cpu(bundle.DimEBPF, bundle.EBPFOnCPUProfile, "samples"),
-			"Share of the target's CPU samples spent making, starting, stopping and running timers, I/O deadlines left out."),
+			"Share of the target's CPU samples spent making, starting, stopping and queueing timers; I/O deadlines left out, and what a timer does when it is due."),
 		number("pprof.timer_call_share", dim, Share, func(e *evidence) (float64, error) {
 			sites, all, err := e.timerCalls()
 			return share(top(sites).value, all), err
@@ -72,12 +72,13 @@ func timerSignals() []definition {
 
 // timing reports whether a stack sampled on a CPU works on a timer: inside the
 // calls by which a program makes, resets and stops one, or in the runtime's own
-// work on them. Deadlines of I/O are timers too, and netpoll's.
+// work on them. Deadlines of I/O are timers too, and netpoll's. What a timer does when
+// it is due, such as to wake the goroutine that waits for it, is what it was made for.
 func timing(frames []stack.Frame) bool {
 	found := false
 	for _, f := range frames {
 		name := f.Function
-		if strings.HasPrefix(name, "internal/poll.") || name == "runtime.poll_runtime_pollSetDeadline" {
+		if strings.HasPrefix(name, "internal/poll.") || name == "runtime.poll_runtime_pollSetDeadline" || name == "runtime.(*timer).unlockAndRun" {
 			return false
 		}
 		found = found || timerWork(name) || timerCall(name)

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"slices"
 	"strings"
 
 	"chokepoint/harness/gofunc"
@@ -14,6 +15,10 @@ type CPU struct {
 	// Collecting: the work is the garbage collector's, by its workers, by
 	// assists or by sweeping.
 	Collecting bool
+	// Idling: it is the collector's too, and done only because the CPU had nothing
+	// else to do: it ends as soon as there is something to run, and costs nobody.
+	// Such work is not Collecting.
+	Idling bool
 	// Allocating: the work is an allocation for the program.
 	Allocating bool
 	// PoolNew: the work makes a new value for a sync.Pool that had none;
@@ -54,12 +59,8 @@ func (p Program) CPUOf(frames []Frame) CPU {
 			c.Polling = true
 		}
 	}
-	for _, f := range frames {
-		if collecting(f.Function) {
-			c.Collecting = true
-			break
-		}
-	}
+	c.Idling = slices.ContainsFunc(frames, func(f Frame) bool { return f.Function == "runtime.gcDrainMarkWorkerIdle" })
+	c.Collecting = !c.Idling && slices.ContainsFunc(frames, func(f Frame) bool { return collecting(f.Function) })
 	if user, ok := p.PoolNew(frames); ok {
 		c.PoolNew, c.PoolUser = true, user
 	}

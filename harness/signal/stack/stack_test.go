@@ -220,6 +220,7 @@ func TestCPUOf(t *testing.T) {
 	type want struct {
 		own                                                 string
 		collecting, allocating, netCall, polling, inSyscall bool
+		idling                                              bool
 		poolUser                                            string
 	}
 	for name, c := range map[string]struct {
@@ -233,6 +234,7 @@ func TestCPUOf(t *testing.T) {
 		"growth":                  {"runtime.memmove < runtime.growslice < main.f", want{own: "main.f", allocating: true}},
 		"assist":                  {"runtime.scanobject < runtime.gcDrainN < runtime.gcAssistAlloc1 < runtime.gcAssistAlloc.func2 < runtime.systemstack < runtime.gcAssistAlloc < runtime.mallocgc < runtime.newobject < main.f", want{own: "main.f", allocating: true, collecting: true}},
 		"mark worker":             {"runtime.scanobject < runtime.gcDrain < runtime.gcDrainMarkWorkerDedicated < runtime.gcBgMarkWorker.func2 < runtime.systemstack < runtime.gcBgMarkWorker", want{collecting: true}},
+		"mark worker, idle":       {"runtime.scanObject < runtime.gcDrain < runtime.gcDrainMarkWorkerIdle < runtime.gcBgMarkWorker.func2 < runtime.systemstack < runtime.gcBgMarkWorker", want{idling: true}},
 		"sweep for a span":        {"runtime.(*sweepLocked).sweep < runtime.(*mcentral).cacheSpan < runtime.(*mcache).refill < runtime.mallocgc < main.f", want{own: "main.f", allocating: true, collecting: true}},
 		"a fresh span":            {"runtime.(*mheap).alloc < runtime.(*mcentral).grow < runtime.(*mcentral).cacheSpan < runtime.(*mcache).refill < runtime.mallocgc < main.f", want{own: "main.f", allocating: true}},
 		"write":                   {"internal/runtime/syscall/linux.Syscall6 < syscall.RawSyscall6 < syscall.write < syscall.Write < internal/poll.ignoringEINTRIO < internal/poll.(*FD).Write < net.(*netFD).Write < net.(*conn).Write < main.f", want{own: "main.f", netCall: true, inSyscall: true}},
@@ -260,7 +262,7 @@ func TestCPUOf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := app.CPUOf(of(c.stack))
 			assert.Equal(t, c.want.poolUser != "", got.PoolNew)
-			assert.Equal(t, c.want, want{got.Own.Function, got.Collecting, got.Allocating, got.NetCall, got.Polling, got.InSyscall, got.PoolUser.Function})
+			assert.Equal(t, c.want, want{got.Own.Function, got.Collecting, got.Allocating, got.NetCall, got.Polling, got.InSyscall, got.Idling, got.PoolUser.Function})
 		})
 	}
 }

@@ -18,8 +18,8 @@ type Work struct {
 	Own Frame
 	// Caller is the program's line that called the function of Own; zero for none.
 	Caller Frame
-	// Within are the program's functions in which it computes or calls what does, innermost
-	// first and each once; of a library alone the innermost. Empty for the other kinds.
+	// Within are the program's functions in which it computes or sets up, or calls what does,
+	// innermost first and each once; of a library alone the innermost. Empty for the other kinds.
 	Within []Computer
 	// Calls is what the program has somebody else's package compute; zero where its own
 	// instructions do it.
@@ -30,7 +30,8 @@ type Work struct {
 type Computer struct {
 	Unit Frame // its innermost line on the stack
 	Own  Frame // the program's line: Unit, or below it where Unit is a library's
-	// Itself: the instructions are its own, or of a call of itself by way of others.
+	// Itself: the instructions are its own, or of a call of itself by way of others; or it
+	// is the one that calls what sets up.
 	Itself bool
 }
 
@@ -75,6 +76,9 @@ func (p Program) WorkOf(frames []Frame) Work {
 	case Computing, Calling:
 		w.Within = p.within(frames[at:], w.Kind == Computing)
 		w.Calls = p.calls(frames, own)
+	case SettingUp:
+		w.Within = p.within(frames[at:], false)
+		w.Within[0].Itself = true
 	}
 	return w
 }
@@ -164,7 +168,10 @@ func setsUp(name string) bool {
 	}
 	for _, prefix := range []string{
 		"regexp/syntax.", "text/template/parse.", "text/template.parse", "html/template.parse",
-		"crypto/x509.Parse", "crypto/x509.parse", "go/parser.",
+		"crypto/x509.Parse", "crypto/x509.parse",
+		// A template of HTML is worked over for its context when it is first executed,
+		// once for each that is parsed.
+		"html/template.(*Template).escape", "html/template.(*Template).lookupAndEscape", "html/template.escapeTemplate", "html/template.(*escaper).",
 	} {
 		if strings.HasPrefix(name, prefix) {
 			return true
