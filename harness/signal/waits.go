@@ -234,13 +234,13 @@ func (e *evidence) parkedPeers(want wanted) (sites []site, all int64, err error)
 		if peer == stack.FullPeer && handlers > 0 && stack.StageOf(x.frames) != stack.Handling {
 			all += x.values[i]
 		}
-		sums[e.program.Own(x.frames)] += x.values[i]
+		sums[e.program.Asker(x.frames)] += x.values[i]
 	}
 	for _, x := range reads {
 		gone := min(taken, x.values[i])
 		taken -= gone
 		if n := x.values[i] - gone; n > 0 {
-			sums[e.program.Own(x.frames)] += n
+			sums[e.program.Asker(x.frames)] += n
 		}
 	}
 	sites = ranked(sums)
@@ -294,7 +294,7 @@ func upstreamEnded(e *evidence) (float64, error) {
 		return 0, err
 	}
 	for _, x := range g.list {
-		if e.program.Own(x.frames) == at.where && e.program.WaitOf(x.frames) == stack.NetRead {
+		if e.program.Asker(x.frames) == at.where && e.program.WaitOf(x.frames) == stack.NetRead {
 			return 0, fmt.Errorf("pprof: the wait is one for the network itself, which the block profile does not hold")
 		}
 	}
@@ -303,7 +303,7 @@ func upstreamEnded(e *evidence) (float64, error) {
 		return 0, err
 	}
 	ended := b.of("delay", func(x sample) bool {
-		return e.program.Own(x.frames) == at.where && answers(e.program.PeerOf(x.frames))
+		return e.program.Asker(x.frames) == at.where && answers(e.program.PeerOf(x.frames))
 	})
 	span := e.span(bundle.BlockProfile)
 	return float64(ended) / (float64(at.value) * float64(max(1, span.Duration()))), nil

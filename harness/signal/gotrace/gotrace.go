@@ -253,6 +253,7 @@ func ReadWith(r io.Reader, p stack.Program, b Beside) (*Summary, error) {
 type place struct {
 	frames    []stack.Frame
 	own       stack.Frame
+	asker     stack.Frame // own, past wrappers that only hand a call on
 	caller    stack.Frame // of own; told of waits for other goroutines alone
 	outer     stack.Frame
 	wait      stack.Wait

@@ -55,7 +55,7 @@ func (s *scan) joined(taken int) map[stuckKey]int {
 		switch {
 		case f == nil:
 		case g.at.peer == stack.OwnPeer:
-			f.readers[stuckKey{g.at.peer, g.at.own}]++
+			f.readers[stuckKey{g.at.peer, g.at.asker}]++
 		default:
 			f.others++
 		}

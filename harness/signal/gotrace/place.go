@@ -59,6 +59,7 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.act = s.program.ActOf(pl.frames)
 	pl.polls = s.program.CPUOf(pl.frames).Polling
 	pl.peer = s.program.PeerOf(pl.frames)
+	pl.asker = s.program.Asker(pl.frames)
 	pl.blocking = stack.BlockingOf(pl.frames)
 	pl.turn = s.program.AwaitsTurn(pl.frames)
 	pl.clientGone = clientGone(pl.frames)

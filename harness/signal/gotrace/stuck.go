@@ -76,7 +76,7 @@ func (p *hung) wakes(g *goroutine, by *place, now int64) {
 	if p.ended == nil {
 		p.ended = map[stuckKey][]int64{}
 	}
-	k := stuckKey{g.at.peer, g.at.own}
+	k := stuckKey{g.at.peer, g.at.asker}
 	p.ended[k] = append(p.ended[k], now)
 }
 
@@ -131,7 +131,7 @@ func (s *scan) finishHung() {
 			}
 			continue
 		}
-		k := of(stuckKey{g.at.peer, g.at.own})
+		k := of(stuckKey{g.at.peer, g.at.asker})
 		k.Middle++
 		k.End++
 		if g.request {
