@@ -207,13 +207,6 @@ func (e *evidence) threadTime(of func(sample) bool) (threadTime, error) {
 	return t, nil
 }
 
-// asleepShare relates sleep to CPU, not to the length of the calls: on a busy
-// machine a thread that was woken waits for a CPU as well, which says nothing of
-// what it slept for.
-//
-// Calls into C are hidden: their threads are not seen at the line. What all hidden threads
-// ran and queued is then the most that these calls can have, and they slept for the rest of
-// their length, as far as hidden threads slept at all.
 func asleepShare(e *evidence) (float64, error) {
 	w, err := e.callWaits()
 	if err != nil {
@@ -226,20 +219,38 @@ func asleepShare(e *evidence) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	window := e.span(bundle.EBPFOffCPUProfile).Duration()
-	calls := int64(float64(w.top.NS) * float64(window) / float64(max(1, w.traceNS)))
-	if at.slept+at.ran > 0 && 2*at.all() >= calls {
-		return share(at.slept, at.slept+at.ran), nil
-	}
 	in, err := e.threadTime(hidden)
 	if err != nil {
 		return 0, err
 	}
-	slept, ran := at.slept+in.slept, at.ran+in.ran
-	if known := at.all() + in.all(); slept+ran == 0 || 2*known < calls {
-		return 0, fmt.Errorf("ebpf: threads are seen at that line for %.0f%% of the length of its calls", 100*share(known, calls))
+	window := e.span(bundle.EBPFOffCPUProfile).Duration()
+	return sleptInCalls(at, in, int64(float64(w.top.NS)*float64(window)/float64(max(1, w.traceNS))))
+}
+
+// sleptInCalls is the share of sleep in what threads slept and ran in calls of a line, which
+// took callsNS together: at is what they did there, and unseen what hidden threads did.
+//
+// It relates sleep to CPU, not to the length of the calls: on a busy
+// machine a thread that was woken waits for a CPU as well, which says nothing of
+// what it slept for.
+//
+// Threads in C are not seen at the line that called it. What all hidden threads
+// ran and queued is then the most that the calls can have, and they slept for the rest of
+// their length, as far as hidden threads slept at all. Where not even these make up half
+// of the length, it is not known.
+func sleptInCalls(at, unseen threadTime, callsNS int64) (float64, error) {
+	if at.slept+at.ran > 0 && 2*at.all() >= callsNS {
+		return share(at.slept, at.slept+at.ran), nil
 	}
-	slept = min(slept, max(0, calls-ran-at.queued-in.queued))
+	slept, ran := at.slept+unseen.slept, at.ran+unseen.ran
+	known := at.all() + unseen.all()
+	if slept+ran == 0 || 2*known < callsNS {
+		return 0, fmt.Errorf("ebpf: what threads did is known for %.0f%% of the length of that line's calls", 100*share(known, callsNS))
+	}
+	slept = min(slept, max(0, callsNS-ran-at.queued-unseen.queued))
+	if slept+ran == 0 {
+		return 0, errNone
+	}
 	return share(slept, slept+ran), nil
 }
 
