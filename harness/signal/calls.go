@@ -172,7 +172,7 @@ func (e *evidence) sleepSites() (sites []site, ofNS float64, err error) {
 	unseen := p.of("delay", func(x sample) bool { return asleep(x) && hidden(x) })
 	if float64(unseen) > max(sum(sites), hiddenMost*ofNS) {
 		return nil, 1, fmt.Errorf("ebpf: %.0f%% of the time that threads slept has no Go function on its stack: such stacks end in C, "+
-			"which keeps no frame pointers unless built with -fno-omit-frame-pointer", 100*share(unseen, all))
+			"which as it is built hides who called it", 100*share(unseen, all))
 	}
 	return sites, ofNS, nil
 }
