@@ -91,6 +91,7 @@ enum counter {
 	COUNTER_RING_SENT,	 // single events given to user space
 	COUNTER_RING_FULL,	 // single events that found no room on the way there
 	COUNTER_STACK_CUT,	 // user stacks that could be walked in part only
+	COUNTER_CALLER_UNREAD,	 // words at the top of user stacks that could not be read
 	COUNTERS,
 };
 exported_enum(counter);
@@ -335,6 +336,12 @@ static __always_inline __u64 goroutine_id(struct task_struct *task)
 	return read_word(g, g_goid);
 }
 
+// in_text is word if it points into the target's code, or 0.
+static __always_inline __u64 in_text(__u64 word)
+{
+	return word >= text_start && word < text_end ? word : 0;
+}
+
 // text_word is a word of user memory if it points into the target's code, or 0.
 static __always_inline __u64 text_word(__u64 at)
 {
@@ -342,18 +349,24 @@ static __always_inline __u64 text_word(__u64 at)
 
 	if (bpf_probe_read_user(&word, sizeof(word), (void *)at))
 		return 0;
-	return word >= text_start && word < text_end ? word : 0;
+	return in_text(word);
 }
 
 // return_word is the word at the top of the user stack if it points into the
-// target's code. The assembly that enters the kernel has no frame of its own,
-// so its caller is in no frame-pointer walk: it is this word. Elsewhere it can
-// be anything; user space checks that it follows a call of the leaf.
+// target's code. The assembly that enters the kernel, compares or copies has no frame of
+// its own, and no function has one yet where it begins: the caller is in no frame-pointer
+// walk, it is this word. Elsewhere it can be anything; user space checks that the
+// function has nothing else on the stack there.
 static __always_inline __u64 return_word(struct task_struct *task)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	__u64 word = 0;
 
-	return text_word(regs->sp);
+	if (bpf_probe_read_user(&word, sizeof(word), (void *)regs->sp)) {
+		count(COUNTER_CALLER_UNREAD);
+		return 0;
+	}
+	return in_text(word);
 }
 
 // Walking a user stack costs the target about half a microsecond: too much for what happens at every request. Where events of one

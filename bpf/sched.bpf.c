@@ -484,8 +484,9 @@ static __always_inline void leave(struct cpu *c, struct thread *t, __u64 now)
 	t->nr = regs->orig_ax;
 	t->goid = 0;
 	t->idle = IDLE_NOT;
-	// A thread that sleeps in one of these has no goroutine: the runtime parks it.
-	kind = t->state == STATE_SLEEP ? idle_of(t->nr) : IDLE_NOT;
+	// A thread that sleeps in one of these has no goroutine: the runtime parks it. Where
+	// another's code made the call, C waits for itself, maybe for a goroutine.
+	kind = t->state == STATE_SLEEP && in_text(regs->ip) ? idle_of(t->nr) : IDLE_NOT;
 	if (kind) {
 		t->caller = text_word(regs->sp);
 		leave_idle(&c->idle[kind % IDLES], t, kind, regs->bp, now);

@@ -66,7 +66,8 @@ const (
 	SyscallsCounterCOUNTER_RING_SENT        SyscallsCounter = 8
 	SyscallsCounterCOUNTER_RING_FULL        SyscallsCounter = 9
 	SyscallsCounterCOUNTER_STACK_CUT        SyscallsCounter = 10
-	SyscallsCounterCOUNTERS                 SyscallsCounter = 11
+	SyscallsCounterCOUNTER_CALLER_UNREAD    SyscallsCounter = 11
+	SyscallsCounterCOUNTERS                 SyscallsCounter = 12
 )
 
 type SyscallsErrorKey struct {

@@ -166,6 +166,7 @@ func FuzzOpen(f *testing.F) {
 			if frames := file.Frames(pc); len(frames) > len(b) {
 				t.Errorf("%d frames at %#x in a file of %d bytes", len(frames), pc, len(b))
 			}
+			_, _ = file.ReturnsToTop(pc)
 		}
 		// Whether they answer or refuse, they must come back.
 		_, _ = file.Goroutines()

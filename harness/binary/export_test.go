@@ -15,6 +15,21 @@ func EntryForTest(f *File, name string) uint64 {
 	return 0
 }
 
+// FunctionForTest is a function of an executable.
+type FunctionForTest struct {
+	Entry, End uint64
+	Name       string
+}
+
+// FunctionsForTest is the functions of the line table.
+func FunctionsForTest(f *File) []FunctionForTest {
+	var out []FunctionForTest
+	for _, fn := range f.lines.funcs {
+		out = append(out, FunctionForTest{fn.entry, fn.end, fn.name})
+	}
+	return out
+}
+
 // ReadForTest is Open of what r holds.
 func ReadForTest(r io.ReaderAt, size int64) (*File, error) { return newFile("in memory", r, size) }
 

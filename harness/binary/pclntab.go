@@ -18,6 +18,8 @@ type lineTable struct {
 	mu    sync.Mutex // gosym caches inside a lookup
 	table *gosym.Table
 	funcs []function
+
+	depths *stackDepths // nil: the table does not tell
 }
 
 // The headers of pclntab since Go 1.18 and since Go 1.20.
@@ -73,6 +75,7 @@ func (f *File) readLineTable() (*lineTable, error) {
 		fn := &table.Funcs[i]
 		t.funcs = append(t.funcs, function{fn.Entry, fn.End, fn.Name})
 	}
+	t.depths, _ = newStackDepths(data, start)
 	return t, nil
 }
 

@@ -50,6 +50,20 @@ func Standard(name string) bool {
 	return ok
 }
 
+// CGO reports whether cgo made the function called name: what Go calls in place of a C
+// function ("main._Cfunc_usleep"), what C calls in place of a Go function, and checks
+// of pointers. Nobody wrote it, though it is in the package of those who did.
+func CGO(name string) bool {
+	_, rest := split(name)
+	rest = strings.TrimPrefix(rest, ".")
+	for _, made := range []string{"_Cfunc_", "_C2func_", "_Cmacro_", "_Cgo_", "_cgo"} {
+		if strings.HasPrefix(rest, made) {
+			return true
+		}
+	}
+	return false
+}
+
 // Printed is name as the Go runtime prints it in stacks, profiles and traces:
 // with "[...]" in place of type arguments. Symbol tables spell them out.
 func Printed(name string) string {

@@ -2,8 +2,10 @@ package signal
 
 import (
 	"fmt"
+	"slices"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/gotrace"
 	"chokepoint/harness/signal/stack"
 )
@@ -69,7 +71,7 @@ func callSignals() []definition {
 			return float64(top(sites).value) / float64(max(1, e.span(bundle.EBPFOffCPUProfile).Duration())), err
 		}, "Threads that slept under that line at a time, on average over the window."),
 		number("ebpf.syscall_asleep_share", bundle.DimEBPF, Share, asleepShare,
-			"Share of sleep in the time that threads slept or ran at the line that makes most of the trace's long system calls: near 0 where these take CPU."),
+			"Share of sleep in the time that threads slept or ran at the line that makes most of the trace's long system calls: near 0 where these take CPU. Of calls into C it is what is left of their length."),
 		number("ebpf.syscall_disk_share", bundle.DimEBPF, Share, diskShare,
 			"Share of the time threads slept under that line in which they could not be interrupted, as for a disk; in other sleeps they wait for an event."),
 
@@ -136,10 +138,15 @@ func (e *evidence) callWaits() (callWaits, error) {
 	})
 }
 
+// hiddenMost is the share of request time from which on sleep that has no Go function on its
+// stack leaves open what requests slept: a fifth of what a rule asks for.
+const hiddenMost = 0.02
+
 // sleepSites are the program's lines by the time that threads slept under them, those
 // in handlers where net/http serves, and the time of all requests in flight. A
 // goroutine that waits in the runtime has no thread that could sleep: what is
-// seen here is in the kernel for its own sake.
+// seen here is in the kernel for its own sake. Where more sleep is hidden than seen,
+// they are not known: nothing under a line is then no sign that nothing slept there.
 func (e *evidence) sleepSites() (sites []site, ofNS float64, err error) {
 	p, err := e.profile(bundle.DimEBPF, bundle.EBPFOffCPUProfile)
 	if err != nil {
@@ -157,18 +164,49 @@ func (e *evidence) sleepSites() (sites []site, ofNS float64, err error) {
 	for _, x := range p.list {
 		serves = serves || stack.ServingOf(x.frames) == stack.InHandler
 	}
-	return p.bySite("delay", func(x sample) (stack.Frame, bool) {
+	sites = p.bySite("delay", func(x sample) (stack.Frame, bool) {
 		own := e.program.Own(x.frames)
 		return own, asleep(x) && !own.IsZero() && (!serves || stack.ServingOf(x.frames) == stack.InHandler)
-	}), ofNS, nil
+	})
+	all := p.of("delay", asleep)
+	unseen := p.of("delay", func(x sample) bool { return asleep(x) && hidden(x) })
+	if float64(unseen) > max(sum(sites), hiddenMost*ofNS) {
+		return nil, 1, fmt.Errorf("ebpf: %.0f%% of the time that threads slept has no Go function on its stack: such stacks end in C, "+
+			"which as it is built hides who called it", 100*share(unseen, all))
+	}
+	return sites, ofNS, nil
 }
 
 // asleep reports whether the thread waited for something else than a CPU.
 func asleep(x sample) bool { return x.label("state") == "sleep" || x.label("state") == "disk" }
 
-// asleepShare relates sleep to CPU, not to the length of the calls: on a busy
-// machine a thread that was woken waits for a CPU as well, which says nothing of
-// what it slept for.
+// hidden reports whether the kernel's view does not say for which Go function the thread was there: the
+// walk of its stack ended in C, or there was none.
+func hidden(x sample) bool {
+	return !slices.ContainsFunc(x.frames, func(f stack.Frame) bool { return !f.Kernel() && gofunc.Package(f.Function) != "" })
+}
+
+// threadTime is what threads did, in nanoseconds.
+type threadTime struct{ slept, ran, queued int64 }
+
+func (t threadTime) all() int64 { return t.slept + t.ran + t.queued }
+
+func (e *evidence) threadTime(of func(sample) bool) (threadTime, error) {
+	off, err := e.profile(bundle.DimEBPF, bundle.EBPFOffCPUProfile)
+	if err != nil {
+		return threadTime{}, err
+	}
+	on, err := e.profile(bundle.DimEBPF, bundle.EBPFOnCPUProfile)
+	if err != nil {
+		return threadTime{}, err
+	}
+	t := threadTime{slept: off.of("delay", func(x sample) bool { return asleep(x) && of(x) }), ran: on.of("cpu", of)}
+	if queue, err := e.profile(bundle.DimEBPF, bundle.EBPFRunQueueProfile); err == nil {
+		t.queued = queue.of("delay", of)
+	}
+	return t, nil
+}
+
 func asleepShare(e *evidence) (float64, error) {
 	w, err := e.callWaits()
 	if err != nil {
@@ -177,16 +215,39 @@ func asleepShare(e *evidence) (float64, error) {
 	if w.top.Where.IsZero() {
 		return 0, errNone
 	}
-	sites, _, err := e.sleepSites()
+	at, err := e.threadTime(func(x sample) bool { return e.program.Own(x.frames) == w.top.Where })
 	if err != nil {
 		return 0, err
 	}
-	on, err := e.profile(bundle.DimEBPF, bundle.EBPFOnCPUProfile)
+	in, err := e.threadTime(hidden)
 	if err != nil {
 		return 0, err
 	}
-	slept := valueAt(sites, w.top.Where)
-	ran := on.of("cpu", func(x sample) bool { return e.program.Own(x.frames) == w.top.Where })
+	window := e.span(bundle.EBPFOffCPUProfile).Duration()
+	return sleptInCalls(at, in, int64(float64(w.top.NS)*float64(window)/float64(max(1, w.traceNS))))
+}
+
+// sleptInCalls is the share of sleep in what threads slept and ran in calls of a line, which
+// took callsNS together: at is what they did there, and unseen what hidden threads did.
+//
+// It relates sleep to CPU, not to the length of the calls: on a busy
+// machine a thread that was woken waits for a CPU as well, which says nothing of
+// what it slept for.
+//
+// Threads in C are not seen at the line that called it. What all hidden threads
+// ran and queued is then the most that the calls can have, and they slept for the rest of
+// their length, as far as hidden threads slept at all. Where not even these make up half
+// of the length, it is not known.
+func sleptInCalls(at, unseen threadTime, callsNS int64) (float64, error) {
+	if at.slept+at.ran > 0 && 2*at.all() >= callsNS {
+		return share(at.slept, at.slept+at.ran), nil
+	}
+	slept, ran := at.slept+unseen.slept, at.ran+unseen.ran
+	known := at.all() + unseen.all()
+	if slept+ran == 0 || 2*known < callsNS {
+		return 0, fmt.Errorf("ebpf: what threads did is known for %.0f%% of the length of that line's calls", 100*share(known, callsNS))
+	}
+	slept = min(slept, max(0, callsNS-ran-at.queued-unseen.queued))
 	if slept+ran == 0 {
 		return 0, errNone
 	}
@@ -242,7 +303,7 @@ func (e *evidence) callsParked() (sites []site, all int64, err error) {
 
 // inCall reports whether the goroutine is in a system call, or in C.
 func inCall(frames []stack.Frame) bool {
-	return len(frames) > 0 && (frames[0].Function == "runtime.cgocall" || stack.SystemCall(frames) != "")
+	return stack.InC(frames) || stack.SystemCall(frames) != ""
 }
 
 func threadsPerP(e *evidence) (float64, error) {

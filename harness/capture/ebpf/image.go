@@ -306,35 +306,58 @@ func (i *image) codeBefore(pc uint64, into []byte) bool {
 
 // withCaller puts the caller of a leaf without a frame into a stack that was
 // walked by frame pointers and so lacks it. word is the word at the top of the
-// stack. It is the leaf's return address if a call of the leaf stands before
-// it and the leaf has not pushed a frame of its own; else the stack is whole.
+// stack. It is the leaf's return address if a call stands before it and the
+// executable's table says that the leaf has nothing else on the stack at this instruction,
+// which goes for any function where it enters and leaves. Which function is called there does not
+// matter: it may have jumped to the leaf.
 func (i *image) withCaller(stack []uint64, word uint64) []uint64 {
-	const callSize = 5  // e8 and a displacement of 32 bits
-	const prologue = 64 // as far as a frame may be pushed from a function's entry
 	if word == 0 || len(stack) == 0 || i.code == nil || (len(stack) > 1 && stack[1] == word) {
 		return stack
 	}
-	m, ok := i.mappingOf(word)
-	if !ok || !m.own {
+	if m, ok := i.mappingOf(word); !ok || !m.own {
 		return stack
 	}
-	call := make([]byte, callSize)
-	if _, err := i.code.ReadAt(call, int64(word-i.bias-callSize)); err != nil || call[0] != 0xe8 {
-		return stack
-	}
-	callee := word + uint64(int64(int32(binary.LittleEndian.Uint32(call[1:]))))
 	leaf := stack[0]
-	if leaf < callee || i.function(callee) != i.function(leaf) {
-		return stack
+	onTop, known := i.returnsToTop(leaf)
+	if known {
+		onTop = onTop && i.returnsTo(word)
+	} else {
+		onTop = i.calledWithoutFrame(leaf, word)
 	}
-	entry := make([]byte, min(leaf-callee, prologue))
-	if _, err := i.code.ReadAt(entry, int64(callee-i.bias)); err != nil {
-		return stack
-	}
-	if bytes.Contains(entry, []byte{0x55, 0x48, 0x89, 0xe5}) { // push rbp; mov rbp, rsp
+	if !onTop {
 		return stack
 	}
 	return append([]uint64{leaf, word}, stack[1:]...)
+}
+
+// returnsToTop is what the executable's own table says of the top of the stack at pc.
+func (i *image) returnsToTop(pc uint64) (yes, known bool) {
+	m, ok := i.mappingOf(pc)
+	table, tells := i.symbols.(interface{ ReturnsToTop(uint64) (bool, bool) })
+	if !ok || !m.own || !tells {
+		return false, false
+	}
+	return table.ReturnsToTop(pc - i.bias)
+}
+
+// calledWithoutFrame is for leaves that no table tells of: whether what stands before
+// word calls the leaf's function, which has pushed no frame until there.
+func (i *image) calledWithoutFrame(leaf, word uint64) bool {
+	const callSize = 5  // e8 and a displacement of 32 bits
+	const prologue = 64 // as far as a frame may be pushed from a function's entry
+	call := make([]byte, callSize)
+	if _, err := i.code.ReadAt(call, int64(word-i.bias-callSize)); err != nil || call[0] != 0xe8 {
+		return false
+	}
+	callee := word + uint64(int64(int32(binary.LittleEndian.Uint32(call[1:]))))
+	if leaf < callee || i.function(callee) != i.function(leaf) {
+		return false
+	}
+	entry := make([]byte, min(leaf-callee, prologue))
+	if _, err := i.code.ReadAt(entry, int64(callee-i.bias)); err != nil {
+		return false
+	}
+	return !bytes.Contains(entry, []byte{0x55, 0x48, 0x89, 0xe5}) // push rbp; mov rbp, rsp
 }
 
 // firstOfThread is the function of the Go runtime that a thread begins with.

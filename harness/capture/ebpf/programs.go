@@ -180,6 +180,7 @@ func (p *programs) lost() (map[string]int64, error) {
 		"stacks_full":       bpf.SyscallsCounterCOUNTER_STACK_FULL,
 		"stacks_unreadable": bpf.SyscallsCounterCOUNTER_STACK_UNREADABLE,
 		"stacks_cut":        bpf.SyscallsCounterCOUNTER_STACK_CUT,
+		"callers_unread":    bpf.SyscallsCounterCOUNTER_CALLER_UNREAD,
 		"map_full":          bpf.SyscallsCounterCOUNTER_MAP_FULL,
 		"events_unknown":    bpf.SyscallsCounterCOUNTER_UNKNOWN,
 		"arguments_unread":  bpf.SyscallsCounterCOUNTER_UNREAD_ARGUMENT,

@@ -1,6 +1,10 @@
 package stack
 
-import "strings"
+import (
+	"strings"
+
+	"chokepoint/harness/gofunc"
+)
 
 // Peer is what a waiting goroutine wants of the other end of a connection.
 type Peer uint8
@@ -155,13 +159,29 @@ const (
 	Polled
 )
 
+// InC reports whether a goroutine on this stack, innermost first, is in a call into C.
+// Goroutine profiles show the runtime's part of that call, execution traces only what
+// cgo made for it.
+func InC(frames []Frame) bool {
+	for _, f := range frames {
+		switch {
+		case f.Function == "runtime.cgocall", gofunc.CGO(f.Function):
+			return true
+		case !strings.HasPrefix(f.Function, "runtime."):
+			return false
+		}
+	}
+	return false
+}
+
 // BlockingOf tells by the stack of a goroutine in a system call, innermost first.
 // A call into C is Idle: where it takes long without CPU, it waits.
 func BlockingOf(frames []Frame) Blocking {
+	if InC(frames) {
+		return Idle
+	}
 	for _, f := range frames {
 		switch {
-		case f.Function == "runtime.cgocall":
-			return Idle
 		case strings.HasPrefix(f.Function, "net.(*"), f.Function == "internal/poll.SendFile", f.Function == "internal/poll.sendFile", f.Function == "internal/poll.Splice":
 			return Polled
 		}

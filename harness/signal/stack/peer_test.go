@@ -87,6 +87,8 @@ func TestBlockingOf(t *testing.T) {
 		"a sleep by x/sys":        {"golang.org/x/sys/unix.Syscall < golang.org/x/sys/unix.Nanosleep < main.pace", stack.Idle},
 		"another process":         {"syscall.Syscall6 < internal/syscall/unix.Waitid < os.(*Process).blockUntilWaitable < os.(*Process).Wait < main.run", stack.Idle},
 		"C":                       {"runtime.cgocall < main._Cfunc_usleep < main.pace", stack.Idle},
+		"C, in a trace":           {"main._Cfunc_usleep < main.pace", stack.Idle},
+		"a sync that C asked for": {"syscall.Syscall < syscall.fsync < syscall.Fsync < main.save < main._cgoexp_0123_save < runtime.cgocallbackg1 < runtime.cgocallbackg < runtime.cgocallback < runtime.cgocall < main._Cfunc_run < main.run", stack.Storage},
 		"a file, pipe or socket":  {"syscall.Syscall < syscall.read < syscall.Read < internal/poll.(*FD).Read < os.(*File).Read < main.load", stack.Transfer},
 		"a socket":                {"syscall.Syscall < syscall.write < syscall.Write < internal/poll.(*FD).Write < net.(*netFD).Write < net.(*conn).Write < main.send", stack.Polled},
 		"a file sent to a socket": {"syscall.Syscall6 < syscall.Sendfile < internal/poll.sendFile < internal/poll.SendFile < net.sendFile < net.(*TCPConn).readFrom < main.send", stack.Polled},

@@ -37,9 +37,9 @@ type Program struct {
 // Foreign reports whether a frame is neither the program's nor a library's:
 // the standard library, the runtime, golang.org/x/sys (the system calls that
 // the standard library leaves out), this project's package mark (which says what
-// the program does and is none of it), the kernel, C, or unknown.
+// the program does and is none of it), what cgo makes for a package, the kernel, C, or unknown.
 func (Program) Foreign(f Frame) bool {
-	if f.Function == "" || f.Kernel() || gofunc.Standard(f.Function) {
+	if f.Function == "" || f.Kernel() || gofunc.Standard(f.Function) || gofunc.CGO(f.Function) {
 		return true
 	}
 	pkg := gofunc.Package(f.Function)
@@ -56,7 +56,7 @@ func marks(pkg string) bool {
 func (p Program) Mine(f Frame) bool {
 	pkg := gofunc.Package(f.Function)
 	switch {
-	case f.Kernel(), marks(pkg):
+	case f.Kernel(), marks(pkg), gofunc.CGO(f.Function):
 		return false
 	case pkg == "main":
 		return true

@@ -52,6 +52,13 @@ func TestOwnAndOutermost(t *testing.T) {
 		"x/sys":                   {app, "golang.org/x/sys/unix.EpollWait < example.com/app/poll.wait", "example.com/app/poll.wait", "example.com/app/poll.wait"},
 		"vendored by the library": {app, "vendor/golang.org/x/net/http2/hpack.(*Decoder).Write < net/http.(*http2serverConn).serve", "", ""},
 		"C and unknown":           {app, "pthread_cond_wait < _cgo_f < ", "", ""},
+		"a call into C":           {app, "runtime.cgocall < example.com/app/card._Cfunc_sign < example.com/app/card.(*Card).Sign < main.seal", "example.com/app/card.(*Card).Sign", "main.seal"},
+		"C with an errno":         {app, "main._C2func_open < main.load < main.main", "main.load", "main.main"},
+		"a library's C":           {app, "runtime.cgocall < github.com/x/sqlite._Cfunc__sqlite3_step < github.com/x/sqlite.(*Rows).Next < main.list", "main.list", "main.list"},
+		"a library's C alone":     {unknown, "runtime.cgocall < github.com/x/sqlite._Cfunc__sqlite3_step < github.com/x/sqlite.(*Rows).Next < runtime.goexit", "github.com/x/sqlite.(*Rows).Next", "github.com/x/sqlite.(*Rows).Next"},
+		"called by C":             {app, "main.compare < main._cgoexp_0123456789ab_compare < runtime.cgocallbackg1", "main.compare", "main.compare"},
+		"a check of a pointer":    {app, "runtime.cgoCheckPointer < main._cgoCheckPointer < main.sign.func1 < main.sign", "main.sign.func1", "main.sign"},
+		"not made by cgo":         {app, "main._Compute < main.main", "main._Compute", "main.main"},
 		"made up by the linker":   {app, "type:.eq.main.key < runtime.mapaccess1 < main.lookup", "main.lookup", "main.lookup"},
 		"dots in the path":        {stack.Program{MainModule: "gopkg.in/app.v1"}, "gopkg.in/app%2ev1.Run < main.main", "gopkg.in/app%2ev1.Run", "main.main"},
 	} {
