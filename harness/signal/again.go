@@ -54,6 +54,9 @@ func againSignals() []definition {
 		}, "Share of the CPU profile in one line's calls that read, write or accept, by the standard library or by system calls of its own."),
 		place("pprof.io_call_site", bundle.DimPprof, func(e *evidence) (stack.Frame, error) {
 			sites, _, err := e.ioCalls()
+			if err == nil && len(sites) > 1 && sites[0].value == sites[1].value {
+				return stack.Frame{}, errNone // which of them is chance
+			}
 			return top(sites).where, err
 		}, "The program's line that makes those calls."),
 	}
