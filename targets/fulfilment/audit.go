@@ -24,7 +24,7 @@ type trail struct {
 
 // pendingEntries is how many entries may wait for the writer before those who bring
 // more wait too.
-const pendingEntries = 16
+const pendingEntries = 1024
 
 func newTrail(store *wire) *trail {
 	return &trail{store: store, entries: make(chan entry, pendingEntries)}
