@@ -25,8 +25,8 @@ func defaultLimits() limits {
 	return limits{
 		prepare: time.Minute, // loading programs and reading debug information, on a busy machine
 		start:   10 * time.Second,
-		stop:    30 * time.Second, // an overloaded target answers late
-		write:   5 * time.Minute,  // symbolising many stacks
+		stop:    time.Minute,     // a target with 10,000 requests to work off answers late
+		write:   5 * time.Minute, // symbolising many stacks
 		close:   10 * time.Second,
 		grace:   2 * time.Second,
 	}
