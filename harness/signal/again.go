@@ -1,7 +1,6 @@
 package signal
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
@@ -109,31 +108,7 @@ func (e *evidence) again() (asking, error) {
 }
 
 // ioCalls are the program's lines whose calls read, write or accept, by CPU.
-func (e *evidence) ioCalls() ([]site, int64, error) {
-	p, err := e.profile(bundle.DimPprof, bundle.CPUProfile)
-	if err != nil {
-		return nil, 0, err
-	}
-	all := p.of("cpu", nil)
-	if all == 0 {
-		return nil, 0, errors.New("pprof: the profile holds no samples")
-	}
-	return p.bySite("cpu", func(s sample) (stack.Frame, bool) {
-		own, ok := e.owner(s)
-		if !ok {
-			return own, false
-		}
-		for _, f := range s.frames {
-			if f == own {
-				break
-			}
-			if ioCall(f.Function) {
-				return own, true
-			}
-		}
-		return own, false
-	}), all, nil
-}
+func (e *evidence) ioCalls() ([]site, int64, error) { return e.callsUnder(ioCall) }
 
 // ioCall reports whether the function is one by which Go code has the kernel read,
 // write or accept.

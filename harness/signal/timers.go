@@ -114,7 +114,11 @@ func makesTimer(frames []stack.Frame) bool {
 }
 
 // timerCalls are the program's lines that make such calls, by CPU.
-func (e *evidence) timerCalls() ([]site, int64, error) {
+func (e *evidence) timerCalls() ([]site, int64, error) { return e.callsUnder(timerCall) }
+
+// callsUnder are the program's lines by the CPU of calls below them to functions of a
+// kind, and all CPU of the profile.
+func (e *evidence) callsUnder(kind func(function string) bool) ([]site, int64, error) {
 	p, err := e.profile(bundle.DimPprof, bundle.CPUProfile)
 	if err != nil {
 		return nil, 0, err
@@ -132,7 +136,7 @@ func (e *evidence) timerCalls() ([]site, int64, error) {
 			if f == own {
 				break
 			}
-			if timerCall(f.Function) {
+			if kind(f.Function) {
 				return own, true
 			}
 		}

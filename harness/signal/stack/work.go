@@ -109,13 +109,9 @@ func (p Program) within(frames []Frame, computing bool) []Computer {
 func (p Program) calls(frames []Frame, own int) Call {
 	at := own
 	if name := gofunc.Base(frames[own].Function); name != frames[own].Function && own+1 < len(frames) && !p.Mine(frames[own+1]) {
-		for i := own + 1; i < len(frames); i++ {
-			if p.Mine(frames[i]) {
-				if gofunc.Base(frames[i].Function) == name {
-					at = i
-				}
-				break
-			}
+		next := slices.IndexFunc(frames[own+1:], p.Mine)
+		if next >= 0 && gofunc.Base(frames[own+1+next].Function) == name {
+			at = own + 1 + next
 		}
 	}
 	if at == 0 || !p.Mine(frames[at]) || p.Mine(frames[at-1]) {
