@@ -40,6 +40,13 @@ func ExplainText(w io.Writer, bundle string, x rule.Explanation, o TextOptions) 
 		p.wrapped("  ", "  ", x.Finding.Because)
 	}
 
+	if len(x.Unless) > 0 {
+		p.title("unless")
+		for _, e := range x.Unless {
+			p.term(e.When, "", 1)
+			p.wrapped("            ", "            ", e.Because)
+		}
+	}
 	p.title("impact")
 	p.term(x.Impact, "", 1)
 	p.title("where, the first that has a value")

@@ -23,6 +23,8 @@ type matrixFlags struct {
 	window                  time.Duration
 	out                     string
 	vary                    []string
+	judge                   string
+	rules                   ruleFlags
 	anew, keepAll, asJSON   bool
 }
 
@@ -45,14 +47,28 @@ A run that could not tell, for want of CPU that other processes took or of load,
 tried again --retry times; the matrix says when it still could not. Each cell is on
 disk when it ends: after an interruption the same command goes on where it stopped,
 as long as program and scenarios are the same. Recordings of cells that are not
-right are kept.
+right are kept, with --keep those of all.
+
+With --judge DIR nothing is run: the recordings that the matrix in DIR kept are
+judged again, by the rules of today and those of --rules, and what changed is told
+against DIR.
 
 The exit code is that of the gravest cell: 2 (a run left nothing to judge), 1 (a
 verdict failed), 3 (could not tell), 0; and 130 when it was interrupted.`,
 		Example: `  chokepoint matrix --repeat 5
   chokepoint matrix scenarios/lock-*.yaml --in-flight 1000 --window 5s
-  chokepoint matrix --vary in-flight/10,gomaxprocs=1,go=1.24.0`,
+  chokepoint matrix --vary in-flight/10,gomaxprocs=1,go=1.24.0
+  chokepoint matrix --judge runs/matrix/20261128T015022.000Z --rules my-rules`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.judge != "" {
+				if len(args) > 0 {
+					return fmt.Errorf("--judge %s: it takes the scenarios that were run; leave out %s", o.judge, args[0])
+				}
+				return a.rejudge(cmd.Context(), o)
+			}
+			if o.rules.own() {
+				return errors.New("--rules goes with --judge: cells of a matrix are judged by one set of rules; run it with --keep, then judge it with yours")
+			}
 			return a.matrix(cmd.Context(), args, o)
 		},
 	}
@@ -65,7 +81,12 @@ verdict failed), 3 (could not tell), 0; and 130 when it was interrupted.`,
 	f.StringVar(&o.out, "out", filepath.Join("runs", "matrix"), "directory that matrices are kept in")
 	f.BoolVar(&o.anew, "new", false, "begin a new matrix, even if the last is not at its end")
 	f.BoolVar(&o.keepAll, "keep", false, "keep the recordings of all cells")
+	f.StringVar(&o.judge, "judge", "", "directory of a matrix whose recordings are judged again, instead of running anything")
+	o.rules.add(cmd)
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON document")
+	for _, running := range []string{"repeat", "in-flight", "window", "vary", "retry", "new", "keep"} {
+		cmd.MarkFlagsMutuallyExclusive("judge", running)
+	}
 	return cmd
 }
 
@@ -210,11 +231,17 @@ func (a *app) fillMatrix(ctx context.Context, j *matrix.Journal, plans []planned
 		}
 		fmt.Fprintf(a.err, "%4d of %d  %-14s %s%s\n", total-len(j.Missing()), total, c.State, k, cellWords(c))
 	}
+	return a.tellMatrix(ctx, j, o, func() (matrix.Summary, bool, error) { return matrix.Last(o.out, j.Dir) })
+}
+
+// tellMatrix ends a matrix and tells what it says, and what is not as it was in the
+// matrix that before finds, if it finds one.
+func (a *app) tellMatrix(ctx context.Context, j *matrix.Journal, o matrixFlags, before func() (matrix.Summary, bool, error)) error {
 	summary, err := j.Close()
 	if err != nil {
 		return err
 	}
-	last, compared, err := matrix.Last(o.out, j.Dir)
+	last, compared, err := before()
 	if err != nil {
 		fmt.Fprintf(a.err, "chokepoint: what changed since the last matrix is not known: %v\n", err)
 	}

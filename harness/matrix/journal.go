@@ -37,7 +37,7 @@ func Resume(dir string, p Plan) (j *Journal, ok bool, err error) {
 	if err != nil || len(names) == 0 {
 		return nil, false, err
 	}
-	j, err = open(filepath.Join(dir, names[len(names)-1]))
+	j, err = Open(filepath.Join(dir, names[len(names)-1]))
 	if err != nil {
 		return nil, false, err
 	}
@@ -99,6 +99,19 @@ func (j *Journal) Missing() []Key {
 	return slices.DeleteFunc(j.Plan.Keys(), func(k Key) bool { return ran[k] })
 }
 
+// Last lists the cells of the plan that were run, in the plan's order: of two with
+// the same key the later.
+func (j *Journal) Last() []Cell {
+	by := byKey(j.Cells)
+	var cells []Cell
+	for _, k := range j.Plan.Keys() {
+		if c, ok := by[k]; ok {
+			cells = append(cells, c)
+		}
+	}
+	return cells
+}
+
 // Close ends the writing and leaves a summary beside the cells.
 func (j *Journal) Close() (Summary, error) {
 	s := Summarize(j.Plan, j.Cells)
@@ -124,7 +137,7 @@ func Last(dir, before string) (s Summary, ok bool, err error) {
 		if n >= filepath.Base(before) {
 			continue
 		}
-		j, err := open(filepath.Join(dir, n))
+		j, err := Open(filepath.Join(dir, n))
 		if err != nil {
 			return Summary{}, false, err
 		}
@@ -153,7 +166,9 @@ func list(dir string) ([]string, error) {
 	return names, nil
 }
 
-func open(dir string) (*Journal, error) {
+// Open reads the matrix in dir. It is not open for writing. The error is of one that
+// is not there or cannot be read; a cell that an interruption cut short is left out.
+func Open(dir string) (*Journal, error) {
 	j := &Journal{Dir: dir}
 	text, err := os.ReadFile(filepath.Join(dir, planFile))
 	if err == nil {

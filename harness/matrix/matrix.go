@@ -218,10 +218,7 @@ const SummarySchema = 1
 // counts; cells that the plan does not have are left out.
 func Summarize(p Plan, cells []Cell) Summary {
 	s := Summary{Schema: SummarySchema, Complete: true, Repeat: p.Repeat, Confusion: map[string]map[string]int{}}
-	by := map[Key]Cell{}
-	for _, c := range cells {
-		by[c.Key] = c
-	}
+	by := byKey(cells)
 	for _, row := range p.Rows {
 		r := RowSummary{Row: row, First: map[string]int{}}
 		for round := 1; round <= p.Repeat; round++ {
@@ -235,6 +232,15 @@ func Summarize(p Plan, cells []Cell) Summary {
 		s.Rows = append(s.Rows, r)
 	}
 	return s
+}
+
+// byKey is the last cell of each key.
+func byKey(cells []Cell) map[Key]Cell {
+	by := make(map[Key]Cell, len(cells))
+	for _, c := range cells {
+		by[c.Key] = c
+	}
+	return by
 }
 
 func (s *Summary) add(r *RowSummary, c Cell) {

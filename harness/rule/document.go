@@ -19,6 +19,7 @@ type document struct {
 	Cause        string             `yaml:"cause" jsonschema_description:"The cause that the rule finds."`
 	Title        string             `yaml:"title" jsonschema_description:"What is wrong, in a few words."`
 	When         string             `yaml:"when" jsonschema_description:"CEL condition over signals. True: the rule fires. False: it is silent. Undecided for want of evidence: unknown."`
+	Unless       []unlessDocument   `yaml:"unless,omitempty" jsonschema_description:"Conditions that rule the cause out. If one of them is true the rule is silent, whatever when says; one that evidence leaves undecided counts for nothing."`
 	Impact       string             `yaml:"impact" jsonschema_description:"CEL number from 0 to 1: the share of request time, of CPU or of whatever impact_of names that is lost. It ranks findings."`
 	ImpactOf     string             `yaml:"impact_of,omitempty" jsonschema:"default=of request time" jsonschema_description:"What the impact is a share of, as reports say it after the percentage: of the target's CPU."`
 	Loses        string             `yaml:"loses,omitempty" jsonschema:"enum=time,enum=resource,default=time" jsonschema_description:"What is lost: time, of requests or of CPUs, or a resource such as memory, which costs time only later. Findings that lose a resource rank behind those that lose time."`
@@ -30,6 +31,11 @@ type document struct {
 	ConfusedWith []string           `yaml:"confused_with,omitempty" jsonschema_description:"Causes that look alike."`
 	References   []string           `yaml:"references,omitempty" jsonschema_description:"Where to read more."`
 	Cases        []caseDocument     `yaml:"cases" jsonschema_description:"Signals and what the rule must make of them. At least one must fire and one must be silent."`
+}
+
+type unlessDocument struct {
+	When    string `yaml:"when" jsonschema_description:"CEL condition over signals."`
+	Because string `yaml:"because" jsonschema_description:"What it is instead, or why it is no flaw: what is kept is growth, no pressure."`
 }
 
 type relatedDocument struct {

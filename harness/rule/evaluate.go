@@ -30,7 +30,7 @@ func (s *Set) Evaluate(signals signal.Set, captured func(dimension string) (bool
 	}
 	ev := s.lang.newEvidence(signals)
 	for _, r := range s.rules {
-		switch fires, missing := r.when.condition(ev); fires {
+		switch fires, missing := r.fires(ev); fires {
 		case yes:
 			result.Findings = append(result.Findings, r.finding(ev, captured))
 		case unknown:
@@ -41,6 +41,25 @@ func (s *Set) Evaluate(signals signal.Set, captured func(dimension string) (bool
 	}
 	result.Findings = rank(result.Findings)
 	return result
+}
+
+// fires says whether the rule does, and where that is unknown which signals are
+// missing. What is undecided rules nothing out.
+func (r *Rule) fires(ev *evidence) (truth, []string) {
+	if _, ok := r.ruledOut(ev); ok {
+		return no, nil
+	}
+	return r.when.condition(ev)
+}
+
+// ruledOut is the first of the exceptions that holds.
+func (r *Rule) ruledOut(ev *evidence) (exception, bool) {
+	for _, e := range r.unless {
+		if holds, _ := e.when.condition(ev); holds == yes {
+			return e, true
+		}
+	}
+	return exception{}, false
 }
 
 // rank orders findings and merges those that say the same.

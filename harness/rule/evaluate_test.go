@@ -40,6 +40,50 @@ func TestResultIsGolden(t *testing.T) {
 	golden(t, "result.json", append(first, '\n'))
 }
 
+// TestExceptions holds that what speaks against a cause does so only when it is known.
+func TestExceptions(t *testing.T) {
+	const when = "when: trace.lock_wait_share > 0.2 && trace.lock_holder_share > 0.5"
+	r, err := Parse("r.yaml", edited(t, when, when+`
+unless:
+  - {when: pprof.mutex_delay_top_share < 0.05, because: nobody waits by the profile}
+  - {when: proc.threads > 1000, because: it is threads}`), catalogue())
+	require.NoError(t, err)
+	assert.Contains(t, r.Signals(), "proc.threads")
+	wait, holder, profile, threads := "trace.lock_wait_share", "trace.lock_holder_share", "pprof.mutex_delay_top_share", "proc.threads"
+	tests := []struct {
+		name    string
+		values  map[string]any
+		outcome string
+		because []string // of explain
+	}{
+		{"none is known", map[string]any{wait: 0.9, holder: 0.6}, ExpectFire,
+			[]string{wait + " > 0.2 is true: " + wait + " is 90%", holder + " > 0.5 is true: " + holder + " is 60%"}},
+		{"none holds", map[string]any{wait: 0.9, holder: 0.6, profile: 0.4, threads: 8.0}, ExpectFire,
+			[]string{wait + " > 0.2 is true: " + wait + " is 90%", holder + " > 0.5 is true: " + holder + " is 60%"}},
+		{"one holds", map[string]any{wait: 0.9, holder: 0.6, threads: 2000.0}, ExpectSilent,
+			[]string{"it is threads", threads + " > 1000 is true: " + threads + " is 2,000"}},
+		{"the first that holds is told", map[string]any{wait: 0.9, holder: 0.6, profile: 0.01, threads: 2000.0}, ExpectSilent,
+			[]string{"nobody waits by the profile", profile + " < 0.05 is true: " + profile + " is 1%"}},
+		{"one holds, and the rest is unknown", map[string]any{wait: 0.9, threads: 2000.0}, ExpectSilent,
+			[]string{"it is threads", threads + " > 1000 is true: " + threads + " is 2,000"}},
+		{"when is false of itself", map[string]any{wait: 0.1, threads: 8.0}, ExpectSilent,
+			[]string{wait + " > 0.2 is false: " + wait + " is 10%"}},
+		{"nothing is known", nil, ExpectUnknown, []string{wait + ", " + holder + ": not measured"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := (&Set{lang: r.lang, rules: []*Rule{r}}).Evaluate(measured(tt.values), everything)
+			assert.Equal(t, tt.outcome == ExpectFire, len(got.Findings) == 1)
+			assert.Equal(t, tt.outcome == ExpectSilent, len(got.Silent) == 1)
+			assert.Equal(t, tt.outcome == ExpectUnknown, len(got.Unknown) == 1)
+			x := r.Explain(measured(tt.values), everything, nil)
+			assert.Equal(t, tt.outcome, x.Outcome)
+			assert.Equal(t, tt.because, x.Because)
+			assert.Len(t, x.Unless, 2)
+		})
+	}
+}
+
 func TestEmptyResultHasEmptyLists(t *testing.T) {
 	got, err := json.Marshal((&Set{}).Evaluate(signal.Set{}, everything))
 	require.NoError(t, err)

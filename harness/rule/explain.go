@@ -27,7 +27,9 @@ type Explanation struct {
 	// its full stop; for unknown, what is missing.
 	Because []string `json:"because"`
 	When    Term     `json:"when"`
-	Impact  Term     `json:"impact"`
+	// Unless are the rule's exceptions: the first that is true made it silent.
+	Unless []ExceptionExplanation `json:"unless,omitempty"`
+	Impact Term                   `json:"impact"`
 	// Where are the places that the finding may point to, best first; the first
 	// that has a value is taken.
 	Where      []SignalUse         `json:"where"`
@@ -37,6 +39,12 @@ type Explanation struct {
 	// Signals are all that the rule uses, by name.
 	Signals []SignalUse `json:"signals"`
 	Finding *Finding    `json:"finding,omitempty"` // when it fired
+}
+
+// ExceptionExplanation is what would rule the cause out, and whether it does.
+type ExceptionExplanation struct {
+	When    Term   `json:"when"`
+	Because string `json:"because"` // what it is instead, or why it is no flaw
 }
 
 // ClauseExplanation is what a rule asks of one dimension, and the answer.
@@ -112,7 +120,10 @@ func (r *Rule) Explain(signals signal.Set, captured func(dimension string) (bool
 		Rule: r.ID, Cause: r.Cause, Title: r.Title, File: r.File,
 		Because: []string{}, When: ev.explain(r.when), Impact: ev.explain(r.impact),
 	}
-	switch fires, missing := r.when.condition(ev); fires {
+	for _, e := range r.unless {
+		x.Unless = append(x.Unless, ExceptionExplanation{ev.explain(e.when), e.because})
+	}
+	switch fires, missing := r.fires(ev); fires {
 	case yes:
 		x.Outcome = ExpectFire
 		f := r.finding(ev, captured)
@@ -124,7 +135,7 @@ func (r *Rule) Explain(signals signal.Set, captured func(dimension string) (bool
 		x.Because = ev.reasons(missing)
 	default:
 		x.Outcome = ExpectSilent
-		x.Because = x.When.deciding()
+		x.Because = x.whySilent()
 	}
 	where := ev.firstPlace(r.where)
 	var stances []DimensionFinding
@@ -151,6 +162,17 @@ func (r *Rule) Explain(signals signal.Set, captured func(dimension string) (bool
 		x.Signals = append(x.Signals, ev.use(name, from))
 	}
 	return x
+}
+
+// whySilent names the exception that rules the cause out, or the terms of when that
+// do not hold.
+func (x Explanation) whySilent() []string {
+	for _, e := range x.Unless {
+		if e.When.Value == True {
+			return append([]string{e.Because}, e.When.deciding()...)
+		}
+	}
+	return x.When.deciding()
 }
 
 // use is a signal as the evidence has it.

@@ -51,6 +51,11 @@ func newLanguage(catalogue []signal.Definition) (*language, error) {
 		cel.Function("same_function",
 			cel.Overload("same_function_place_place", []*cel.Type{placeType, placeType}, cel.BoolType,
 				cel.BinaryBinding(sameFunction))),
+		cel.Function("first",
+			cel.Overload("first_number", []*cel.Type{cel.DoubleType, cel.DoubleType}, cel.DoubleType,
+				cel.OverloadIsNonStrict(), cel.BinaryBinding(firstKnown)),
+			cel.Overload("first_place", []*cel.Type{placeType, placeType}, placeType,
+				cel.OverloadIsNonStrict(), cel.BinaryBinding(firstKnown))),
 		cel.Function("least",
 			cel.Overload("least_double_double", []*cel.Type{cel.DoubleType, cel.DoubleType}, cel.DoubleType,
 				cel.BinaryBinding(pick(math.Min)))),
@@ -384,6 +389,21 @@ func (p place) Type() ref.Type { return placeType }
 func (p place) Value() any     { return signal.Location(p) }
 
 func isKnown(v ref.Val) ref.Val { return types.Bool(!types.IsUnknownOrError(v)) }
+
+// firstKnown is a, or b where a is unknown. Where neither is known both are missing.
+func firstKnown(a, b ref.Val) ref.Val {
+	switch {
+	case !types.IsUnknownOrError(a):
+		return a
+	case !types.IsUnknownOrError(b):
+		return b
+	}
+	u, _ := types.MaybeMergeUnknowns(a, nil)
+	if both, ok := types.MaybeMergeUnknowns(b, u); ok {
+		return both
+	}
+	return a // both are errors
+}
 
 func sameFunction(a, b ref.Val) ref.Val {
 	p, ok1 := a.(place)

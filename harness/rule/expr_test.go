@@ -65,6 +65,11 @@ func TestConditionIsThreeValued(t *testing.T) {
 		{"trace.lock_wait_share / (trace.lock_wait_share - trace.lock_wait_share) > 1000", yes, nil}, // +Inf
 		{"least(trace.lock_wait_share, trace.lock_holder_share) < 0.2", yes, nil},
 		{"greatest(trace.lock_wait_share, pprof.mutex_delay_top_share) > 0.5", unknown, missing},
+		{"first(trace.lock_wait_share, pprof.mutex_delay_top_share) > 0.5", yes, nil},
+		{"first(pprof.mutex_delay_top_share, trace.lock_wait_share) > 0.5", yes, nil},
+		{"first(pprof.mutex_delay_top_share, ebpf.wakeups) > 0.5", unknown, both},
+		{"first(trace.lock_holder_share, trace.lock_wait_share) > 0.5", no, nil},
+		{"first(pprof.mutex_top_site, trace.lock_holder_site) == trace.lock_holder_site", yes, nil},
 		{"int(trace.lock_wait_share * 1e300) > 0", unknown, []string{"trace.lock_wait_share"}}, // out of range
 	}
 	lang, err := newLanguage(catalogue())

@@ -28,6 +28,7 @@ type Rule struct {
 
 	lang   *language
 	when   *expression
+	unless []exception
 	impact *expression
 	of     string // what the impact is a share of
 	// resource says that the impact is no share of time.
@@ -41,6 +42,12 @@ type Rule struct {
 
 // defaultImpactOf is what an impact is a share of when the rule does not say.
 const defaultImpactOf = "of request time"
+
+// exception is what rules the cause out.
+type exception struct {
+	when    *expression
+	because string
+}
 
 type relatedPlace struct {
 	role  string
@@ -155,6 +162,14 @@ func (p *parser) rule(doc document) *Rule {
 	}
 
 	r.when = p.condition("when", doc.When)
+	for i, doc := range doc.Unless {
+		field := fmt.Sprintf("unless[%d]", i)
+		because := strings.TrimSpace(doc.Because)
+		if because == "" {
+			p.problem(field+".because", "is required: say what it is instead, or why it is no flaw")
+		}
+		r.unless = append(r.unless, exception{p.condition(field+".when", doc.When), because})
+	}
 	r.impact = p.expression("impact", doc.Impact, cel.DoubleType, cel.IntType)
 	r.because = p.templates("because", doc.Because)
 
@@ -298,6 +313,9 @@ func (r *Rule) Signals() []string {
 		}
 	}
 	add(r.when)
+	for _, e := range r.unless {
+		add(e.when)
+	}
 	add(r.impact)
 	addTemplates(r.because)
 	names = append(names, r.where...)
