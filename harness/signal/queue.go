@@ -324,13 +324,13 @@ func connCaller(e *evidence) (stack.Frame, error) {
 	}), nil
 }
 
-// callerOf is the Caller of most of what a profile has in a function of the program;
+// callerOf is the User of most of what a profile has in a function of the program;
 // zero where most of it has none.
 func callerOf(e *evidence, p *samples, sampleType string, in stack.Frame, pick func(sample) bool) stack.Frame {
 	name := gofunc.Base(in.Function)
 	return baseFrame(top(p.bySite(sampleType, func(s sample) (stack.Frame, bool) {
 		own := e.program.Own(s.frames)
-		return gotrace.Caller(e.program, s.frames), !own.IsZero() && gofunc.Base(own.Function) == name && pick(s)
+		return e.program.User(s.frames), !own.IsZero() && gofunc.Base(own.Function) == name && pick(s)
 	})).where)
 }
 

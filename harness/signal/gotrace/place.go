@@ -7,8 +7,65 @@ import (
 	"golang.org/x/exp/trace"
 
 	"chokepoint/harness/gofunc"
+	"chokepoint/harness/signal/requests"
 	"chokepoint/harness/signal/stack"
 )
+
+// place is an interned stack with what the scan needs to know of it.
+type place struct {
+	frames    []stack.Frame
+	own       stack.Frame
+	asker     stack.Frame // own, past wrappers that only hand a call on
+	caller    stack.Frame // of own; told of waits for other goroutines alone
+	outer     stack.Frame
+	wait      stack.Wait
+	serving   stack.Serving
+	unlocks   bool
+	reads     bool
+	finalizer bool
+	diag      bool
+	ours      bool       // code of the program is on it
+	ledgers   [2]int     // where its wait stands in each, as ledger.wait has it
+	calls     *SiteCount // system calls at own; nil until there is one
+
+	// For requests:
+	stage       stack.Stage
+	endpoint    stack.Frame
+	rank        int  // of endpoint; 0 for none
+	background  bool // it is that of net/http's background read
+	startsHTTP2 bool
+	kind        *kind // of goroutines that end in this stack's outermost frame; see lives
+	answers     bool  // it writes of a response
+	parts       [slots]requests.PartID
+	next        *place // that a span from here last led to, and its part
+	span        requests.PartID
+	woken       int64 // goroutines from a wait here
+	runnableNS  int64 // waited for a P here
+	// For locks: what the site is called, as one that waits and as one that releases.
+	waits, releases string
+	// For queues:
+	act     stack.Act
+	polls   bool // it is in a call of the program's own that waits for descriptors
+	queue   *station
+	queued  int64 // waited here
+	release *outlet
+	crew    *crew
+
+	peer       stack.Peer // what a wait here wants of a peer
+	blocking   stack.Blocking
+	clientGone bool
+	turn       bool // a wait here is for another to be done with the same file
+}
+
+// holds reports whether the function is on the stack.
+func (pl *place) holds(function string) bool {
+	for _, f := range pl.frames {
+		if f.Function == function {
+			return true
+		}
+	}
+	return false
+}
 
 // place resolves a stack, once a generation and handle; nil for no stack.
 // Equal stacks of different generations are the same place.
@@ -46,7 +103,7 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.outer = s.program.Outermost(pl.frames)
 	pl.wait = s.program.WaitOf(pl.frames)
 	if pl.wait == stack.Lock || pl.wait.Queues() {
-		pl.caller = Caller(s.program, pl.frames)
+		pl.caller = s.program.User(pl.frames)
 	}
 	pl.serving = stack.ServingOf(pl.frames)
 	pl.unlocks = stack.Unlocks(pl.frames)

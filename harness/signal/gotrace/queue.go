@@ -1,11 +1,8 @@
 package gotrace
 
 import (
-	"sort"
-
 	"golang.org/x/exp/trace"
 
-	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/requests"
 	"chokepoint/harness/signal/stack"
 )
@@ -38,7 +35,7 @@ type Queue struct {
 	WaitedNS        int64
 	RequestWaitedNS int64
 	Waiters         []WaitTime // by time
-	// Caller is the Caller of most of that waiting, of what is known of it; zero where
+	// Caller is the User of most of that waiting, of what is known of it; zero where
 	// most of it has none.
 	Caller stack.Frame
 	// Ended is how many waits other goroutines ended: Passed of them as Bounded
@@ -112,25 +109,6 @@ func newQueues() *queues {
 	return &queues{waits: map[waitKey]*station{}, releases: map[stack.Frame]*outlet{}, crews: map[string]*crew{}}
 }
 
-// knot makes sites that meet one group.
-type knot struct{ up *knot }
-
-func (n *knot) root() *knot {
-	for n.up != nil {
-		if n.up.up != nil {
-			n.up = n.up.up
-		}
-		n = n.up
-	}
-	return n
-}
-
-func (n *knot) join(o *knot) {
-	if a, b := n.root(), o.root(); a != b {
-		b.up = a
-	}
-}
-
 // tally is time waited, and by whom it was ended.
 type tally struct {
 	waited, requests int64
@@ -164,86 +142,6 @@ type outlet struct {
 	tenure
 }
 
-// tenure is of turns that were passed on.
-type tenure struct {
-	held, holds int64
-	squares     float64 // of the times held, in ns²
-	doing       map[Doing]int64
-	passedOn    map[stack.Frame]int64
-}
-
-// add counts a turn that is passed on at a line.
-func (e *tenure) add(t *turn, by stack.Frame, now int64) {
-	ns := now - t.since
-	e.held += ns
-	e.holds++
-	e.squares += float64(ns) * float64(ns)
-	if e.doing == nil {
-		e.doing, e.passedOn = map[Doing]int64{}, map[stack.Frame]int64{}
-	}
-	for _, d := range t.doing {
-		n := d.NS
-		d.NS = 0
-		e.doing[d] += n
-	}
-	e.passedOn[by] += ns + 1
-}
-
-// slots is how many turns there were at a time in a trace of that length, as far
-// as it tells.
-//
-// A turn counts where the trace has both its ends. One that is held for h has them
-// with a chance of 1 - h/length, so that what was seen is short by as much; h is the
-// mean by the time held, as turns are cut in proportion to that. Where it is more
-// than half of the trace, more is missing than was seen.
-func (e *tenure) slots(length int64) float64 {
-	if e.held == 0 {
-		return 0
-	}
-	h := e.squares / float64(e.held)
-	if 2*h > float64(length) {
-		return 0
-	}
-	return float64(e.held) / (float64(length) - h)
-}
-
-// merge adds what another counted.
-func (e *tenure) merge(o *tenure) {
-	e.held += o.held
-	e.holds += o.holds
-	e.squares += o.squares
-	if e.doing == nil {
-		e.doing, e.passedOn = map[Doing]int64{}, map[stack.Frame]int64{}
-	}
-	for d, ns := range o.doing {
-		e.doing[d] += ns
-	}
-	for f, ns := range o.passedOn {
-		e.passedOn[f] += ns
-	}
-}
-
-// crew is the goroutines that run one function of the program.
-type crew struct {
-	name    string
-	servers int
-	handed  int64 // times it was seen to be given work
-	total   int64 // time of its goroutines since they were first seen to end a wait
-	idle    int64 // waiting for work
-	heard   int64 // reading without having asked
-	work    map[Doing]int64
-	clock   map[Doing]int64 // waiting for a time
-	on      map[*crew]int64 // waiting for those
-	// customers are crews that it answers.
-	customers map[*crew]bool
-	takes     map[stack.Frame]int64
-	gives     map[stack.Frame]int64
-	members   map[*server]bool // that have not ended
-	// Shares of servers' time, each times the time that those had waited whom it
-	// served, and the sum of that.
-	idleServed, onServed, served int64
-}
-
 // queueing is what a goroutine has to do with queues.
 type queueing struct {
 	parked  int64 // since when it waits, if it does
@@ -251,38 +149,6 @@ type queueing struct {
 	holds   bool // it has a turn
 	turn    turn
 	server  *server
-}
-
-// turn is what a goroutine got after a wait, until it passes it on.
-type turn struct {
-	site    *station // where it waited; nil if that is not known
-	tenure  *tenure  // to which it counts
-	group   *knot
-	since   int64
-	request uint64 // in which
-	early   bool   // no stack had shown yet in which
-	doing   []Doing
-}
-
-// server is a goroutine that ends waits and neither is in a request nor had
-// waited there.
-type server struct {
-	crew    *crew
-	pending int64 // of the wait that it is in
-	busy    int64 // time since it last ended a wait, being runnable left out
-	last    int64 // when that was
-	turned  int64 // when it had last ended one before it went on to something else
-	asked   bool  // it has written to a peer since
-	latest  []arrival
-	served  int64 // time that those had waited whose waits it ended
-	// Its part of the crew's accounts.
-	total, idle, heard, on, read int64
-	clock                        []Doing
-}
-
-type arrival struct {
-	site  *station
-	since int64
 }
 
 // goesOn is how long a goroutine that wakes one after another may take for each
@@ -319,22 +185,6 @@ func (q *queues) outlet(by *place) *outlet {
 	return by.release
 }
 
-func (q *queues) crew(by *place) *crew {
-	if by.crew == nil {
-		name := gofunc.Base(by.outer.Function)
-		c := q.crews[name]
-		if c == nil {
-			c = &crew{
-				name: name, work: map[Doing]int64{}, clock: map[Doing]int64{}, on: map[*crew]int64{}, customers: map[*crew]bool{},
-				takes: map[stack.Frame]int64{}, gives: map[stack.Frame]int64{}, members: map[*server]bool{},
-			}
-			q.crews[name] = c
-		}
-		by.crew = c
-	}
-	return by.crew
-}
-
 // sequence numbers the request that a goroutine works for; 0 for none.
 func (v *service) sequence() uint64 {
 	if v.open != nil {
@@ -352,21 +202,6 @@ func (g *goroutine) requestOf() *requests.Open {
 }
 
 func (g *goroutine) inRequest() bool { return g.request || g.requestOf() != nil }
-
-// hasTurn reports whether the goroutine has a turn that it got in the request which it
-// is in.
-func (g *goroutine) hasTurn() bool {
-	if !g.queue.holds {
-		return false
-	}
-	t := &g.queue.turn
-	if t.early {
-		t.request = g.service.sequence()
-		t.early = t.request == 0 && g.service.early
-	}
-	g.queue.holds = t.request == g.service.sequence()
-	return g.queue.holds
-}
 
 // related reports whether one goroutine started the other, or both work for one
 // request.
@@ -496,12 +331,6 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 	g.queue.turn = turn{site: w, tenure: of, group: group, since: now, request: g.service.sequence(), early: g.service.early, doing: g.queue.turn.doing[:0]}
 }
 
-// passOn ends a goroutine's turn.
-func (h *goroutine) passOn(by *place, now int64) {
-	h.queue.holds = false
-	h.queue.turn.tenure.add(&h.queue.turn, by.own, now)
-}
-
 // serves counts a wait of g, at w if that is known, that h ended as a server.
 func (s *scan) serves(g *goroutine, w *station, t *tally, h *goroutine, by *place, now int64) {
 	v := h.queue.server
@@ -598,56 +427,6 @@ func addDoing(list []Doing, d Doing) []Doing {
 	return append(list, d)
 }
 
-// called notes that a goroutine makes a system call.
-func (g *goroutine) called(at *place) {
-	if v := g.queue.server; v != nil && at != nil && (at.wait == stack.NetWrite || at.wait == stack.NetConnect) {
-		v.asked = true
-	}
-}
-
-// endServerWait says what the wait of a server was for that h ended; nil for a
-// timer, the network or nobody.
-func (s *scan) endServerWait(id trace.GoID, g *goroutine, h *goroutine, by *place, now int64) {
-	v := g.queue.server
-	if v == nil || v.pending == 0 {
-		return
-	}
-	ns := v.pending
-	v.pending = 0
-	c, d := v.crew, g.doing(0)
-	switch {
-	case g.blamed == stack.NetRead && !v.asked:
-		c.heard += ns
-		v.heard += ns
-	case g.blamed == stack.Sleep, g.blamed.Queues() && (h == nil || by.act == stack.GivesUp):
-		c.clock[d] += ns
-		d.NS = ns
-		v.clock = addDoing(v.clock, d)
-	case !g.blamed.Queues(), h.queue.creator == id, !by.ours, by.act == stack.Lends:
-		c.work[d] += ns
-		if g.blamed == stack.NetRead {
-			v.read += ns
-		}
-	case h.inRequest():
-		c.handed++
-		c.idle += ns
-		v.idle += ns
-		c.takes[d.Where]++
-	case h.queue.server != nil && h.queue.server.crew != c && (g.blamed == stack.ChanSend || !c.customers[h.queue.server.crew]):
-		c.on[h.queue.server.crew] += ns
-		v.on += ns
-		if g.blamed != stack.ChanSend {
-			c.handed++
-			c.takes[d.Where]++
-		}
-	default:
-		c.handed++
-		c.idle += ns
-		v.idle += ns
-		c.takes[d.Where]++
-	}
-}
-
 // queueCut counts what the end of the trace cuts.
 func (s *scan) queueCut(id trace.GoID, g *goroutine) {
 	if g.state != waiting {
@@ -658,308 +437,4 @@ func (s *scan) queueCut(id trace.GoID, g *goroutine) {
 		s.endQueueWait(g, &s.queues.station(at).tally, s.last)
 	}
 	s.endServerWait(id, g, nil, nil, s.last)
-}
-
-// busy is the time a crew was at work, and idle the time it waited for work.
-func (c *crew) busy() (work, idle int64) {
-	idle = c.idle
-	for _, ns := range c.work {
-		work += ns
-	}
-	for d, ns := range c.clock {
-		if c.idles(d) {
-			idle += ns
-		} else {
-			work += ns
-		}
-	}
-	for o, ns := range c.on {
-		if o.listens() {
-			work += ns // for an answer that the other reads
-		} else {
-			idle += ns
-		}
-	}
-	return work, idle
-}
-
-func (c *crew) listens() bool { return c.heard > c.total/2 }
-
-// leave takes a server that ends, or that the trace leaves, into the crew's account.
-func (v *server) leave() {
-	c := v.crew
-	delete(c.members, v)
-	if v.total == 0 {
-		return
-	}
-	idle := v.idle + v.heard
-	for _, d := range v.clock {
-		if c.idles(d) {
-			idle += d.NS
-		}
-	}
-	c.served += v.served
-	c.idleServed += int64(float64(v.served) * float64(idle) / float64(v.total))
-	c.onServed += int64(float64(v.served) * float64(v.on) / float64(v.total))
-}
-
-// idles reports whether a wait that a timer ended was one for work. A select that
-// waits for work and for a time waits for work. What waits for times and was never
-// given anything is a clock.
-func (c *crew) idles(d Doing) bool {
-	_, takes := c.takes[d.Where]
-	return c.handed == 0 || takes && stack.Wait(d.What) != stack.Sleep
-}
-
-// busyShare is Queue.BusyShare. Of what the crew waits for others, so much is no work
-// as of all of it.
-func (c *crew) busyShare() float64 {
-	if c.served == 0 {
-		return 0
-	}
-	var on, idle int64
-	for o, ns := range c.on {
-		on += ns
-		if !o.listens() {
-			idle += ns
-		}
-	}
-	share := float64(c.idleServed) / float64(c.served)
-	if on > 0 {
-		share += float64(c.onServed) / float64(c.served) * float64(idle) / float64(on)
-	}
-	return max(0, 1-share)
-}
-
-// behind follows the servers that a crew waits for to those that are at work; there
-// must be fewer of them than wait.
-func (c *crew) behind(waiting int64) *crew {
-	seen := map[*crew]bool{}
-	for !seen[c] {
-		seen[c] = true
-		var next *crew
-		var most int64
-		for o, ns := range c.on {
-			work, _ := o.busy()
-			if ns > most || ns == most && next != nil && o.name < next.name {
-				if 2*work > o.total && int64(o.servers) <= max(1, waiting/2) {
-					next, most = o, ns
-				}
-			}
-		}
-		if next == nil || 2*most < c.total {
-			return c
-		}
-		c = next
-	}
-	return c
-}
-
-// list makes the queues of what was counted. The waits at one line belong to those
-// who ended most of them.
-//
-// Where there are no requests, it is not known who asks and who answers. A goroutine
-// that writes to a peer and reads may then as well be a connection's, and its reading is
-// not counted as work; and goroutines that all run one loop and tell each other things
-// pass nothing on, if it is not the first to come who is told first.
-func (q *queues) list(durationNS int64, requests bool) []Queue {
-	var out []Queue
-	for _, c := range q.crews {
-		members := c.members
-		c.members = map[*server]bool{}
-		for v := range members {
-			if !requests {
-				v.heard += v.read
-			}
-			v.leave()
-		}
-		if requests {
-			continue
-		}
-		for d, ns := range c.work {
-			if d.What == string(stack.NetRead) {
-				delete(c.work, d)
-				c.heard += ns
-			}
-		}
-	}
-	type group struct {
-		Queue
-		tenure
-		waiters map[waitKey]int64
-		callers callers
-		crew    *crew
-		lent    bool // connections of database/sql, which are given to any that wait
-		acquire map[stack.Frame]int64
-	}
-	bounded, served := map[*knot]*group{}, map[*crew]*group{}
-	newGroup := func() *group {
-		return &group{waiters: map[waitKey]int64{}, acquire: map[stack.Frame]int64{}}
-	}
-	// of is the group that waits with this tally belong to: that of who ends most.
-	of := func(n *knot, t *tally) *group {
-		var best *crew
-		var most, ended int64
-		for c, x := range t.served {
-			ended += x.ended
-			if x.ended > most || x.ended == most && c.name < best.name {
-				best, most = c, x.ended
-			}
-		}
-		if t.passed+t.given == 0 && ended == 0 {
-			return nil
-		}
-		var g *group
-		if ended > t.passed+t.given {
-			if g = served[best]; g == nil {
-				g = newGroup()
-				g.crew = best
-				served[best] = g
-			}
-		} else if g = bounded[n.root()]; g == nil {
-			g = newGroup()
-			bounded[n.root()] = g
-		}
-		g.WaitedNS += t.waited
-		g.RequestWaitedNS += t.requests
-		g.Ended += t.passed + t.given + ended
-		g.Passed += t.passed
-		g.Given += t.given
-		for _, x := range t.served {
-			g.OrderedNS += x.ordered
-			g.QueuedNS += x.queued
-			g.LateNS += x.late
-		}
-		return g
-	}
-	for k, w := range q.waits {
-		g := of(&w.knot, &w.tally)
-		if g == nil {
-			continue
-		}
-		g.waiters[k] += w.waited
-		g.callers.merge(w.callers)
-		g.merge(&w.tenure)
-		g.lent = g.lent || w.wait == stack.DBConn
-		g.OrderedNS += w.ordered
-		g.LateNS += w.late
-		if w.holds > 0 {
-			g.acquire[w.at] += w.held + 1
-		}
-	}
-	for _, r := range q.releases {
-		if g := of(&r.knot, &r.tally); g != nil {
-			g.merge(&r.tenure)
-		}
-	}
-	finish := func(g *group) {
-		if len(g.waiters) == 0 {
-			return
-		}
-		for k, ns := range g.waiters {
-			g.Waiters = append(g.Waiters, WaitTime{Wait: k.wait, Where: k.own, NS: ns})
-		}
-		sort.Slice(g.Waiters, func(i, j int) bool {
-			a, b := g.Waiters[i], g.Waiters[j]
-			if a.NS != b.NS {
-				return a.NS > b.NS
-			}
-			if a.Wait != b.Wait {
-				return a.Wait < b.Wait
-			}
-			return less(a.Where, b.Where)
-		})
-		g.Caller = largest(g.callers)
-		for d, ns := range g.doing {
-			d.NS = ns
-			g.Doing = append(g.Doing, d)
-		}
-		sortDoing(g.Doing)
-		out = append(out, g.Queue)
-	}
-	for _, g := range bounded {
-		g.Kind = Handed
-		g.HeldNS, g.Holds, g.Slots = g.held, g.holds, g.slots(durationNS)
-		if 2*g.Passed >= g.Ended && (requests || g.lent || 3*g.LateNS < g.OrderedNS) {
-			g.Kind = Bounded
-			g.Acquire, g.Release = largest(g.acquire), largest(g.passedOn)
-			if g.Acquire.IsZero() {
-				g.Acquire = largest(waiterSites(g.waiters))
-			}
-		}
-		finish(g)
-	}
-	// Waits for crews that are held up by the same one are one queue.
-	last := map[*crew]*group{}
-	for first, g := range served {
-		c := first.behind(g.WaitedNS / max(1, durationNS))
-		x := last[c]
-		if x == nil {
-			x = newGroup()
-			x.crew = c
-			last[c] = x
-		}
-		x.Behind = x.Behind || c != first
-		x.WaitedNS += g.WaitedNS
-		x.RequestWaitedNS += g.RequestWaitedNS
-		x.Ended += g.Ended
-		x.Passed += g.Passed
-		x.Given += g.Given
-		x.OrderedNS += g.OrderedNS
-		x.QueuedNS += g.QueuedNS
-		x.LateNS += g.LateNS
-		for k, ns := range g.waiters {
-			x.waiters[k] += ns
-		}
-		x.callers.merge(g.callers)
-	}
-	for c, g := range last {
-		g.Kind = Served
-		g.Servers, g.ServerNS = c.servers, c.total
-		g.WorkNS, g.IdleNS = c.busy()
-		g.BusyShare = c.busyShare()
-		if g.Behind {
-			// Their customers are not those who wait here.
-			g.BusyShare = float64(g.WorkNS) / float64(max(1, g.ServerNS))
-		}
-		if g.Serve = largest(c.takes); g.Serve.IsZero() {
-			g.Serve = largest(c.gives)
-		}
-		g.doing = map[Doing]int64{}
-		for d, ns := range c.work {
-			g.doing[d] += ns
-		}
-		for d, ns := range c.clock {
-			if !c.idles(d) {
-				g.doing[d] += ns
-			}
-		}
-		for o, ns := range c.on {
-			if o.listens() {
-				g.doing[Doing{What: string(stack.HTTPClient)}] += ns
-			}
-		}
-		finish(g)
-	}
-	sort.Slice(out, func(i, j int) bool {
-		a, b := out[i], out[j]
-		switch {
-		case a.RequestWaitedNS != b.RequestWaitedNS:
-			return a.RequestWaitedNS > b.RequestWaitedNS
-		case a.WaitedNS != b.WaitedNS:
-			return a.WaitedNS > b.WaitedNS
-		case a.Kind != b.Kind:
-			return a.Kind < b.Kind
-		}
-		return less(a.Waiters[0].Where, b.Waiters[0].Where)
-	})
-	return out
-}
-
-func waiterSites(m map[waitKey]int64) map[stack.Frame]int64 {
-	out := map[stack.Frame]int64{}
-	for k, ns := range m {
-		out[k.own] += ns
-	}
-	return out
 }

@@ -1,0 +1,77 @@
+package gotrace
+
+import "golang.org/x/exp/trace"
+
+// charge adds the time since the last event to what the goroutine did.
+func (s *scan) charge(id trace.GoID, g *goroutine, now int64) { s.chargeTo(id, g, now, nil, false) }
+
+// chargeTo is charge for a goroutine of which the stack is known that it is on
+// now; sampled says that a CPU sample tells it.
+func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sampled bool) {
+	ns := now - g.since
+	if ns <= 0 || g.state == gone {
+		g.since = max(g.since, now)
+		return
+	}
+	followed := g.service.followed()
+	if followed {
+		s.account(id, g, g.since, now, next, sampled)
+	} else if g.service.early && g.state == waiting {
+		g.service.waitedNS += ns
+	}
+	g.since = now
+	switch g.state {
+	case running:
+		g.runningNS += ns
+	case runnable:
+		if g.at != nil && g.at.ours && !g.diag {
+			g.at.runnableNS += ns
+		}
+	case inSyscall:
+		if g.at != nil && g.at.ours && !g.diag {
+			g.syscallNS += ns
+			c := s.syscallsAt(g.at)
+			c.NS += ns
+			c.blockingNS[g.at.blocking] += ns
+			if g.request {
+				c.RequestNS += ns
+			}
+		}
+	case waiting:
+		if g.at != nil && g.at.turn && g.at.ours && !g.diag {
+			c := s.syscallsAt(g.at)
+			c.QueuedNS += ns
+			if g.request {
+				c.QueuedRequestNS += ns
+			}
+		}
+	}
+	if g.diag {
+		return
+	}
+	if g.request {
+		s.requests.add(g, ns)
+	}
+	if g.ours || g.request {
+		s.all.add(g, ns)
+		if !followed {
+			s.unserved(id, g, now-ns, now, next)
+		}
+	}
+	if g.marks {
+		s.paths.charge(id, g, ns)
+	}
+	s.moments.charge(g, now-ns, now)
+	if h := g.acquired; h != nil {
+		h.add(g.doing(ns))
+	}
+	if g.state == waiting || g.state == inSyscall {
+		g.recent.add(g, now-ns, now)
+	}
+	if g.queue.holds || g.queue.server != nil {
+		g.chargeQueueing(ns)
+	}
+	if g.finalizer {
+		s.finalizing(id, g, ns)
+	}
+}
