@@ -43,7 +43,7 @@ func TestRoundLive(t *testing.T) {
 	modes := []string{Control, Trace}
 	for _, c := range ebpf.Check(t.Context()) {
 		if c.OK && c.Probe == ebpf.Syscalls {
-			modes = append(modes, ebpf.Syscalls)
+			modes = append(modes, Floor, ebpf.Syscalls)
 		}
 	}
 	c := hello(t, modes...)
@@ -68,6 +68,9 @@ func TestRoundLive(t *testing.T) {
 		assert.Positive(t, w.TargetNSPerRequest, w.Mode)
 		assert.Positive(t, w.P99NS, w.Mode)
 		assert.GreaterOrEqual(t, w.LengthNS, c.Window.Nanoseconds(), w.Mode)
+		if w.Mode == Floor {
+			assert.Equal(t, "nothing, on every system call", w.Recorded)
+		}
 		if w.Mode == ebpf.Syscalls {
 			assert.Contains(t, w.Recorded, "system calls")
 			assert.NotEqual(t, "0 system calls", w.Recorded)

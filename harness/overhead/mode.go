@@ -18,6 +18,7 @@ import (
 const (
 	Off     = "off"     // nothing; what the others are compared with
 	Control = "control" // nothing again
+	Floor   = "floor"   // empty programs on every system call
 	EBPF    = "ebpf"    // the scenario's eBPF probes together
 	Pprof   = "pprof"
 	Trace   = "trace"
@@ -75,6 +76,8 @@ func Modes(s scenario.Scenario, beside bool) []Mode {
 	modes := []Mode{
 		{Name: Off, About: "nothing: the baseline", lead: settle},
 		{Name: Control, About: "nothing again: how far noise goes", lead: settle},
+		{Name: Floor, About: "empty eBPF programs on every system call: the least that a probe of them can cost", lead: settle,
+			recorders: func(time.Duration) []capture.Recorder { return []capture.Recorder{&ebpf.Floor{}} }},
 	}
 	for _, k := range ebpf.Kinds() {
 		modes = append(modes, Mode{Name: k.Name, About: "the eBPF probe " + k.Name + " alone", recorders: kernel(k.Name), lead: settle})

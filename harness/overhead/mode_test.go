@@ -24,7 +24,7 @@ func TestModesCoverEveryProbe(t *testing.T) {
 	for _, k := range ebpf.Kinds() {
 		assert.Contains(t, got, k.Name)
 	}
-	assert.Equal(t, []string{Off, Control}, got[:2])
+	assert.Equal(t, []string{Off, Control, Floor}, got[:3])
 	assert.Equal(t, []string{EBPF, Pprof, Trace, All}, got[len(got)-4:])
 	with := names(Modes(scenario.Scenario{}, true))
 	assert.Equal(t, append(got, "bpftrace", "strace", "perf-trace"), with)
@@ -44,7 +44,7 @@ func TestSelect(t *testing.T) {
 		names []string
 		want  string
 	}{
-		{[]string{"syscall"}, `no mode is called "syscall"; the modes are off, control, syscalls`},
+		{[]string{"syscall"}, `no mode is called "syscall"; the modes are off, control, floor, syscalls`},
 		{[]string{Trace, Trace}, "mode trace is named twice"},
 		{[]string{Off}, "mode off alone is compared with nothing"},
 	} {
