@@ -75,6 +75,13 @@ func ebpfSignals() []definition {
 		number("ebpf.target_cpu_share", dim, Share, sched(func(s *bundle.Sched, span bundle.Window) float64 {
 			return min(1, share(s.TargetOnCPUNS, int64(max(1, s.CPUs))*int64(span.Duration())))
 		}), "Share of the machine's CPU time that the target used."),
+		number("ebpf.program_cpu_share", dim, Share, func(e *evidence) (float64, error) {
+			s, err := document[bundle.Sched](e, dim, bundle.EBPFSched)
+			if err != nil {
+				return 0, err
+			}
+			return programCPU(e, dim, bundle.EBPFOnCPUProfile, float64(s.CPUs))
+		}, "Share of the machine's CPU time that the target used, without the recording's own requests and the runtime's goroutines, such as the collector's."),
 		number("ebpf.machine_idle_share", dim, Share, sched(func(s *bundle.Sched, span bundle.Window) float64 {
 			return min(1, share(s.IdleNS, int64(max(1, s.CPUs))*int64(span.Duration())))
 		}), "Share of the machine's CPU time that was idle."),
@@ -82,6 +89,18 @@ func ebpfSignals() []definition {
 			return share(s.RunQueueNS, s.RunQueueNS+s.TargetOnCPUNS)
 		}), "Share of the time the target's threads wanted a CPU and had to wait for one."),
 	}
+}
+
+// programCPU is the time of a CPU profile that is the program's, as a share of so many
+// CPUs: not of the recording's requests, and not of goroutines that the runtime has for
+// itself. Stacks that nothing is known of are the program's.
+func programCPU(e *evidence, dimension, artifact string, cpus float64) (float64, error) {
+	p, err := e.profile(dimension, artifact)
+	if err != nil {
+		return 0, err
+	}
+	ns := p.of("cpu", func(s sample) bool { return !stack.RuntimeAlone(s.frames) })
+	return min(1, float64(ns)/(max(1, cpus)*float64(max(1, e.span(artifact).Duration())))), nil
 }
 
 func unlockWakes(e *evidence) ([]site, int64, error) {

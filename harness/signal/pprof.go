@@ -29,6 +29,13 @@ func pprofSignals() []definition {
 			}
 			return lockAbove(e, anyLock(), top(byFunction(sites)).where), nil
 		}, "Where that function takes the lock."),
+		number("pprof.program_cpu_share", dim, Share, func(e *evidence) (float64, error) {
+			cpus, err := e.usable()
+			if err != nil {
+				return 0, err
+			}
+			return programCPU(e, dim, bundle.CPUProfile, cpus)
+		}, "CPU time by the CPU profile, as a share of what GOMAXPROCS and the kernel let the target use, without the recording's own requests and the runtime's goroutines, such as the collector's."),
 		place("pprof.mutex_caller_site", dim, mutexCaller,
 			"The program's line from which most of that function's part of the waiting comes, if it does not handle requests itself."),
 		number("pprof.block_lock_share", dim, Share, func(e *evidence) (float64, error) {

@@ -40,6 +40,10 @@ func timerSignals() []definition {
 			sites, _, err := e.timerCalls()
 			return top(sites).where, err
 		}, "The program's line that makes those calls."),
+		number("pprof.timer_reset_share", dim, Share, func(e *evidence) (float64, error) {
+			sites, all, err := e.callsUnder(resetsTimer)
+			return share(top(sites).value, all), err
+		}, "Share of the CPU profile spent in one line's calls that reset timers, which makes none and is not counted."),
 
 		number("pprof.timers_per_request", dim, PerRequest, func(e *evidence) (float64, error) {
 			t, err := e.timers()
@@ -101,6 +105,12 @@ func timerCall(function string) bool {
 		return true
 	}
 	return false
+}
+
+// resetsTimer reports whether the function is one by which a program sets a timer that
+// it has anew.
+func resetsTimer(function string) bool {
+	return function == "time.(*Timer).Reset" || function == "time.(*Ticker).Reset"
 }
 
 // makesTimer reports whether the stack allocates for a timer that is being made.

@@ -312,6 +312,22 @@ func ServingOf(frames []Frame) Serving {
 	return serving
 }
 
+// RuntimeAlone reports whether all of a stack above the kernel is the runtime's: a
+// goroutine or a thread that it has for itself.
+func RuntimeAlone(frames []Frame) bool {
+	alone := false
+	for _, f := range frames {
+		switch {
+		case f.Kernel():
+		case strings.HasPrefix(f.Function, "runtime."), strings.HasPrefix(f.Function, "internal/runtime/"):
+			alone = true
+		default:
+			return false
+		}
+	}
+	return alone
+}
+
 // Diagnostic reports whether the stack belongs to the debug endpoints that the
 // recording itself uses; their work is no evidence of anything. A program that
 // labels or annotates its own work (pprof.Do, trace.WithRegion, trace.NewTask)

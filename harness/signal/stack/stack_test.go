@@ -286,3 +286,17 @@ func TestPoolPin(t *testing.T) {
 		assert.Equal(t, strings.Contains(s, "pinSlow"), ok, s)
 	}
 }
+
+func TestRuntimeAlone(t *testing.T) {
+	for text, want := range map[string]bool{
+		"runtime.gcDrain < runtime.gcBgMarkWorker.func2 < runtime.systemstack < runtime.gcBgMarkWorker": true,
+		"internal/runtime/gc/scan.scanSpanPackedAVX512 < runtime.gcBgMarkWorker":                        true,
+		"exc_page_fault [kernel] < runtime.findRunnable < runtime.schedule < runtime.mcall":             true,
+		"runtime.mallocgc < main.render < net/http.(*conn).serve":                                       false,
+		"runtime.mallocgc < net/http.readRequest < net/http.(*conn).serve":                              false,
+		"do_syscall_64 [kernel]": false,
+		"":                       false,
+	} {
+		assert.Equal(t, want, stack.RuntimeAlone(of(text)), text)
+	}
+}
