@@ -115,10 +115,22 @@ func newSpent(x *signal.Where) *spentView {
 	for _, k := range kinds {
 		v.Legend = append(v.Legend, spentPart{Kind: string(k), Tone: kindTone(k)})
 	}
-	for _, b := range bands {
-		v.Bands = append(v.Bands, spentBand{
-			Name: b.Name, Requests: count(b.Requests), Median: ns(b.MedianNS), Explained: percent(b.ExplainedNS, b.TotalNS), Parts: spentParts(b, kinds),
-		})
+	atLeast := ""
+	if x.Table.Ranked == requests.BySeen {
+		atLeast = "at least "
+	}
+	for i, b := range bands {
+		one := spentBand{
+			Name: b.Name, Requests: count(b.Requests), Median: atLeast + ns(b.MedianNS), Explained: percent(b.ExplainedNS, b.TotalNS), Parts: spentParts(b, kinds),
+		}
+		// Requests that were there all the time cannot be told apart: bands of them are one.
+		if i > 0 && sameBand(b, bands[i-1]) {
+			first, _, _ := strings.Cut(v.Bands[len(v.Bands)-1].Name, " to ")
+			one.Name = first + " to " + b.Name
+			v.Bands[len(v.Bands)-1] = one
+			continue
+		}
+		v.Bands = append(v.Bands, one)
 	}
 	if b, ok := x.Table.Band(requests.P99); ok && b.TotalNS > 0 {
 		v.LinesOf = b.Name
@@ -134,6 +146,11 @@ func newSpent(x *signal.Where) *spentView {
 		return nil
 	}
 	return v
+}
+
+// sameBand reports whether two bands are of the same requests.
+func sameBand(a, b requests.Band) bool {
+	return a.Requests == b.Requests && a.TotalNS == b.TotalNS && a.MedianNS == b.MedianNS
 }
 
 // spentParts are the kinds in their order, and in one part what is too little to be
@@ -252,6 +269,10 @@ func (p *printer) spent(x *signal.Where) {
 		title = "Where the time of the program's tasks went"
 	}
 	p.title(title)
+	width := 9
+	for _, b := range v.Bands {
+		width = max(width, len(b.Name)+2)
+	}
 	for _, b := range v.Bands {
 		const shown = 4
 		var parts []string
@@ -259,11 +280,14 @@ func (p *printer) spent(x *signal.Where) {
 		for _, part := range b.Parts[:min(shown, len(b.Parts))] {
 			parts = append(parts, part.Kind+" "+part.Share)
 		}
-		p.column("  ", faint, b.Name, 9, b.Median+": "+strings.Join(parts, ", "))
+		p.column("  ", faint, b.Name, width, b.Median+": "+strings.Join(parts, ", "))
 	}
 	if len(v.Lines) > 0 {
 		l := v.Lines[0]
 		at := cmp.Or(strings.TrimSpace(l.Where+"  "+l.Place), "no stack tells where")
-		p.column("  ", faint, "", 9, fmt.Sprintf("%s of %s: %s, at %s", l.Share, v.LinesOf, l.Kind, at))
+		p.column("  ", faint, "", width, fmt.Sprintf("%s of %s: %s, at %s", l.Share, v.LinesOf, l.Kind, at))
+	}
+	for _, n := range v.Notes {
+		p.wrapped("  ", "  ", n)
 	}
 }
