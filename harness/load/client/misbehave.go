@@ -18,8 +18,11 @@ const (
 	// all, in bytes; the kernel doubles it for what it needs itself. With the
 	// usual buffer of hundreds of KiB a server would hardly ever notice.
 	smallReceive = 4 << 10
-	// pieces is how many times a second what is paced moves on.
-	pieces = 10
+	// What is paced moves on ten times a second, or three times where that would be
+	// less than half of the small buffer each: a client that wakes up for every few
+	// hundred bytes costs the generator a CPU for some thousands of them, and the
+	// server sees no difference, since a window opens by half a buffer.
+	mostPieces, leastPieces = 10, 3
 	// smallWrites has net/http hand on a slowly sent body piece by piece instead
 	// of collecting it, in bytes.
 	smallWrites = 16
@@ -317,7 +320,9 @@ type pace struct {
 }
 
 // piece is how many bytes may move at a time.
-func (p *pace) piece() int { return int(max(1, p.perSecond/pieces)) }
+func (p *pace) piece() int {
+	return int(max(1, p.perSecond/mostPieces, min(p.perSecond/leastPieces, smallReceive/2)))
+}
 
 // wait waits until more may move; it is false when done comes first.
 func (p *pace) wait(done <-chan struct{}) bool {

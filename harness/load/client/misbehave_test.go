@@ -285,3 +285,10 @@ func TestAThousandBadlyBehaved(t *testing.T) {
 	wg.Wait()
 	assert.Zero(t, open.Load())
 }
+
+func TestPieces(t *testing.T) {
+	for perSecond, want := range map[int64]int{0: 1, 1: 1, 100: 33, 6 << 10: 2 << 10, 12 << 10: 2 << 10, 1 << 20: 1 << 20 / 10} {
+		p := pace{perSecond: perSecond}
+		assert.Equal(t, want, p.piece(), "%d B/s", perSecond)
+	}
+}
