@@ -2,28 +2,22 @@ package main
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"chokepoint/targets/kit"
+	"chokepoint/targets/kit/kittest"
 )
 
 func handler(t testing.TB, variant kit.Variant, settings ...string) http.Handler {
-	s := service()
-	o, err := kit.NewOptions(s, variant, append([]string{"delay=1ms"}, settings...)...)
-	require.NoError(t, err)
-	h, err := s.Build(t.Context(), o)
-	require.NoError(t, err)
-	return h
+	t.Helper()
+	return kittest.Handler(t, service(), variant, append([]string{"delay=1ms"}, settings...)...)
 }
 
 func ask(h http.Handler, path string) (int, string) {
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	w := kittest.Serve(h, path)
 	return w.Code, w.Body.String()
 }
 

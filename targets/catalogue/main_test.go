@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"runtime/debug"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/targets/kit"
+	"chokepoint/targets/kit/kittest"
 )
 
 var modes = []string{"replies", "trail", "render", "budget", "shelf", "roomy"}
@@ -27,12 +27,6 @@ func options(t *testing.T, v kit.Variant, settings ...string) kit.Options {
 	return o
 }
 
-func get(h http.Handler, path string) *httptest.ResponseRecorder {
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-	return w
-}
-
 func TestVariantsAnswerAlike(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
@@ -44,7 +38,7 @@ func TestVariantsAnswerAlike(t *testing.T) {
 			flawed, fixed := start(kit.Flawed), start(kit.Fixed)
 			for i := range 40 {
 				path := fmt.Sprintf("/item?seq=%d", i%15) // some again, known or forgotten
-				a, b := get(flawed, path), get(fixed, path)
+				a, b := kittest.Serve(flawed, path), kittest.Serve(fixed, path)
 				require.Equal(t, http.StatusOK, a.Code, a.Body)
 				require.Equal(t, http.StatusOK, b.Code, b.Body)
 				assert.Equal(t, b.Body.String(), a.Body.String())
@@ -58,7 +52,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	h, err := build(t.Context(), options(t, kit.Fixed, "mode=shelf", "delay=0s"))
 	require.NoError(t, err)
 	for _, query := range []string{"", "seq=", "seq=-1", "seq=x"} {
-		assert.Equal(t, http.StatusBadRequest, get(h, "/item?"+query).Code, query)
+		assert.Equal(t, http.StatusBadRequest, kittest.Serve(h, "/item?"+query).Code, query)
 	}
 }
 

@@ -5,9 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"sync"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/targets/kit"
+	"chokepoint/targets/kit/kittest"
 )
 
 // Both variants of both modes give the same service.
@@ -25,13 +24,7 @@ func TestEveryModeServes(t *testing.T) {
 	for _, mode := range []string{"pool", "key", "ample"} {
 		for _, variant := range []kit.Variant{kit.Flawed, kit.Fixed} {
 			t.Run(mode+"/"+string(variant), func(t *testing.T) {
-				s := service()
-				o, err := kit.NewOptions(s, variant, "mode="+mode, "delay=2ms", "hold=3ms", "keys=3", "conns=2")
-				require.NoError(t, err)
-				h, err := s.Build(t.Context(), o)
-				require.NoError(t, err)
-				server := httptest.NewServer(h)
-				defer server.Close()
+				server := kittest.Server(t, service(), variant, "mode="+mode, "delay=2ms", "hold=3ms", "keys=3", "conns=2")
 
 				var sent sync.WaitGroup
 				for range 20 {
@@ -55,23 +48,8 @@ func TestEveryModeServes(t *testing.T) {
 	}
 }
 
-// ask may be called from any goroutine: a failure to exchange is a status of 0.
 func ask(t *testing.T, url, authorization string) (status int, body string) {
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if !assert.NoError(t, err) {
-		return 0, ""
-	}
-	if authorization != "" {
-		req.Header.Set("Authorization", authorization)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if !assert.NoError(t, err) {
-		return 0, ""
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	assert.NoError(t, err)
-	return resp.StatusCode, string(b)
+	return kittest.Get(t, url, http.Header{"Authorization": {authorization}})
 }
 
 func TestVerifierRefuses(t *testing.T) {

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/targets/kit"
+	"chokepoint/targets/kit/kittest"
 )
 
 var modes = []string{"supplier", "follow", "legs", "holds", "board", "bounded"}
@@ -32,19 +32,13 @@ func start(t *testing.T, v kit.Variant, mode string) http.Handler {
 	return h
 }
 
-func get(h http.Handler, path string) *httptest.ResponseRecorder {
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-	return w
-}
-
 func TestVariantsAnswerAlike(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
 			flawed, fixed := start(t, kit.Flawed, mode), start(t, kit.Fixed, mode)
 			for seq := range 4 {
 				path := fmt.Sprintf("/fare?seq=%d", seq)
-				a, b := get(flawed, path), get(fixed, path)
+				a, b := kittest.Serve(flawed, path), kittest.Serve(fixed, path)
 				require.Equal(t, http.StatusOK, a.Code, a.Body)
 				require.Equal(t, http.StatusOK, b.Code, b.Body)
 				assert.Equal(t, b.Body.String(), a.Body.String())
@@ -56,7 +50,7 @@ func TestVariantsAnswerAlike(t *testing.T) {
 func TestBadRequestsAreRefused(t *testing.T) {
 	h := start(t, kit.Fixed, "bounded")
 	for _, query := range []string{"", "seq=", "seq=-1", "seq=x"} {
-		w := get(h, "/fare?"+query)
+		w := kittest.Serve(h, "/fare?"+query)
 		assert.Equal(t, http.StatusBadRequest, w.Code, query)
 		assert.Contains(t, w.Body.String(), "seq: ")
 	}
@@ -78,7 +72,7 @@ func TestGoroutinesLeftBehind(t *testing.T) {
 			settled := func(h http.Handler) func() bool {
 				before := left(c.function)
 				for seq := range 8 {
-					require.Equal(t, http.StatusOK, get(h, fmt.Sprintf("/fare?seq=%d", seq)).Code)
+					require.Equal(t, http.StatusOK, kittest.Serve(h, fmt.Sprintf("/fare?seq=%d", seq)).Code)
 				}
 				return func() bool { return left(c.function) == before }
 			}

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/targets/kit"
+	"chokepoint/targets/kit/kittest"
 )
 
 func TestMain(m *testing.M) {
@@ -33,7 +33,7 @@ func TestEveryModeServes(t *testing.T) {
 	for _, tt := range tests {
 		for _, variant := range []kit.Variant{kit.Flawed, kit.Fixed} {
 			t.Run(tt.mode+"/"+string(variant), func(t *testing.T) {
-				server := start(t, variant, "mode="+tt.mode, "delay=1ms", "size=32KiB", "grace=30s")
+				server := kittest.Server(t, service(), variant, "mode="+tt.mode, "delay=1ms", "size=32KiB", "grace=30s")
 				for range 3 {
 					resp, err := http.Get(server.URL + "/statements?account=7")
 					require.NoError(t, err)
@@ -54,7 +54,7 @@ func TestEveryModeServes(t *testing.T) {
 
 // The fixed variant drops a client that does not read, and the flawed one does not.
 func TestGraceEnds(t *testing.T) {
-	server := start(t, kit.Fixed, "mode=export", "delay=1ms", "size=8MiB", "grace=20ms")
+	server := kittest.Server(t, service(), kit.Fixed, "mode=export", "delay=1ms", "size=8MiB", "grace=20ms")
 	c, err := net.Dial("tcp", server.Listener.Addr().String())
 	require.NoError(t, err)
 	defer c.Close()
@@ -67,26 +67,11 @@ func TestGraceEnds(t *testing.T) {
 
 // A mirror that does not read is done without.
 func TestMirrorIsDoneWithout(t *testing.T) {
-	server := start(t, kit.Fixed, "mode=mirror", "delay=1ms", "size=1MiB", "grace=50ms", "silent=7")
+	server := kittest.Server(t, service(), kit.Fixed, "mode=mirror", "delay=1ms", "size=1MiB", "grace=50ms", "silent=7")
 	resp, err := http.Get(server.URL + "/statements?account=7")
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	assert.Equal(t, "account 7: 1048576 bytes, here alone\n", string(body))
-}
-
-func start(t *testing.T, variant kit.Variant, knobs ...string) *httptest.Server {
-	t.Helper()
-	s := service()
-	o, err := kit.NewOptions(s, variant, knobs...)
-	require.NoError(t, err)
-	h, err := s.Build(t.Context(), o)
-	require.NoError(t, err)
-	server := httptest.NewUnstartedServer(h)
-	server.Listener, err = s.Listen(t.Context(), o, server.Listener)
-	require.NoError(t, err)
-	server.Start()
-	t.Cleanup(server.Close)
-	return server
 }

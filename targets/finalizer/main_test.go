@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
@@ -15,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/targets/kit"
+	"chokepoint/targets/kit/kittest"
 )
 
 // patience is how long a test waits for the collector and for finalizers. It
@@ -36,19 +35,13 @@ func TestEveryModeServesAndGivesBack(t *testing.T) {
 	for _, mode := range []string{"lock", "io", "cleanup"} {
 		for _, variant := range []kit.Variant{kit.Flawed, kit.Fixed} {
 			t.Run(mode+"/"+string(variant), func(t *testing.T) {
-				s := service()
-				o, err := kit.NewOptions(s, variant, "mode="+mode, "delay=1ms", "reply=100us")
-				require.NoError(t, err)
-				h, err := s.Build(t.Context(), o)
-				require.NoError(t, err)
-				server := httptest.NewServer(h)
-				t.Cleanup(server.Close)
+				server := kittest.Server(t, service(), variant, "mode="+mode, "delay=1ms", "reply=100us")
 
 				const requests = 20
 				var sent sync.WaitGroup
 				for range requests {
 					sent.Go(func() {
-						status, body := get(t, server.URL+"/thumbnail?image=7")
+						status, body := kittest.Get(t, server.URL+"/thumbnail?image=7")
 						assert.Equal(t, http.StatusOK, status)
 						assert.Equal(t, strings.Repeat("\x08", thumbBytes), body)
 					})
@@ -61,28 +54,16 @@ func TestEveryModeServesAndGivesBack(t *testing.T) {
 				}
 				want := "taken " + taken + "\nreturned " + taken + "\nleaked 0\n"
 				eventually(t, func() bool {
-					_, stats := get(t, server.URL+"/stats")
+					_, stats := kittest.Get(t, server.URL+"/stats")
 					return stats == want
 				}, "all that was taken is given back")
 
-				status, body := get(t, server.URL+"/thumbnail?image=x")
+				status, body := kittest.Get(t, server.URL+"/thumbnail?image=x")
 				assert.Equal(t, http.StatusBadRequest, status)
 				assert.Equal(t, "image: give a whole number, 0 or more\n", body)
 			})
 		}
 	}
-}
-
-// get may be called from any goroutine: a failure to exchange is a status of 0.
-func get(t *testing.T, url string) (status int, body string) {
-	resp, err := http.Get(url)
-	if !assert.NoError(t, err) {
-		return 0, ""
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	assert.NoError(t, err)
-	return resp.StatusCode, string(b)
 }
 
 // stuckIn reports whether function is on some goroutine's stack below waiting.

@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/targets/kit"
+	"chokepoint/targets/kit/kittest"
 )
 
 // Both variants of every mode give the same service.
@@ -34,45 +33,23 @@ func TestEveryModeServes(t *testing.T) {
 	for _, tt := range tests {
 		for _, variant := range []kit.Variant{kit.Flawed, kit.Fixed} {
 			t.Run(tt.mode+"/"+string(variant), func(t *testing.T) {
-				s := service()
-				o, err := kit.NewOptions(s, variant, "mode="+tt.mode, "delay=6ms", "hold=1ms", "draw=10us", "workers=3")
-				require.NoError(t, err)
-				h, err := s.Build(t.Context(), o)
-				require.NoError(t, err)
-				server := httptest.NewServer(h)
-				defer server.Close()
+				server := kittest.Server(t, service(), variant, "mode="+tt.mode, "delay=6ms", "hold=1ms", "draw=10us", "workers=3")
 				var sent sync.WaitGroup
 				for range 20 {
 					sent.Go(func() {
-						status, body := ask(t, tt.method, server.URL+tt.path+"?parcel=10007")
+						status, body := kittest.Ask(t, tt.method, server.URL+tt.path+"?parcel=10007")
 						assert.Equal(t, http.StatusOK, status, body)
 						assert.True(t, strings.HasSuffix(body, tt.want), body)
 					})
 				}
 				sent.Wait()
 
-				status, body := ask(t, tt.method, server.URL+tt.path+"?parcel=-1")
+				status, body := kittest.Ask(t, tt.method, server.URL+tt.path+"?parcel=-1")
 				assert.Equal(t, http.StatusBadRequest, status)
 				assert.Equal(t, "parcel: give a whole number, 0 or more\n", body)
 			})
 		}
 	}
-}
-
-// ask may be called from any goroutine: a failure to exchange is a status of 0.
-func ask(t *testing.T, method, url string) (status int, body string) {
-	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
-	if !assert.NoError(t, err) {
-		return 0, ""
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if !assert.NoError(t, err) {
-		return 0, ""
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	assert.NoError(t, err)
-	return resp.StatusCode, string(b)
 }
 
 // store is the other end of a line, in the hands of the test: what is told is read

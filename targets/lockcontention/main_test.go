@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/targets/kit"
+	"chokepoint/targets/kit/kittest"
 )
 
 // Both variants of every mode give the same service.
@@ -33,52 +32,24 @@ func TestEveryModeServes(t *testing.T) {
 	for _, tt := range tests {
 		for _, variant := range []kit.Variant{kit.Flawed, kit.Fixed} {
 			t.Run(tt.mode+"/"+string(variant), func(t *testing.T) {
-				server := start(t, variant, "mode="+tt.mode, "delay=6ms", "hold=1ms", "every=5ms")
+				server := kittest.Server(t, service(), variant, "mode="+tt.mode, "delay=6ms", "hold=1ms", "every=5ms")
 				const requests = 20
 				var sent sync.WaitGroup
 				for range requests {
 					sent.Go(func() {
-						status, body := ask(t, tt.method, server.URL+tt.path+"?account=10007")
+						status, body := kittest.Ask(t, tt.method, server.URL+tt.path+"?account=10007")
 						assert.Equal(t, http.StatusOK, status, body)
 						assert.True(t, strings.HasPrefix(body, tt.want), body)
 					})
 				}
 				sent.Wait()
 
-				status, body := ask(t, tt.method, server.URL+tt.path+"?account=-1")
+				status, body := kittest.Ask(t, tt.method, server.URL+tt.path+"?account=-1")
 				assert.Equal(t, http.StatusBadRequest, status)
 				assert.Equal(t, "account: give a whole number, 0 or more\n", body)
 			})
 		}
 	}
-}
-
-func start(t *testing.T, variant kit.Variant, knobs ...string) *httptest.Server {
-	t.Helper()
-	s := service()
-	o, err := kit.NewOptions(s, variant, knobs...)
-	require.NoError(t, err)
-	h, err := s.Build(t.Context(), o)
-	require.NoError(t, err)
-	server := httptest.NewServer(h)
-	t.Cleanup(server.Close)
-	return server
-}
-
-// ask may be called from any goroutine: a failure to exchange is a status of 0.
-func ask(t *testing.T, method, url string) (status int, body string) {
-	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
-	if !assert.NoError(t, err) {
-		return 0, ""
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if !assert.NoError(t, err) {
-		return 0, ""
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	assert.NoError(t, err)
-	return resp.StatusCode, string(b)
 }
 
 func TestSessionStorePausesLockedOrNot(t *testing.T) {

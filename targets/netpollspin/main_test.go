@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/targets/kit"
+	"chokepoint/targets/kit/kittest"
 )
 
 func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
@@ -22,17 +22,7 @@ func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 // start builds the service; its background work ends with the test.
 func start(t *testing.T, v kit.Variant, settings ...string) http.Handler {
 	t.Helper()
-	o, err := kit.NewOptions(service(), v, append([]string{"delay=10ms"}, settings...)...)
-	require.NoError(t, err)
-	h, err := build(t.Context(), o)
-	require.NoError(t, err)
-	return h
-}
-
-func get(h http.Handler, path string) *httptest.ResponseRecorder {
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-	return w
+	return kittest.Handler(t, service(), v, append([]string{"delay=10ms"}, settings...)...)
 }
 
 func TestServiceAnswers(t *testing.T) {
@@ -41,15 +31,15 @@ func TestServiceAnswers(t *testing.T) {
 			t.Run(mode+"/"+string(v), func(t *testing.T) {
 				h := start(t, v, "mode="+mode)
 				for item := range uint64(5) {
-					w := get(h, fmt.Sprintf("/quote?item=%d", item))
+					w := kittest.Serve(h, fmt.Sprintf("/quote?item=%d", item))
 					require.Equal(t, http.StatusOK, w.Code, w.Body)
 					var got struct{ Item, Cents uint64 }
 					require.NoError(t, json.Unmarshal(w.Body.Bytes(), &got))
 					assert.Equal(t, item, got.Item)
 					assert.Equal(t, priceOf(item), got.Cents)
 				}
-				assert.Equal(t, http.StatusBadRequest, get(h, "/quote?item=many").Code)
-				assert.Equal(t, http.StatusNotFound, get(h, "/").Code)
+				assert.Equal(t, http.StatusBadRequest, kittest.Serve(h, "/quote?item=many").Code)
+				assert.Equal(t, http.StatusNotFound, kittest.Serve(h, "/").Code)
 			})
 		}
 	}

@@ -1,16 +1,14 @@
 package main
 
 import (
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"chokepoint/targets/kit"
+	"chokepoint/targets/kit/kittest"
 )
 
 func TestMain(m *testing.M) {
@@ -29,13 +27,13 @@ func TestEveryModeServes(t *testing.T) {
 	for _, tt := range tests {
 		for _, variant := range []kit.Variant{kit.Flawed, kit.Fixed} {
 			t.Run(tt.mode+"/"+string(variant), func(t *testing.T) {
-				server := start(t, variant, "mode="+tt.mode, "delay=1ms", "answer=1ms", "poll=5ms", "patience=30s")
+				server := kittest.Server(t, service(), variant, "mode="+tt.mode, "delay=1ms", "answer=1ms", "poll=5ms", "patience=30s")
 				for range 3 {
-					status, body := get(t, server.URL+tt.path)
+					status, body := kittest.Get(t, server.URL+tt.path)
 					assert.Equal(t, http.StatusOK, status)
 					assert.Equal(t, tt.want, body)
 				}
-				status, _ := get(t, server.URL+tt.path[:len(tt.path)-1]+"-1")
+				status, _ := kittest.Get(t, server.URL+tt.path[:len(tt.path)-1]+"-1")
 				assert.Equal(t, http.StatusBadRequest, status)
 			})
 		}
@@ -46,32 +44,10 @@ func TestEveryModeServes(t *testing.T) {
 func TestPatienceEnds(t *testing.T) {
 	for mode, path := range map[string]string{"supplier": "/stock?product=8", "prices": "/price?product=8"} {
 		t.Run(mode, func(t *testing.T) {
-			server := start(t, kit.Fixed, "mode="+mode, "delay=1ms", "patience=20ms")
-			status, body := get(t, server.URL+path)
+			server := kittest.Server(t, service(), kit.Fixed, "mode="+mode, "delay=1ms", "patience=20ms")
+			status, body := kittest.Get(t, server.URL+path)
 			assert.Equal(t, http.StatusOK, status)
 			assert.Contains(t, body, "unknown")
 		})
 	}
-}
-
-func start(t *testing.T, variant kit.Variant, knobs ...string) *httptest.Server {
-	t.Helper()
-	s := service()
-	o, err := kit.NewOptions(s, variant, knobs...)
-	require.NoError(t, err)
-	h, err := s.Build(t.Context(), o)
-	require.NoError(t, err)
-	server := httptest.NewServer(h)
-	t.Cleanup(server.Close)
-	return server
-}
-
-func get(t *testing.T, url string) (status int, body string) {
-	t.Helper()
-	resp, err := http.Get(url)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return resp.StatusCode, string(b)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/targets/kit"
+	"chokepoint/targets/kit/kittest"
 )
 
 var modes = []string{"never-put", "per-request", "oversized", "boxed", "dirty"}
@@ -21,17 +21,7 @@ var modes = []string{"never-put", "per-request", "oversized", "boxed", "dirty"}
 // start builds the service without its waits.
 func start(t *testing.T, v kit.Variant, mode string) http.Handler {
 	t.Helper()
-	o, err := kit.NewOptions(service(), v, "mode="+mode, "delay=0s", "spool=0s")
-	require.NoError(t, err)
-	h, err := build(t.Context(), o)
-	require.NoError(t, err)
-	return h
-}
-
-func get(h http.Handler, path string) *httptest.ResponseRecorder {
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-	return w
+	return kittest.Handler(t, service(), v, "mode="+mode, "delay=0s", "spool=0s")
 }
 
 func TestVariantsAnswerAlike(t *testing.T) {
@@ -40,7 +30,7 @@ func TestVariantsAnswerAlike(t *testing.T) {
 			flawed, fixed := start(t, kit.Flawed, mode), start(t, kit.Fixed, mode)
 			for seq := range 20 {
 				path := fmt.Sprintf("/render?seq=%d&token=ref-%d&rows=%d", seq, seq, 10*seq)
-				a, b := get(flawed, path), get(fixed, path)
+				a, b := kittest.Serve(flawed, path), kittest.Serve(fixed, path)
 				require.Equal(t, http.StatusOK, a.Code, a.Body)
 				require.Equal(t, http.StatusOK, b.Code, b.Body)
 				assert.Equal(t, b.Body.String(), a.Body.String())
@@ -53,11 +43,11 @@ func TestVariantsAnswerAlike(t *testing.T) {
 func TestBadRequestsAreRefused(t *testing.T) {
 	h := start(t, kit.Fixed, "never-put")
 	for _, query := range []string{"", "seq=", "seq=-1", "seq=x", "seq=1&rows=-1", "seq=1&rows=x", "seq=1&rows=32769"} {
-		w := get(h, "/render?"+query)
+		w := kittest.Serve(h, "/render?"+query)
 		assert.Equal(t, http.StatusBadRequest, w.Code, query)
 		assert.Regexp(t, `^(seq|rows): `, w.Body.String(), query)
 	}
-	assert.Equal(t, http.StatusOK, get(h, "/render?seq=1&rows=0").Code)
+	assert.Equal(t, http.StatusOK, kittest.Serve(h, "/render?seq=1&rows=0").Code)
 }
 
 func TestDocumentIsAsLongAsItsRows(t *testing.T) {
@@ -70,7 +60,7 @@ func TestDocumentIsAsLongAsItsRows(t *testing.T) {
 			assert.Equal(t, 1, strings.Count(b.String(), "\n"))
 		}
 	}
-	large := get(start(t, kit.Flawed, "oversized"), "/render?seq=1&rows=16384")
+	large := kittest.Serve(start(t, kit.Flawed, "oversized"), "/render?seq=1&rows=16384")
 	assert.Greater(t, large.Body.Len(), 1<<20)
 	assert.Less(t, large.Body.Len(), 1<<20+200)
 }
@@ -89,7 +79,7 @@ func TestReceiptsOfOthers(t *testing.T) {
 				for i := range 250 {
 					token := fmt.Sprintf("ref-%d-%d.", caller, i)
 					path := fmt.Sprintf("/render?seq=%d&token=%s&rows=1&signed=%t", i, token, i%5 == 0)
-					body := get(h, path).Body.String()
+					body := kittest.Serve(h, path).Body.String()
 					own := strings.Count(body, token)
 					all := strings.Count(body, "ref-")
 					assert.Positive(t, own, body)

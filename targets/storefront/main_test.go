@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -15,6 +13,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"chokepoint/targets/kit"
+	"chokepoint/targets/kit/kittest"
 )
 
 // Both variants of every mode give the same service.
@@ -29,45 +28,23 @@ func TestEveryModeServes(t *testing.T) {
 	for _, tt := range tests {
 		for _, variant := range []kit.Variant{kit.Flawed, kit.Fixed} {
 			t.Run(tt.mode+"/"+string(variant), func(t *testing.T) {
-				s := service()
-				o, err := kit.NewOptions(s, variant, "mode="+tt.mode, "delay=2ms", "hold=1ms", "turns=2")
-				require.NoError(t, err)
-				h, err := s.Build(t.Context(), o)
-				require.NoError(t, err)
-				server := httptest.NewServer(h)
-				defer server.Close()
+				server := kittest.Server(t, service(), variant, "mode="+tt.mode, "delay=2ms", "hold=1ms", "turns=2")
 				var sent sync.WaitGroup
 				for range 20 {
 					sent.Go(func() {
-						status, body := ask(t, server.URL+tt.path+"?item=10007")
+						status, body := kittest.Get(t, server.URL+tt.path+"?item=10007")
 						assert.Equal(t, http.StatusOK, status, body)
 						assert.Equal(t, tt.want, body)
 					})
 				}
 				sent.Wait()
 
-				status, body := ask(t, server.URL+tt.path+"?item=-1")
+				status, body := kittest.Get(t, server.URL+tt.path+"?item=-1")
 				assert.Equal(t, http.StatusBadRequest, status)
 				assert.Equal(t, "item: give a whole number, 0 or more\n", body)
 			})
 		}
 	}
-}
-
-// ask may be called from any goroutine: a failure to exchange is a status of 0.
-func ask(t *testing.T, url string) (status int, body string) {
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if !assert.NoError(t, err) {
-		return 0, ""
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if !assert.NoError(t, err) {
-		return 0, ""
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	assert.NoError(t, err)
-	return resp.StatusCode, string(b)
 }
 
 func TestGate(t *testing.T) {

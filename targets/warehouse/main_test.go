@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,21 +12,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/targets/kit"
+	"chokepoint/targets/kit/kittest"
 )
 
 func handler(t *testing.T, variant kit.Variant, settings ...string) http.Handler {
 	t.Helper()
-	s := service()
-	o, err := kit.NewOptions(s, variant, append([]string{"delay=1ms", "book=1us"}, settings...)...)
-	require.NoError(t, err)
-	h, err := s.Build(t.Context(), o)
-	require.NoError(t, err)
-	return h
+	return kittest.Handler(t, service(), variant, append([]string{"delay=1ms", "book=1us"}, settings...)...)
 }
 
 func ask(h http.Handler, path string) (int, string) {
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	w := kittest.Serve(h, path)
 	return w.Code, w.Body.String()
 }
 
