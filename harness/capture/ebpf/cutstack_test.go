@@ -1,17 +1,13 @@
 package ebpf
 
 import (
-	"context"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"chokepoint/harness/bundle"
-	"chokepoint/harness/capture"
 	"chokepoint/harness/internal/testbuild"
 )
 
@@ -19,25 +15,8 @@ import (
 // that ends there, and is counted.
 func TestStackThatIsCutIsTold(t *testing.T) {
 	needBPF(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	path := testbuild.Build(t, testbuild.Program{Dir: "testdata/cutstack"}).Path
-	c := startCrash(t, path, "")
 	// Every call by itself: one that a signal cuts short is over at once.
-	r := New(Config{Probes: []string{Syscalls, Sched}, Slow: time.Nanosecond})
-	t.Cleanup(func() { assert.NoError(t, r.Close()) })
-	require.NoError(t, r.Prepare(ctx, capture.Subject{PID: c.pid(), Executable: path}))
-	require.NoError(t, r.Start(ctx))
-	c.tell(t)
-	require.Equal(t, "20", c.line(t))
-	require.NoError(t, r.Stop(ctx))
-	c.tell(t)
-	c.awaitEnd(t, "exit status 0")
-	rec := recording{dir: filepath.Join(t.TempDir(), "bundle")}
-	w, err := bundle.Create(rec.dir, bundle.Manifest{})
-	require.NoError(t, err)
-	rec.dim, err = r.Write(ctx, w)
-	require.NoError(t, err)
+	rec := recordOnce(t, testbuild.Program{Dir: "testdata/cutstack"}, Config{Probes: []string{Syscalls, Sched}, Slow: time.Nanosecond}, "20")
 
 	var slow bundle.SlowCalls
 	rec.json(t, bundle.EBPFSlow, &slow)

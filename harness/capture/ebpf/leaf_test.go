@@ -1,19 +1,15 @@
 package ebpf
 
 import (
-	"context"
 	"encoding/binary"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/harness/bundle"
-	"chokepoint/harness/capture"
 	"chokepoint/harness/internal/testbuild"
 )
 
@@ -23,24 +19,7 @@ func TestCallerOfAssemblyIsSampled(t *testing.T) {
 	needBPF(t)
 	for _, shape := range []testbuild.Shape{testbuild.Static, testbuild.StrippedPIE} {
 		t.Run(string(shape), func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			path := testbuild.Build(t, testbuild.Program{Dir: "testdata/leaf", Shape: shape}).Path
-			c := startCrash(t, path, "")
-			r := New(Config{Probes: []string{OnCPU}})
-			t.Cleanup(func() { assert.NoError(t, r.Close()) })
-			require.NoError(t, r.Prepare(ctx, capture.Subject{PID: c.pid(), Executable: path}))
-			require.NoError(t, r.Start(ctx))
-			c.tell(t)
-			require.Equal(t, "done", c.line(t))
-			require.NoError(t, r.Stop(ctx))
-			c.tell(t)
-			c.awaitEnd(t, "exit status 0")
-			rec := recording{dir: filepath.Join(t.TempDir(), "bundle")}
-			w, err := bundle.Create(rec.dir, bundle.Manifest{})
-			require.NoError(t, err)
-			rec.dim, err = r.Write(ctx, w)
-			require.NoError(t, err)
+			rec := recordOnce(t, testbuild.Program{Dir: "testdata/leaf", Shape: shape}, Config{Probes: []string{OnCPU}}, "done")
 			require.True(t, rec.dim.Captured, "%+v", rec.dim)
 			for _, p := range rec.dim.Probes {
 				assert.NotContains(t, p.Lost, "callers_unread", p.Name)

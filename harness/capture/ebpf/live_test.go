@@ -21,6 +21,7 @@ import (
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/capture"
+	"chokepoint/harness/internal/testbuild"
 )
 
 // needBPF skips where the machine or the user may not run the probes.
@@ -335,4 +336,29 @@ func TestProfilesOpenInPprof(t *testing.T) {
 		require.NoError(t, err, "%s: %s", path, out)
 		assert.Contains(t, string(out), "flat%", path)
 	}
+}
+
+// recordOnce records a program of testdata while it does its work: it begins when told,
+// says done when that is over, and ends when told again.
+func recordOnce(t *testing.T, p testbuild.Program, config Config, done string) recording {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	path := testbuild.Build(t, p).Path
+	c := startCrash(t, path, "")
+	r := New(config)
+	t.Cleanup(func() { assert.NoError(t, r.Close()) })
+	require.NoError(t, r.Prepare(ctx, capture.Subject{PID: c.pid(), Executable: path}))
+	require.NoError(t, r.Start(ctx))
+	c.tell(t)
+	require.Equal(t, done, c.line(t))
+	require.NoError(t, r.Stop(ctx))
+	c.tell(t)
+	c.awaitEnd(t, "exit status 0")
+	rec := recording{dir: filepath.Join(t.TempDir(), "bundle")}
+	w, err := bundle.Create(rec.dir, bundle.Manifest{})
+	require.NoError(t, err)
+	rec.dim, err = r.Write(ctx, w)
+	require.NoError(t, err)
+	return rec
 }
