@@ -34,6 +34,8 @@ type server struct {
 	crew    *crew
 	pending int64 // of the wait that it is in
 	busy    int64 // time since it last ended a wait, being runnable left out
+	work    int64 // the like before it ended the first of those that it tells the same
+	telling int64 // and since then
 	last    int64 // when that was
 	turned  int64 // when it had last ended one before it went on to something else
 	asked   bool  // it has written to a peer since

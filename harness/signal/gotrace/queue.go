@@ -146,7 +146,8 @@ type outlet struct {
 type queueing struct {
 	parked  int64 // since when it waits, if it does
 	creator trace.GoID
-	holds   bool // it has a turn
+	born    int64 // when it was created; 0: before the trace
+	holds   bool  // it has a turn
 	turn    turn
 	server  *server
 }
@@ -154,7 +155,12 @@ type queueing struct {
 // goesOn is how long a goroutine that wakes one after another may take for each
 // and be taken to tell all of them the same: ten times what a wake-up costs while
 // it is traced, about 1 µs.
-const goesOn = 10_000
+// Where it had worked longer before, it may take a part of that for all of them: the
+// collector and the kernel hold it up as well.
+const (
+	goesOn     = 10_000
+	goesOnPart = 20
+)
 
 func (q *queues) station(at *place) *station {
 	if at.queue == nil {
@@ -216,7 +222,7 @@ func related(a trace.GoID, g *goroutine, b trace.GoID, h *goroutine) bool {
 // created notes who started a goroutine. What the creator has got it may pass on
 // through those it starts.
 func (q *queues) created(g *goroutine, by trace.GoID, creator *goroutine, now int64) {
-	g.queue.creator = by
+	g.queue.creator, g.queue.born = by, now
 	if creator == nil || !creator.hasTurn() {
 		return
 	}
@@ -337,7 +343,7 @@ func (s *scan) serves(g *goroutine, w *station, t *tally, h *goroutine, by *plac
 	if v == nil {
 		c := s.queues.crew(by)
 		c.servers++
-		v = &server{crew: c}
+		v = &server{crew: c, work: now - max(h.queue.born, s.sum.StartNS)}
 		c.members[v] = true
 		h.queue.server = v
 	}
@@ -363,8 +369,9 @@ func (s *scan) serves(g *goroutine, w *station, t *tally, h *goroutine, by *plac
 			c.customers[o.crew] = true
 		}
 	}
-	if v.busy > goesOn {
+	if v.telling += v.busy; v.telling > max(goesOn, v.work/goesOnPart) {
 		v.turned = v.last
+		v.work, v.telling = v.telling, 0
 	}
 	v.busy, v.last, v.asked = 0, now, false
 	if w == nil {
