@@ -608,6 +608,10 @@ func TestNoQueues(t *testing.T) {
 			}
 		})
 	})
+	t.Run("one answer for all who asked meanwhile", func(t *testing.T) {
+		var c coalesced
+		calm(t, func(http.ResponseWriter, *http.Request) { <-c.ask() })
+	})
 	t.Run("one that waits for a batch", func(t *testing.T) {
 		in := make(chan errand)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -619,6 +623,39 @@ func TestNoQueues(t *testing.T) {
 			<-e.done
 		})
 	})
+}
+
+// coalesced has one goroutine work for all who ask while it does, and tell them. It is
+// held up among them, as by the collector, and whoever asked first has left by then.
+type coalesced struct {
+	mu   sync.Mutex
+	subs []chan struct{}
+}
+
+func (c *coalesced) ask() <-chan struct{} {
+	done := make(chan struct{})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.subs = append(c.subs, done); len(c.subs) == 1 {
+		go c.answer()
+	}
+	return done
+}
+
+func (c *coalesced) answer() {
+	time.Sleep(20 * work)
+	c.mu.Lock()
+	subs := c.subs
+	c.subs = nil
+	c.mu.Unlock()
+	for i, done := range subs {
+		if i == 2 {
+			for end := time.Now().Add(work / 2); time.Now().Before(end); {
+				continue
+			}
+		}
+		done <- struct{}{}
+	}
 }
 
 // gather answers all that came in an interval together.
