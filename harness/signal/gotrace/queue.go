@@ -1,8 +1,11 @@
 package gotrace
 
 import (
+	"strings"
+
 	"golang.org/x/exp/trace"
 
+	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/requests"
 	"chokepoint/harness/signal/stack"
 )
@@ -100,13 +103,34 @@ func (q Queue) FollowedShare() float64 {
 // nor had waited there, serves them. Goroutines of one request that wake each
 // other wait for no turn.
 type queues struct {
-	waits    map[waitKey]*station
+	waits    map[stationKey]*station
 	releases map[stack.Frame]*outlet
 	crews    map[string]*crew
 }
 
 func newQueues() *queues {
-	return &queues{waits: map[waitKey]*station{}, releases: map[stack.Frame]*outlet{}, crews: map[string]*crew{}}
+	return &queues{waits: map[stationKey]*station{}, releases: map[stack.Frame]*outlet{}, crews: map[string]*crew{}}
+}
+
+// stationKey tells waits apart. A call of a library may wait for several things, which
+// are not the same queue though the program has one line for all: a client waits for
+// a connection, and between two tries.
+type stationKey struct {
+	waitKey
+	in string // the function that waits
+}
+
+// waitsIn is the function that waits: the innermost beyond the runtime and what is
+// made of it.
+func waitsIn(frames []stack.Frame) string {
+	for _, f := range frames {
+		switch pkg := gofunc.Package(f.Function); {
+		case pkg == "runtime", pkg == "sync", strings.HasPrefix(pkg, "internal/"):
+		default:
+			return gofunc.Base(f.Function)
+		}
+	}
+	return ""
 }
 
 // tally is time waited, and by whom it was ended.
@@ -164,7 +188,7 @@ const (
 
 func (q *queues) station(at *place) *station {
 	if at.queue == nil {
-		k := waitKey{at.wait, at.own}
+		k := stationKey{waitKey{at.wait, at.own}, waitsIn(at.frames)}
 		w := q.waits[k]
 		if w == nil {
 			w = &station{at: at.own, wait: at.wait}

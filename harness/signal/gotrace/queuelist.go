@@ -17,7 +17,7 @@ func (q *queues) list(durationNS int64, requests bool) []Queue {
 	q.settle(requests)
 	g := newGrouping()
 	for k, w := range q.waits {
-		g.wait(k, w)
+		g.wait(k.waitKey, w)
 	}
 	for _, r := range q.releases {
 		if x := g.of(&r.knot, &r.tally); x != nil {
