@@ -177,8 +177,13 @@ func (r Report) emptiness() string {
 	default:
 		text = fmt.Sprintf("No bottleneck found by the %s that had the evidence they need; %s could not be decided.", plural(silent, "rule"), count(int64(unknown)))
 	}
-	if bound := r.CPU.sentence(); bound != "" && len(r.Result.Findings) == 0 {
-		text += " " + bound
+	if len(r.Result.Findings) > 0 {
+		return text
+	}
+	for _, more := range []string{r.CPU.sentence(), waits(r.Where)} {
+		if more != "" {
+			text += " " + more
+		}
 	}
 	return text
 }

@@ -241,6 +241,31 @@ func TestBoundByCPU(t *testing.T) {
 	}
 }
 
+// TestWaitsAtOneLine holds that where nothing was found, and requests wait for most of
+// their time at one line, the reader is told which.
+func TestWaitsAtOneLine(t *testing.T) {
+	const want = "Requests spend 97% of their time in lock, at main.(*store).get store.go:41. No rule takes that for a flaw:"
+	said := func(r reports.Report) string {
+		var text bytes.Buffer
+		require.NoError(t, reports.Text(&text, r, reports.TextOptions{Width: 300}))
+		return text.String()
+	}
+	silent := rule.Result{Silent: []string{"a"}}
+	assert.Contains(t, said(reports.Report{Result: silent, Where: spent()}), want)
+	assert.NotContains(t, said(reports.Report{Result: flawed().Result, Where: spent()}), "No rule takes that")
+	for _, kind := range []requests.Kind{requests.Running, requests.Runnable} {
+		busy := spent()
+		busy.Table.Bands[0].Parts[0].Kind = kind
+		assert.NotContains(t, said(reports.Report{Result: silent, Where: busy}), "No rule takes that")
+	}
+	little := spent()
+	little.Table.Bands[0].Parts[0].NS /= 2
+	assert.NotContains(t, said(reports.Report{Result: silent, Where: little}), "No rule takes that")
+	tasks := spent()
+	tasks.Source = "tasks"
+	assert.NotContains(t, said(reports.Report{Result: silent, Where: tasks}), "No rule takes that")
+}
+
 func TestHeadlineWithoutVerdict(t *testing.T) {
 	for want, result := range map[string]rule.Result{
 		"2 FINDINGS  customer":     flawed().Result,

@@ -170,31 +170,45 @@ func spentParts(b requests.Band, kinds []requests.Kind) []spentPart {
 	return parts
 }
 
-// spentLines are the lines of a band, however each is known, and what is left out.
-func spentLines(b requests.Band) (list []spentLine, more string) {
-	type line struct {
-		kind      requests.Kind
-		where     bundle.Frame
-		cause     string
-		explained bool
-	}
-	sums := map[line]int64{}
+// lineTime is time of one kind at one line, or of a named cause where no line is known.
+type lineTime struct {
+	kind      requests.Kind
+	where     bundle.Frame
+	cause     string
+	explained bool
+	ns        int64
+}
+
+// lineTimes are the lines of a band by time.
+func lineTimes(b requests.Band) []lineTime {
+	sums := map[lineTime]int64{}
 	for _, x := range b.Parts {
-		l := line{x.Kind, x.Where, x.Cause, x.Explained}
+		l := lineTime{kind: x.Kind, where: x.Where, cause: x.Cause, explained: x.Explained}
 		if l.where.Function != "" {
 			l.cause = ""
 		}
 		sums[l] += x.NS
 	}
-	lines := slices.SortedFunc(maps.Keys(sums), func(a, b line) int {
-		return cmp.Or(-cmp.Compare(sums[a], sums[b]), cmp.Compare(a.kind, b.kind), cmp.Compare(a.where.Function, b.where.Function), cmp.Compare(a.where.Line, b.where.Line), cmp.Compare(a.cause, b.cause))
+	lines := make([]lineTime, 0, len(sums))
+	for l, ns := range sums {
+		l.ns = ns
+		lines = append(lines, l)
+	}
+	slices.SortFunc(lines, func(a, b lineTime) int {
+		return cmp.Or(-cmp.Compare(a.ns, b.ns), cmp.Compare(a.kind, b.kind), cmp.Compare(a.where.Function, b.where.Function), cmp.Compare(a.where.Line, b.where.Line), cmp.Compare(a.cause, b.cause))
 	})
+	return lines
+}
+
+// spentLines are the lines of a band, however each is known, and what is left out.
+func spentLines(b requests.Band) (list []spentLine, more string) {
+	lines := lineTimes(b)
 	const shown, least = 8, 0.001
 	for _, l := range lines {
-		if len(list) == shown || float64(sums[l]) < least*float64(b.TotalNS) {
+		if len(list) == shown || float64(l.ns) < least*float64(b.TotalNS) {
 			break
 		}
-		x := spentLine{Share: percent(sums[l], b.TotalNS), Kind: string(l.kind), Where: l.cause, Unexplained: !l.explained}
+		x := spentLine{Share: percent(l.ns, b.TotalNS), Kind: string(l.kind), Where: l.cause, Unexplained: !l.explained}
 		if l.where.Function != "" {
 			x.Where, x.File = l.where.Function, l.where.File
 			x.Place = fileLine(signal.Location{File: l.where.File, Line: l.where.Line})
@@ -205,6 +219,33 @@ func spentLines(b requests.Band) (list []spentLine, more string) {
 		more = plural(n, "line") + " more"
 	}
 	return list, more
+}
+
+// mostlyWaits is the share of all request time from which a wait at one line is what
+// requests do.
+const mostlyWaits = 0.5
+
+// waits says where requests wait, if that is at one line for most of their time: where
+// no rule has found anything, it is what there is to be looked at.
+func waits(x *signal.Where) string {
+	if x == nil || x.Source != "requests" {
+		return ""
+	}
+	b, ok := x.Table.Band(requests.All)
+	if !ok {
+		return ""
+	}
+	for _, l := range lineTimes(b) {
+		if float64(l.ns) < mostlyWaits*float64(b.TotalNS) {
+			break
+		}
+		if l.where.Function == "" || kindTone(l.kind) == "run" || kindTone(l.kind) == "queue" {
+			continue
+		}
+		return fmt.Sprintf("Requests spend %s of their time in %s, at %s %s. No rule takes that for a flaw: it may be what they are there for, such as the answer of another service; if it is not, look there.",
+			percent(l.ns, b.TotalNS), l.kind, l.where.Function, fileLine(signal.Location{File: l.where.File, Line: l.where.Line}))
+	}
+	return ""
 }
 
 const (
