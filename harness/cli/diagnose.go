@@ -57,8 +57,9 @@ func diagnose(path string, rules chosen) (*diagnosis, error) {
 		CPU:    reports.NewCPUUse(measured, m.Dimensions),
 		Notes:  slices.Clone(rules.notes),
 	}
-	if s, err := read.Trace(); err == nil {
-		r.Marked = signal.MarkedOf(s)
+	trace, err := read.Trace()
+	if err == nil {
+		r.Marked = signal.MarkedOf(trace)
 	}
 	if w, err := read.Where(""); err == nil {
 		r.Where = w
@@ -74,6 +75,9 @@ func diagnose(path string, rules chosen) (*diagnosis, error) {
 		r.Load = &l
 	} else if !errors.Is(err, bundle.ErrNoArtifact) {
 		r.Notes = append(r.Notes, err.Error())
+	}
+	if trace != nil && r.Load != nil && r.Load.Requests.Ended > 0 && trace.Requests.TotalNS == 0 && trace.Served.TotalNS() == 0 {
+		r.Notes = append(r.Notes, noRequests)
 	}
 	if r.Load != nil {
 		samples, err := bundle.ReadLines[bundle.ProcSample](evidence, bundle.ProcSamples)
@@ -108,6 +112,11 @@ func diagnose(path string, rules chosen) (*diagnosis, error) {
 	r.Verdict = &v
 	return &diagnosis{r, v.Outcome.ExitCode()}, nil
 }
+
+// noRequests is said where a trace shows none of the requests that the load had
+// answered.
+const noRequests = "the trace shows no request, and the load had some answered: the server is none that is known (net/http's, fasthttp's and gRPC's are); " +
+	"what is said of request time is of all goroutines' time instead"
 
 // exitUnjudged is the exit code where nothing is expected.
 func exitUnjudged(r reports.Report) int {

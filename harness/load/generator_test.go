@@ -301,6 +301,7 @@ func TestBadTargets(t *testing.T) {
 			require.NoError(t, ctx.Err(), "WaitReached should see early that this is hopeless")
 			assert.ErrorContains(t, err, "all requests fail")
 			assert.ErrorContains(t, err, tc.kind)
+			assert.Equal(t, strings.HasPrefix(tc.kind, "status"), errors.Is(err, ErrAnswersFail), "%v", err)
 			g.EndWindow(clock.MonoNS())
 			stop(t, g)
 

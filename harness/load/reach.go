@@ -115,19 +115,24 @@ func (g *Generator) socketGoal() int {
 	return int(reachedShare * float64(asked))
 }
 
+// ErrAnswersFail is of a load that does not stand since its target answers with
+// nothing but errors. It goes on, and the target is there to be looked at.
+var ErrAnswersFail = errors.New("the target answers, and only with errors")
+
 // WaitReached waits until what the captured stage asks for stands: at least 99%
 // of the requests in flight, over as many open sockets, and in a closed loop for a
 // second; in an open loop 95% of the rate, or every place in flight taken. Then the
 // stage's time begins. The error says what was reached, in how long, and what is
 // likely to be in the way. It comes when ctx ends or a worker dies, or earlier when
-// nothing but failures arrives and nothing gets better any more.
+// nothing but failures arrives and nothing gets better any more; if these are answers
+// it is ErrAnswersFail, and the stage's time begins.
 func (g *Generator) WaitReached(ctx context.Context) error {
 	if g.members() == nil {
 		return errors.New("load: wait for the load to stand: it has not been started")
 	}
 	err := g.waitReached(ctx)
-	if err == nil {
-		err = g.release()
+	if err == nil || errors.Is(err, ErrAnswersFail) {
+		err = errors.Join(err, g.release())
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -190,7 +195,11 @@ func (g *Generator) waitReached(ctx context.Context) error {
 			inGoal = false
 		}
 		if !inGoal && now.Streak >= hopelessStreak && time.Since(better) >= g.hopelessAfter {
-			return g.notReached(start, best, "all requests fail", nil)
+			var cause error
+			if 2*account.Answers(now.Kinds) > now.Errors {
+				cause = ErrAnswersFail
+			}
+			return g.notReached(start, best, "all requests fail", cause)
 		}
 		select {
 		case <-ctx.Done():

@@ -301,12 +301,13 @@ func (r *run) attack(ctx context.Context, g *load.Generator, rec *capture.Record
 }
 
 // hold waits until the load stands and captures. A load that does not reach
-// what was asked is no error: nothing is captured, and the bundle says why.
+// what was asked is no error: nothing is captured, and the bundle says why. A target
+// that answers with errors only is captured all the same: it is what is wrong.
 func (r *run) hold(ctx context.Context, g *load.Generator, rec *capture.Recording) (bundle.Window, error) {
 	ramp := time.Duration(r.plan.Load.Ramp)
 	reach, cancel := context.WithTimeoutCause(ctx, ramp+reachTime, fmt.Errorf("it had its ramp of %s and %s more", ramp, reachTime))
 	defer cancel()
-	if err := g.WaitReached(reach); err != nil {
+	if err := g.WaitReached(reach); err != nil && (ctx.Err() != nil || !errors.Is(err, load.ErrAnswersFail)) {
 		return bundle.Window{}, ctx.Err() // the generator keeps the reason
 	}
 	window := time.Duration(r.plan.Capture.Window)

@@ -43,7 +43,21 @@ const maxKinds = 20
 // whole of its timeout.
 func isTimeout(kind string) bool { return strings.HasPrefix(kind, kindTimeout) }
 
-func statusKind(code int) string { return "status " + strconv.Itoa(code) }
+const kindStatus = "status "
+
+func statusKind(code int) string { return kindStatus + strconv.Itoa(code) }
+
+// Answers counts, of failures by kind, those that were responses with a status that
+// says so.
+func Answers(kinds map[string]int64) int64 {
+	var n int64
+	for kind, count := range kinds {
+		if strings.HasPrefix(kind, kindStatus) {
+			n += count
+		}
+	}
+	return n
+}
 
 // timeoutKinds tell what a request was waiting for when its time was over.
 var timeoutKinds = map[http1.Phase]string{

@@ -32,7 +32,7 @@ func StageOf(frames []Frame) Stage {
 		switch name := frames[i].Function; {
 		case requestHandler(name):
 			return Handling
-		case name == fasthttpServes:
+		case servesFasthttp(name):
 			return fasthttpStage(frames[:i])
 		case name == grpcWorker:
 			return grpcWorkerStage(frames[:i])
@@ -148,7 +148,7 @@ func (p Program) Endpoint(frames []Frame) (f Frame, rank int) {
 		case passesOn(frames[i].Function):
 			inside = i - 1
 			depth++
-		case requestHandler(frames[i].Function), frames[i].Function == fasthttpServes && fasthttpStage(frames[:i]) == Handling:
+		case requestHandler(frames[i].Function), servesFasthttp(frames[i].Function) && fasthttpStage(frames[:i]) == Handling:
 			inside = i - 1
 		}
 	}

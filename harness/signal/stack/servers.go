@@ -6,7 +6,8 @@ import "strings"
 // with net/http's, the names that tell a stage are those of their exported types and of
 // functions that have been there for years.
 const (
-	// fasthttpServes serves a connection, one request after another.
+	// fasthttpServes serves a connection, one request after another; since 1.78 one
+	// whose name goes on behind it does.
 	fasthttpServes = "github.com/valyala/fasthttp.(*Server).serveConn"
 	fasthttp       = "github.com/valyala/fasthttp."
 
@@ -17,6 +18,8 @@ const (
 	grpcWorker  = "google.golang.org/grpc.(*Server).serverWorker"
 )
 
+func servesFasthttp(function string) bool { return strings.HasPrefix(function, fasthttpServes) }
+
 // fasthttpStage is the stage of a connection's goroutine whose serveConn called the
 // outermost of these frames. A wait in Reading is for the rest of a request, or for the
 // first one of a new connection.
@@ -25,6 +28,9 @@ func fasthttpStage(inner []Frame) Stage {
 		return Passing
 	}
 	called := inner[len(inner)-1].Function
+	if servesFasthttp(called) {
+		return fasthttpStage(inner[:len(inner)-1])
+	}
 	switch called {
 	case "bufio.(*Reader).Peek", fasthttp + "acquireByteReader":
 		return Awaiting
@@ -63,7 +69,7 @@ func grpcWorkerStage(inner []Frame) Stage {
 // answersFasthttp reports whether fasthttp's server writes of a response in the frame
 // that is called by the outer one.
 func answersFasthttp(inner, outer Frame) bool {
-	return outer.Function == fasthttpServes && (inner.Function == "bufio.(*Writer).Flush" || inner.Function == fasthttp+"writeResponse")
+	return servesFasthttp(outer.Function) && (inner.Function == "bufio.(*Writer).Flush" || inner.Function == fasthttp+"writeResponse")
 }
 
 // ServesRequests reports whether goroutines that start in the function are those of a

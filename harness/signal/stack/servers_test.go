@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -43,6 +44,16 @@ func TestServersWithLoopsOfTheirOwn(t *testing.T) {
 			assert.Equal(t, tt.serving, ServingOf(tt.frames), "serving")
 			assert.Equal(t, tt.answers, Answers(tt.frames), "answers")
 			f, _ := p.Endpoint(tt.frames)
+			assert.Equal(t, tt.endpoint, f.Function, "endpoint")
+			// As fasthttp has it since 1.78.
+			counted := slices.Clone(tt.frames)
+			if i := slices.IndexFunc(counted, func(f Frame) bool { return f.Function == conn }); i >= 0 {
+				counted = slices.Insert(counted, i, Frame{Function: conn + "Counted", File: "server.go", Line: 2488})
+			}
+			assert.Equal(t, tt.stage, StageOf(counted), "stage")
+			assert.Equal(t, tt.serving, ServingOf(counted), "serving")
+			assert.Equal(t, tt.answers, Answers(counted), "answers")
+			f, _ = p.Endpoint(counted)
 			assert.Equal(t, tt.endpoint, f.Function, "endpoint")
 		})
 	}

@@ -300,12 +300,15 @@ func ServingOf(frames []Frame) Serving {
 			"net/http.HandlerFunc.ServeHTTP", "net/http.(*timeoutHandler).ServeHTTP.func1",
 			"golang.org/x/net/http2.(*serverConn).runHandler", "net/http/internal/http2.(*serverConn).runHandler", grpcHandles:
 			return InHandler
-		case fasthttpServes:
+		case "net/http.(*conn).serve":
+			serving = BetweenRequests
+		default:
+			if !servesFasthttp(f.Function) {
+				continue
+			}
 			if fasthttpStage(frames[:i]) == Handling {
 				return InHandler
 			}
-			serving = BetweenRequests
-		case "net/http.(*conn).serve":
 			serving = BetweenRequests
 		}
 	}
