@@ -11,8 +11,8 @@ import (
 )
 
 // DiagnosticCallees is the functions whose callers matter to a diagnosis:
-// which lines take a lock, use a pool, set a finalizer, sleep, wait for a channel,
-// put into a map or a slice, steer the collector, or say how many CPUs Go code may
+// which lines take a lock, use a pool, set a finalizer, sleep, make a timer, wait for a
+// channel, put into a map or a slice, steer the collector, or say how many CPUs Go code may
 // use.
 func DiagnosticCallees() []string {
 	return []string{
@@ -31,6 +31,8 @@ func DiagnosticCallees() []string {
 		"runtime.SetFinalizer",
 		"runtime.AddCleanup",
 		"time.Sleep",
+		"time.After",
+		"time.NewTimer",
 
 		// What grows by these keeps what it is given.
 		"runtime.mapassign",

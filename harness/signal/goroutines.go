@@ -3,8 +3,10 @@ package signal
 import (
 	"errors"
 	"math"
+	"slices"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/gotrace"
 	"chokepoint/harness/signal/stack"
 )
@@ -82,7 +84,7 @@ func goroutineSignals() []definition {
 		number("pprof.goroutines_asleep_share", prof, Share, func(e *evidence) (float64, error) {
 			g, err := e.grownKind()
 			return min(1, max(0, g.asleep)/max(1, g.grown)), err
-		}, "Share of that growth which is in time.Sleep, and ends by itself."),
+		}, "Share of that growth which is in time.Sleep, or at a line that makes the timer it waits for, and goes on by itself."),
 		place("pprof.goroutine_stuck_site", prof, func(e *evidence) (stack.Frame, error) {
 			g, err := e.grownKind()
 			return g.where, err
@@ -117,7 +119,7 @@ func (e *evidence) leftBehind() (leaving, error) {
 		came := e.newClients(bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS})
 		var best, held leaving
 		for _, k := range s.Kinds {
-			if k.Connections || k.Origin.IsZero() && k.Stuck.IsZero() || 2*k.Asleep > k.Left {
+			if k.Connections || k.Origin.IsZero() && k.Stuck.IsZero() || 2*k.Asleep > k.Left || e.waitsForTime(k.Stuck) {
 				continue
 			}
 			all, late := k.Growth()
@@ -140,6 +142,21 @@ func (e *evidence) leftBehind() (leaving, error) {
 			return leaving{kind: held.kind}, nil
 		}
 		return best, nil
+	})
+}
+
+// waitsForTime reports whether a line of the program makes the timer that it waits for,
+// as <-time.After(d) does: whoever stands there is asleep, and goes on by itself.
+func (e *evidence) waitsForTime(at stack.Frame) bool {
+	if at.IsZero() || at.Line == 0 {
+		return false
+	}
+	sites, err := e.callSites("time.After", "time.NewTimer")
+	if err != nil {
+		return false // what a line calls is not known
+	}
+	return slices.ContainsFunc(sites, func(s bundle.CallSite) bool {
+		return s.File == at.File && s.Line == at.Line && gofunc.Base(s.Function) == gofunc.Base(at.Function)
 	})
 }
 
@@ -209,7 +226,7 @@ func (e *evidence) grownKind() (growing, error) {
 			if !own.IsZero() {
 				lines[entry.Function][own] += x.values[n]
 			}
-			if e.program.WaitOf(x.frames) == stack.Sleep {
+			if e.program.WaitOf(x.frames) == stack.Sleep || e.waitsForTime(own) {
 				k.asleep += float64(x.values[n])
 			}
 		}

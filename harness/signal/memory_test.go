@@ -45,6 +45,10 @@ func TestGoroutinesGrown(t *testing.T) {
 			bundle.GoroutineProfile:      newProfile("goroutine").add(stack, before+grown).add(idle, 9000).add("runtime.gopark:1 < main.tick:3", 2).p,
 		}
 	}
+	with := func(artifacts map[string]any, name string, more any) map[string]any {
+		artifacts[name] = more
+		return artifacts
+	}
 	for name, c := range map[string]struct {
 		artifacts map[string]any
 		load      any
@@ -66,6 +70,10 @@ func TestGoroutinesGrown(t *testing.T) {
 		"asleep": {artifacts: profiles(250, 250, "runtime.gopark:1 < time.Sleep:1 < main.later:9"), want: expected{
 			"pprof.goroutines_asleep_share": 1.0, "pprof.goroutine_stuck_site": "main.later:9",
 		}},
+		"at a line that makes the timer it waits for": {artifacts: with(profiles(250, 250, "runtime.gopark:1 < runtime.chanrecv1:1 < main.later:9"), bundle.TargetCallSites, calls(call("time.NewTimer", "main.later", 9))),
+			want: expected{"pprof.goroutines_asleep_share": 1.0}},
+		"at a line below one that makes a timer": {artifacts: with(profiles(250, 250, "runtime.gopark:1 < runtime.chanrecv1:1 < main.later:9"), bundle.TargetCallSites, calls(call("time.NewTimer", "main.later", 8))),
+			want: expected{"pprof.goroutines_asleep_share": 0.0}},
 		"connections alone": {artifacts: profiles(0, 250, send), want: expected{"pprof.goroutines_grown_per_request": 0.0}},
 		"no difference":     {artifacts: map[string]any{bundle.GoroutineProfile: newProfile("goroutine").add(send, 9).p}, want: expected{"pprof.goroutines_grown_per_request": missing("goroutine-delta")}},
 	} {
