@@ -261,6 +261,9 @@ func (j *judge) expected(r scenario.Resolved) {
 	case len(j.in.Findings) > 0:
 	case len(j.in.Silent) == 0 && len(j.in.Unknown) > 0:
 		j.say(CouldNotTell, "", "whether the target is healthy could not be told: no rule had the signals it needs")
+	case len(j.in.Unknown) > 0:
+		n := len(j.in.Silent) + len(j.in.Unknown)
+		j.say(Pass, "", "nothing is found, as expected, by the %d of %d rules that had the signals they need", len(j.in.Silent), n)
 	default:
 		j.say(Pass, "", "nothing is found, as expected")
 	}

@@ -190,6 +190,9 @@ func TestJudge(t *testing.T) {
 		"without a place, not found": {anyPlace, healthy(), Fail, []string{
 			"fail: lock-contention is not found; it stands in a function that the scenario does not name"}},
 		"health expected": {nothing, healthy(), Pass, []string{"pass: nothing is found, as expected"}},
+		"health expected, a rule could not be decided": {nothing, with(healthy(), func(in *Input) { in.Unknown = []rule.Unknown{lacksTrace} }), Pass, []string{
+			"pass: nothing is found, as expected, by the 1 of 2 rules that had the signals they need",
+			"note: whether there is lock-contention could not be told: rule lock-contention/mutex lacks trace.lock_wait_share (no trace was captured)"}},
 		"health expected, something found": {nothing, healthy(other), Fail, []string{
 			"fail: gc-pressure at main.parse (p.go:3) is not expected (rank 2, confidence high)"}},
 		"health expected, no rule decided": {nothing, Input{Complete: true, LoadReached: true, Unknown: []rule.Unknown{lacksTrace}}, CouldNotTell, []string{
