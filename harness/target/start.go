@@ -365,12 +365,14 @@ func sameNetwork(pid int) bool {
 	return err != nil || its == mine
 }
 
+// isServer notes the process that serves, and what it runs: a shell that was started
+// may have become the server, under the same pid.
 func (p *Process) isServer(pid int) error {
-	if pid == p.PID {
-		return nil
-	}
 	executable, err := executableOf(pid)
 	if err != nil {
+		if pid == p.PID {
+			return nil // it is what was started, as far as can be seen
+		}
 		return err
 	}
 	p.PID, p.Executable = pid, executable

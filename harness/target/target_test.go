@@ -306,6 +306,22 @@ func TestWrapper(t *testing.T) {
 		require.NoError(t, p.Stop(t.Context()))
 		requireNobodyLeft(t, mark)
 	})
+	t.Run("a shell that becomes the server is the server", func(t *testing.T) {
+		sh, err := exec.LookPath("sh")
+		if err != nil {
+			t.Skipf("there is no shell: %v", err)
+		}
+		c := helperConfig(t, "serves")
+		self := c.Command[0]
+		c.Command = []string{sh, "-c", "cd / && exec " + self + " -listen {address} -debug {debug}"}
+		p, err := start(t, c)
+		require.NoError(t, err)
+		assert.Equal(t, p.leader, p.PID)
+		want, err := filepath.EvalSymlinks(self)
+		require.NoError(t, err)
+		assert.Equal(t, want, p.Executable)
+		require.NoError(t, p.Stop(t.Context()))
+	})
 	t.Run("that dies leaves nobody", func(t *testing.T) {
 		c := helperConfig(t, "wrapper that dies")
 		mark := marked(t, &c)
