@@ -17,8 +17,9 @@ import (
 // that had to wait itself has the lock from its wake to its release. To others
 // belongs the time between the previous release in the group and their own: a
 // lock with waiters passes from holder to holder, so nobody else can have had
-// it; a writer that waits for readers passes its wait on, see asked. What holders do meanwhile is known in full for those that had to wait, and of
-// the others for as far back as is kept of each goroutine.
+// it. A writer that waits for readers passes its wait on: see asked. What holders do
+// meanwhile is known in full for those that had to wait, and of the others for as
+// far back as is kept of each goroutine.
 type locks struct {
 	groups  map[string]*group // by site key, to the group or one merged into another
 	waiting map[*goroutine]lockWait
@@ -179,11 +180,12 @@ func (l *locks) release(h *goroutine, at *place, w lockWait, now int64) {
 	if h != nil && h.acquired != nil && at.holds(h.acquired.at.own.Function) {
 		a = h.acquired
 	}
-	a, since, read := readFor(a, at, w)
 	// Locks used alike share a group; the releases of the others must not
 	// cut short what is known of this one.
+	a, since, read := readFor(a, at, w)
 	switch {
 	case read:
+		// since says it.
 	case a != nil:
 		since = max(from, a.since)
 	default:

@@ -9,7 +9,11 @@ import "chokepoint/harness/signal/stack"
 // Unlock that wakes them. Yet until it got the lock itself, what they waited for was
 // the readers: its wait passed on, which belongs to who ended that. No writer and no
 // reader gets in between, so that a wait which began before it got the lock, and
-// which it ends, is of the same lock.
+// which it ends, is of the same lock; or of one that it kept while it asked, and then
+// it was these readers as well that were waited for.
+//
+// A plain mutex needs none of this: who is woken has it next, for a time of its own,
+// and those behind were woken by turns at the same lines.
 type asked struct {
 	at  *place // where it waited; nil for never
 	got int64
@@ -37,8 +41,9 @@ func (l *locks) passedOn(h *goroutine, at *place, w lockWait) (since int64) {
 
 // readFor is since when a reader that ends the wait w of a writer is known to have
 // had the lock: it had it when the writer asked, or the writer would not have
-// waited for it. What it was woken to take later than that is another lock. How long
-// it had it before that the trace does not tell, unless it had to wait for it.
+// waited for it. What it was woken to take later than that is another lock, so that
+// nothing is known of this one. How long it had it before the writer asked counts for
+// nobody. ok is false for all other releases.
 func readFor(a *hold, at *place, w lockWait) (known *hold, since int64, ok bool) {
 	if w.at == nil || w.at.reads || !at.reads {
 		return a, 0, false
