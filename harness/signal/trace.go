@@ -17,7 +17,7 @@ func traceSignals() []definition {
 			"Share of request time spent waiting for the one lock that costs requests most; of all the program's goroutine time in a program without a known server."),
 		number("trace.lock_held_share", dim, Share, ofLock(func(s *gotrace.Summary, l gotrace.Lock) float64 {
 			return min(1, share(holdersNS(l), s.DurationNS()))
-		}), "Share of the trace's length during which that lock was held while others waited for it."),
+		}), "Share of the trace's length during which that lock was held while others waited for it; of readers, at least that for which a writer waited."),
 		number("trace.lock_holder_share", dim, Share, ofLock(func(_ *gotrace.Summary, l gotrace.Lock) float64 {
 			return share(l.Holders[0].NS, holdersNS(l))
 		}), "Share of that lock's contended time which belongs to the function that holds it most."),
@@ -27,6 +27,12 @@ func traceSignals() []definition {
 			"Where goroutines wait longest for that lock."),
 		place("trace.lock_caller_site", dim, atLock(func(l gotrace.Lock) stack.Frame { return baseFrame(l.Caller) }),
 			"The program's line through which most of that waiting comes: the call of the function that waits, if that does not handle requests itself."),
+		place("trace.lock_holder_caller_site", dim, atLock(func(l gotrace.Lock) stack.Frame {
+			if len(l.Holders) == 0 {
+				return stack.Frame{}
+			}
+			return baseFrame(l.Holders[0].Caller)
+		}), "The program's line that calls the function that holds the lock most, for most of that time, if that does not handle requests itself."),
 		number("trace.lock_holder_running_share", dim, Share, holderDoing("running"),
 			"Share of the holder's time under that lock spent running."),
 		number("trace.lock_holder_asleep_share", dim, Share, holderDoing(string(stack.Sleep)),

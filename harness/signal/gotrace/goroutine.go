@@ -36,6 +36,7 @@ type goroutine struct {
 
 	// Of a lock that it took after a wait, while it holds it:
 	acquired *hold
+	asked    asked
 	assist   int64
 	assistAt stack.Frame
 

@@ -17,8 +17,9 @@ import (
 // that had to wait itself has the lock from its wake to its release. To others
 // belongs the time between the previous release in the group and their own: a
 // lock with waiters passes from holder to holder, so nobody else can have had
-// it. What holders do meanwhile is known in full for those that had to wait, and of
-// the others for as far back as is kept of each goroutine.
+// it. A writer that waits for readers passes its wait on: see asked. What holders do
+// meanwhile is known in full for those that had to wait, and of the others for as
+// far back as is kept of each goroutine.
 type locks struct {
 	groups  map[string]*group // by site key, to the group or one merged into another
 	waiting map[*goroutine]lockWait
@@ -50,6 +51,7 @@ type holder struct {
 	acquires map[stack.Frame]int64
 	unlocks  map[stack.Frame]int64
 	doing    map[Doing]int64
+	callers  callers
 }
 
 func newLocks() *locks {
@@ -116,6 +118,7 @@ func (h *holder) merge(o *holder) {
 	for d, n := range o.doing {
 		h.doing[d] += n
 	}
+	h.callers.merge(o.callers)
 }
 
 // The names of sites are made once a place: there may be millions of waits.
@@ -168,21 +171,25 @@ func (l *locks) endWait(g *goroutine, now int64) (w lockWait, ok bool) {
 // release notes that h ended the wait w from its stack at. A wait of which no
 // stack is known has no place in w.
 func (l *locks) release(h *goroutine, at *place, w lockWait, now int64) {
-	var grp *group
 	if w.at != nil {
-		grp = l.join(waitSite(w.at), holdSite(at))
-	} else {
-		grp = l.find(holdSite(at))
+		l.join(waitSite(w.at), holdSite(at))
 	}
+	from := l.passedOn(h, at, w)
+	grp := l.find(holdSite(at))
 	var a *hold
 	if h != nil && h.acquired != nil && at.holds(h.acquired.at.own.Function) {
 		a = h.acquired
 	}
-	since := max(w.since, grp.lastRelease)
-	if a != nil {
-		// Locks used alike share a group; the releases of the others must not
-		// cut short what is known of this one.
-		since = max(w.since, a.since)
+	// Locks used alike share a group; the releases of the others must not
+	// cut short what is known of this one.
+	a, since, read := readFor(a, at, w)
+	switch {
+	case read:
+		// since says it.
+	case a != nil:
+		since = max(from, a.since)
+	default:
+		since = max(from, grp.lastRelease)
 	}
 	ns := now - since
 	grp.lastRelease = now
@@ -190,6 +197,7 @@ func (l *locks) release(h *goroutine, at *place, w lockWait, now int64) {
 	hold.NS += ns
 	hold.Count++
 	hold.unlocks[at.own] += ns + 1
+	hold.callers.add(at, ns+1)
 	if a == nil {
 		if h != nil {
 			hold.ObservedNS += h.recent.since(since, now, func(d Doing) {
@@ -244,6 +252,7 @@ func (s *scan) woken(ev *trace.Event, g *goroutine, now int64) {
 		return
 	}
 	h := s.goroutine(ev.Goroutine())
+	g.readersLeft(w, by, now)
 	if h != nil && h.acquired != nil {
 		// Its time up to now is not yet charged.
 		s.charge(ev.Goroutine(), h, now)
@@ -265,7 +274,7 @@ func (l *locks) list() []Lock {
 			lock.Waiters = append(lock.Waiters, LockWaiter{Where: x.Where, Reads: g.readers[x.Where], NS: x.NS})
 		}
 		for _, h := range g.holders {
-			h.Unlock, h.Acquire = largest(h.unlocks), largest(h.acquires)
+			h.Unlock, h.Acquire, h.Caller = largest(h.unlocks), largest(h.acquires), largest(h.callers)
 			for d, ns := range h.doing {
 				d.NS = ns
 				h.Doing = append(h.Doing, d)

@@ -16,7 +16,7 @@ type place struct {
 	frames    []stack.Frame
 	own       stack.Frame
 	asker     stack.Frame // own, past wrappers that only hand a call on
-	caller    stack.Frame // of own; told of waits for other goroutines alone
+	caller    stack.Frame // of own; told of waits for other goroutines, and of ends of these, alone
 	outer     stack.Frame
 	wait      stack.Wait
 	serving   stack.Serving
@@ -102,11 +102,11 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.ours = !pl.own.IsZero()
 	pl.outer = s.program.Outermost(pl.frames)
 	pl.wait = s.program.WaitOf(pl.frames)
-	if pl.wait == stack.Lock || pl.wait.Queues() {
-		pl.caller = s.program.User(pl.frames)
-	}
 	pl.serving = stack.ServingOf(pl.frames)
 	pl.unlocks = stack.Unlocks(pl.frames)
+	if pl.unlocks || pl.wait == stack.Lock || pl.wait.Queues() {
+		pl.caller = s.program.User(pl.frames)
+	}
 	pl.reads = stack.Reads(pl.frames)
 	pl.finalizer = stack.Finalizing(pl.frames)
 	pl.diag = stack.Diagnostic(pl.frames)

@@ -112,7 +112,8 @@ type Lock struct {
 	Caller stack.Frame
 	// Holders are the functions whose Unlock ended waits. A holder's time is
 	// that from the previous release of the lock, or from when the wait began
-	// if that was later, to its own release.
+	// if that was later, to its own release. Of a reader of an RWMutex it is that
+	// for which a writer waited for it: it had it for at least as long.
 	Holders []Holder
 }
 
@@ -150,9 +151,11 @@ type Holder struct {
 	Unlock stack.Frame // where it releases
 	// Acquire is where it takes the lock; zero if it never had to wait for it.
 	Acquire stack.Frame
-	Reads   bool // it held an RWMutex for reading
-	NS      int64
-	Count   int64
+	// Caller is the User of most of that holding; zero where most of it has none.
+	Caller stack.Frame
+	Reads  bool // it held an RWMutex for reading
+	NS     int64
+	Count  int64
 	// Observed is the part of the holds of which it is known what the goroutine did:
 	// all from a wait in Lock to the release, and of holds without one what was seen
 	// of it while others waited.

@@ -193,6 +193,18 @@ func Reads(frames []Frame) bool {
 	return false
 }
 
+// Writes reports whether the lock being taken or released is an RWMutex's for
+// writing.
+func Writes(frames []Frame) bool {
+	for _, f := range frames {
+		switch f.Function {
+		case "sync.(*RWMutex).Lock", "sync.(*RWMutex).Unlock":
+			return true
+		}
+	}
+	return false
+}
+
 // WaitOf classifies what a goroutine that waits on this stack waits for. Only
 // the frames above the program's own count: a lock two calls down in the
 // program has nothing to do with what the innermost call waits for.
