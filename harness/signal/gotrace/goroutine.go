@@ -49,6 +49,7 @@ type goroutine struct {
 	service  service
 	queue    queueing
 	recent   recent
+	member   member
 }
 
 type hold struct {
