@@ -78,7 +78,7 @@ func callSignals() []definition {
 		number("pprof.syscall_wait_share", bundle.DimPprof, Share, func(e *evidence) (float64, error) {
 			sites, all, err := e.callsParked()
 			return min(1, share(int64(sum(sites)), all)), err
-		}, "Share of the goroutines in handlers that were in a system call, or waited for their turn at a file, when the goroutine profile was taken; of all the program's goroutines in a program without a known server."),
+		}, "Share of the goroutines in handlers that were in a system call, or waited for their turn at a file, when the goroutine profile was taken, with those outside of them as far as requests wait for the calls there by the trace; of all the program's goroutines in a program without a known server."),
 		place("pprof.syscall_wait_site", bundle.DimPprof, func(e *evidence) (stack.Frame, error) {
 			sites, _, err := e.callsParked()
 			return top(sites).where, err
@@ -161,8 +161,7 @@ func (e *evidence) sleepSites() (sites []site, ofNS float64, err error) {
 	if ofNS <= 0 {
 		return nil, 1, fmt.Errorf("load: no request was in flight")
 	}
-	awaited := e.awaitedCalls()
-	serves := len(awaited) > 0
+	serves := len(e.awaitedCalls()) > 0
 	for _, x := range p.list {
 		serves = serves || stack.ServingOf(x.frames) == stack.InHandler
 	}
@@ -170,8 +169,8 @@ func (e *evidence) sleepSites() (sites []site, ofNS float64, err error) {
 		own := e.program.Own(x.frames)
 		return own, asleep(x) && !own.IsZero() && (!serves || stack.ServingOf(x.frames) == stack.InHandler)
 	})
-	if len(awaited) > 0 {
-		sites = e.addAwaited(p, sites, awaited)
+	if serves {
+		sites = e.addAwaited(sites, p, "delay", func(x sample) bool { return asleep(x) && stack.ServingOf(x.frames) != stack.InHandler })
 	}
 	all := p.of("delay", asleep)
 	unseen := p.of("delay", func(x sample) bool { return asleep(x) && hidden(x) })
@@ -300,10 +299,15 @@ func (e *evidence) callsParked() (sites []site, all int64, err error) {
 	if handlers == 0 {
 		all = ours
 	}
-	return p.bySite("goroutine", func(x sample) (stack.Frame, bool) {
+	calls := func(x sample) bool { return inCall(x.frames) || e.program.AwaitsTurn(x.frames) }
+	sites = p.bySite("goroutine", func(x sample) (stack.Frame, bool) {
 		own := e.program.Own(x.frames)
-		return own, !own.IsZero() && (handlers == 0 || serving(x)) && (inCall(x.frames) || e.program.AwaitsTurn(x.frames))
-	}), all, nil
+		return own, !own.IsZero() && (handlers == 0 || serving(x)) && calls(x)
+	})
+	if handlers > 0 {
+		sites = e.addAwaited(sites, p, "goroutine", func(x sample) bool { return calls(x) && !serving(x) })
+	}
+	return sites, all, nil
 }
 
 // inCall reports whether the goroutine is in a system call, or in C.

@@ -34,18 +34,21 @@ func (e *evidence) awaitedCalls() map[stack.Frame]float64 {
 	return parts
 }
 
-// addAwaited adds to what threads slept in handlers what they slept at lines outside of
-// them, as far as requests waited for that.
-func (e *evidence) addAwaited(p *samples, sites []site, awaited map[stack.Frame]float64) []site {
-	outside := p.bySite("delay", func(x sample) (stack.Frame, bool) {
-		own := e.program.Own(x.frames)
-		return own, asleep(x) && awaited[own] > 0 && stack.ServingOf(x.frames) != stack.InHandler
-	})
+// addAwaited adds to the sites of handlers those of samples in calls outside of them, as
+// far as requests wait for these.
+func (e *evidence) addAwaited(sites []site, p *samples, sampleType string, outside func(sample) bool) []site {
+	awaited := e.awaitedCalls()
+	if len(awaited) == 0 {
+		return sites
+	}
 	sums := map[stack.Frame]int64{}
 	for _, s := range sites {
 		sums[s.where] += s.value
 	}
-	for _, s := range outside {
+	for _, s := range p.bySite(sampleType, func(x sample) (stack.Frame, bool) {
+		own := e.program.Own(x.frames)
+		return own, awaited[own] > 0 && outside(x)
+	}) {
 		sums[s.where] += int64(awaited[s.where] * float64(s.value))
 	}
 	return ranked(sums)

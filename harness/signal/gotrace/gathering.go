@@ -70,7 +70,7 @@ func (d *debt) add(ns int64, queued bool) {
 // gatherings is all of them that there is something to say of.
 type gatherings struct {
 	missions map[string]*mission
-	debts   map[debtor]*debt
+	debts    map[debtor]*debt
 }
 
 func newGatherings() *gatherings {
@@ -167,12 +167,11 @@ func (g *goroutine) leaves(now int64) {
 }
 
 // gatherWoken learns from who ends a wait of g whom it was for.
-func (s *scan) gatherWoken(ev *trace.Event, g *goroutine, now int64) {
+func (s *scan) gatherWoken(by trace.GoID, g *goroutine, now int64) {
 	p := g.member.of
 	if p == nil || !g.forFellows() {
 		return
 	}
-	by := ev.Goroutine()
 	if by == trace.NoGoroutine {
 		return // a time
 	}

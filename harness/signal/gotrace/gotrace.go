@@ -243,7 +243,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		s.wakesHung(ev, g, now)
 		s.woken(ev, g, now)
 		s.queueWoken(ev, id, g, now)
-		s.gatherWoken(ev, g, now)
+		s.gatherWoken(ev.Goroutine(), g, now)
 		s.awoken(id, g, now)
 	case to == trace.GoSyscall:
 		s.settle(g, at)
