@@ -22,7 +22,7 @@ func callSignals() []definition {
 		number("trace.syscall_wait_share", bundle.DimTrace, Share, func(e *evidence) (float64, error) {
 			w, err := e.callWaits()
 			return w.share, err
-		}, "Share of request time in system calls at lines whose calls take 0.2 ms or more on average, those on sockets of package net left out, and in waits for one's turn at a file that such calls are made on; of all the program's goroutine time in a program without a known server."),
+		}, "Share of request time in system calls at lines whose calls take 0.2 ms or more on average, those on sockets of package net left out, and in waits for one's turn at a file that such calls are made on; those of goroutines that the request started and waits for count with it, divided by how many are at work; of all the program's goroutine time in a program without a known server."),
 		place("trace.syscall_wait_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
 			w, err := e.callWaits()
 			return w.top.Where, err
@@ -61,7 +61,7 @@ func callSignals() []definition {
 		number("ebpf.syscall_wait_share", bundle.DimEBPF, Share, func(e *evidence) (float64, error) {
 			sites, of, err := e.sleepSites()
 			return min(1, sum(sites)/of), err
-		}, "Time that threads slept under the program's lines in handlers, as a share of the time of all requests in flight; under any of the program's lines where nothing is in a handler."),
+		}, "Time that threads slept under the program's lines in handlers, as a share of the time of all requests in flight, with that of goroutines outside of them as far as requests wait for the calls there by the trace; under any of the program's lines where nothing is in a handler."),
 		place("ebpf.syscall_wait_site", bundle.DimEBPF, func(e *evidence) (stack.Frame, error) {
 			sites, _, err := e.sleepSites()
 			return top(sites).where, err
@@ -78,7 +78,7 @@ func callSignals() []definition {
 		number("pprof.syscall_wait_share", bundle.DimPprof, Share, func(e *evidence) (float64, error) {
 			sites, all, err := e.callsParked()
 			return min(1, share(int64(sum(sites)), all)), err
-		}, "Share of the goroutines in handlers that were in a system call, or waited for their turn at a file, when the goroutine profile was taken; of all the program's goroutines in a program without a known server."),
+		}, "Share of the goroutines in handlers that were in a system call, or waited for their turn at a file, when the goroutine profile was taken, with those outside of them as far as requests wait for the calls there by the trace; of all the program's goroutines in a program without a known server."),
 		place("pprof.syscall_wait_site", bundle.DimPprof, func(e *evidence) (stack.Frame, error) {
 			sites, _, err := e.callsParked()
 			return top(sites).where, err
@@ -120,11 +120,11 @@ func (e *evidence) callWaits() (callWaits, error) {
 		}
 		var ns, most int64
 		for _, c := range s.Syscalls {
-			if meanCall(c) < slowCall || c.Blocking == stack.Polled {
+			if !slow(c) {
 				continue
 			}
 			w.allNS += c.NS
-			part := c.RequestNS + c.QueuedRequestNS
+			part := inRequests(c)
 			if !serves {
 				part = c.NS + c.QueuedNS
 			}
@@ -143,7 +143,8 @@ func (e *evidence) callWaits() (callWaits, error) {
 const hiddenMost = 0.02
 
 // sleepSites are the program's lines by the time that threads slept under them, those
-// in handlers where net/http serves, and the time of all requests in flight. A
+// in handlers where net/http serves and those that handlers wait for by the trace, and
+// the time of all requests in flight. A
 // goroutine that waits in the runtime has no thread that could sleep: what is
 // seen here is in the kernel for its own sake. Where more sleep is hidden than seen,
 // they are not known: nothing under a line is then no sign that nothing slept there.
@@ -160,7 +161,7 @@ func (e *evidence) sleepSites() (sites []site, ofNS float64, err error) {
 	if ofNS <= 0 {
 		return nil, 1, fmt.Errorf("load: no request was in flight")
 	}
-	serves := false
+	serves := len(e.awaitedCalls()) > 0
 	for _, x := range p.list {
 		serves = serves || stack.ServingOf(x.frames) == stack.InHandler
 	}
@@ -168,6 +169,9 @@ func (e *evidence) sleepSites() (sites []site, ofNS float64, err error) {
 		own := e.program.Own(x.frames)
 		return own, asleep(x) && !own.IsZero() && (!serves || stack.ServingOf(x.frames) == stack.InHandler)
 	})
+	if serves {
+		sites = e.addAwaited(sites, p, "delay", func(x sample) bool { return asleep(x) && stack.ServingOf(x.frames) != stack.InHandler })
+	}
 	all := p.of("delay", asleep)
 	unseen := p.of("delay", func(x sample) bool { return asleep(x) && hidden(x) })
 	if float64(unseen) > max(sum(sites), hiddenMost*ofNS) {
@@ -295,10 +299,15 @@ func (e *evidence) callsParked() (sites []site, all int64, err error) {
 	if handlers == 0 {
 		all = ours
 	}
-	return p.bySite("goroutine", func(x sample) (stack.Frame, bool) {
+	calls := func(x sample) bool { return inCall(x.frames) || e.program.AwaitsTurn(x.frames) }
+	sites = p.bySite("goroutine", func(x sample) (stack.Frame, bool) {
 		own := e.program.Own(x.frames)
-		return own, !own.IsZero() && (handlers == 0 || serving(x)) && (inCall(x.frames) || e.program.AwaitsTurn(x.frames))
-	}), all, nil
+		return own, !own.IsZero() && (handlers == 0 || serving(x)) && calls(x)
+	})
+	if handlers > 0 {
+		sites = e.addAwaited(sites, p, "goroutine", func(x sample) bool { return calls(x) && !serving(x) })
+	}
+	return sites, all, nil
 }
 
 // inCall reports whether the goroutine is in a system call, or in C.

@@ -13,6 +13,9 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 		g.since = max(g.since, now)
 		return
 	}
+	if g.member.of != nil {
+		s.chargeMember(g, now)
+	}
 	followed := g.service.followed()
 	if followed {
 		s.account(id, g, g.since, now, next, sampled)

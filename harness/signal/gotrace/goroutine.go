@@ -50,6 +50,7 @@ type goroutine struct {
 	service  service
 	queue    queueing
 	recent   recent
+	member   member
 }
 
 type hold struct {

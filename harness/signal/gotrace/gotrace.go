@@ -83,6 +83,7 @@ type scan struct {
 	lives         *lives
 	heap          heapGoal
 	hung          hung
+	gatherings    *gatherings
 	stopper       *goroutine // that stopped the world last
 
 	lastStack trace.Stack // and its place: events come in pairs with the same
@@ -114,6 +115,7 @@ func newScan(p stack.Program, b Beside) *scan {
 		serving:    newServing(p, b),
 		sched:      newScheduler(b.Kernel),
 		lives:      newLives(),
+		gatherings: newGatherings(),
 		parked:     map[*place]*Parked{},
 	}
 }
@@ -241,6 +243,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		s.wakesHung(ev, g, now)
 		s.woken(ev, g, now)
 		s.queueWoken(ev, id, g, now)
+		s.gatherWoken(ev.Goroutine(), g, now)
 		s.awoken(id, g, now)
 	case to == trace.GoSyscall:
 		s.settle(g, at)
@@ -273,6 +276,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		return
 	}
 	g.state = stateOf(to)
+	g.gathers(now)
 	g.since = now
 	if g.state == running {
 		g.ran = now
@@ -292,6 +296,7 @@ func (s *scan) finish() *Summary {
 	for _, id := range ids {
 		s.lives.last(s.gs[id]) // before what the end of the trace cuts is closed
 	}
+	s.cutGatherings(ids)
 	for _, id := range ids {
 		g := s.gs[id]
 		if g.state == waiting && g.blamed == stack.Lock {
@@ -329,6 +334,7 @@ func (s *scan) finish() *Summary {
 	}
 	s.sum.Queues = s.queues.list(s.sum.DurationNS(), s.sum.Requests.TotalNS > 0)
 	s.finishFinalizers()
+	s.finishGatherings()
 	s.finishSites()
 	s.finishPlaces()
 	return &s.sum

@@ -501,6 +501,7 @@ func (s *scan) inherit(ev *trace.Event, id trace.GoID, g *goroutine, start *plac
 		if o != nil && (start == nil || !start.background) {
 			o.ChildStarted()
 			g.service.parent, g.service.parentSeq = o, o.Seq()
+			g.joins(creator, now)
 		}
 	}
 	if by.startsHTTP2 {
@@ -513,6 +514,7 @@ func (s *scan) inherit(ev *trace.Event, id trace.GoID, g *goroutine, start *plac
 // left ends what a goroutine that ended was part of.
 func (s *scan) left(g *goroutine, now int64) {
 	v := &g.service
+	g.leaves(now)
 	if o := v.child(); o != nil {
 		o.ChildEnded()
 	}

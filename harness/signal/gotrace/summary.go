@@ -140,6 +140,10 @@ type SiteCount struct {
 	// QueuedNS is the time that goroutines waited there for their turn at the file
 	// or connection, and QueuedRequestNS the part of it in requests.
 	QueuedNS, QueuedRequestNS int64
+	// ChildNS and QueuedChildNS are the like of RequestNS and QueuedRequestNS for
+	// goroutines that requests started and waited for meanwhile: the time divided
+	// by how many such were at work, since the request itself waits but once.
+	ChildNS, QueuedChildNS int64
 	// Blocking is what the call that took longest there is good for.
 	Blocking stack.Blocking
 
