@@ -234,7 +234,7 @@ func (e *evidence) heapLines(p *samples) map[stack.Frame]*lineGrowth {
 		l.allocDrawn += p.draws(x.values[allObjects], x.values[allSpace])
 		holds := e.container(x.frames, own)
 		l.container = l.container && holds
-		l.stores.add(e.program, x, own, holds, x.values[allObjects], x.values[allSpace], x.values[inObjects], x.values[inSpace])
+		l.stores.add(e.program, x, own, holds, x.values[allObjects], x.values[allSpace], x.values[inObjects], x.values[inSpace], p.draws(x.values[inObjects], x.values[inSpace]))
 		if space > l.deepest {
 			l.deepest, l.frames = space, x.frames
 		}

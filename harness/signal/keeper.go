@@ -52,20 +52,22 @@ func (e *evidence) keeper(from stack.Frame, l *lineGrowth, lines map[stack.Frame
 	if most > 0 {
 		return best
 	}
+	// A line outside that puts what it calls for: m[key] = newSession().
+	for _, f := range l.frames {
+		if _, ok := e.putsAt(f); ok && e.program.Mine(f) && !passing(lines, f) {
+			return keeper{at: f, certain: true}
+		}
+	}
 	if at := e.keptContexts(l.frames, contexts); !at.IsZero() {
 		return keeper{at: at, contexts: true}
 	}
 	if l.container {
 		return keeper{at: from, certain: true} // what is put there may be as large as a new map
 	}
-	// A line outside that puts what it calls for: m[key] = newSession().
-	for _, f := range l.frames {
-		if _, ok := e.putsAt(f); ok && e.program.Mine(f) {
-			return keeper{at: f, certain: true}
-		}
-	}
 	direct, calls := e.puts()
-	direct = slices.DeleteFunc(slices.Clone(direct), func(s bundle.CallSite) bool { return passing(lines, s) })
+	direct = slices.DeleteFunc(slices.Clone(direct), func(s bundle.CallSite) bool {
+		return passing(lines, stack.Frame{Function: s.Function, File: s.File, Line: s.Line})
+	})
 	if at, ok := callIn(direct, []stack.Frame{from}); ok && at.Line > from.Line {
 		return keeper{at: stack.Frame{Function: from.Function, File: at.File, Line: at.Line}}
 	}
@@ -89,9 +91,9 @@ func (e *evidence) keeper(from stack.Frame, l *lineGrowth, lines map[stack.Frame
 // passing reports whether the line puts into a map that is made as often as it is put
 // into: a map of one request keeps nothing beyond it, and if it is kept itself then by
 // another.
-func passing(lines map[stack.Frame]*lineGrowth, s bundle.CallSite) bool {
+func passing(lines map[stack.Frame]*lineGrowth, at stack.Frame) bool {
 	for where, l := range lines {
-		if where.File == s.File && where.Line == s.Line && gofunc.Base(where.Function) == gofunc.Base(s.Function) {
+		if where.File == at.File && where.Line == at.Line && gofunc.Base(where.Function) == gofunc.Base(at.Function) {
 			return l.allocDrawn >= fewestDraws && (l.stores.new() || l.stores.passes())
 		}
 	}
@@ -138,10 +140,10 @@ type stores struct {
 }
 
 // sized are the objects of one size.
-type sized struct{ made, kept float64 }
+type sized struct{ made, kept, drawn float64 }
 
-// add counts a sample of the line own.
-func (s *stores) add(p stack.Program, x sample, own stack.Frame, holds bool, made, madeBytes, kept, keptBytes int64) {
+// add counts a sample of the line own, of whose objects that are kept so many were drawn.
+func (s *stores) add(p stack.Program, x sample, own stack.Frame, holds bool, made, madeBytes, kept, keptBytes int64, drawn float64) {
 	size := int64(0)
 	switch {
 	case made != 0:
@@ -178,6 +180,7 @@ func (s *stores) add(p stack.Program, x sample, own stack.Frame, holds bool, mad
 	}
 	in[size].made += float64(made)
 	in[size].kept += float64(kept)
+	in[size].drawn += drawn
 }
 
 // The parts of a map beside its slots, of Go 1.24 and later: the header and what says
@@ -212,58 +215,54 @@ func sizeOf(bytes, objects int64) int64 {
 // never less than 7/16 full.
 const fewer = 50
 
-// new reports whether the line puts into a map that is as often made as it is put into:
-// first slots are what most objects are, or as many as there are larger ones. A map that is there
-// and grows makes tables, and has made its first slots once. The tables may be too few to be
-// drawn, and then a value of the same size that is allocated at the line is taken for it.
+// new reports whether the line puts into a map that is as often made as it is put into, and
+// kept: there are as many first slots as of whatever is kept there. A map that is there and
+// grows makes tables, and has made its first slots once. The tables may be too few to be drawn,
+// and then a value of the same size that is allocated at the line is taken for such.
 func (s *stores) new() bool {
 	if s.other {
 		return false
 	}
-	var sizes []int64
-	for size := range s.sizes {
-		if size != mapHeader && size != mapTable {
-			sizes = append(sizes, size)
+	var kept, most, large float64
+	for size, n := range s.sizes {
+		if size == mapHeader || size == mapTable {
+			continue
 		}
-	}
-	if len(sizes) == 0 {
-		return false
-	}
-	slices.Sort(sizes)
-	first := s.sizes[sizes[0]]
-	if !firstSlots(sizes[0]) || first.made <= 0 {
-		return false
-	}
-	var kept, large float64
-	for _, size := range sizes {
-		kept += s.sizes[size].kept
+		kept += n.kept
+		most = max(most, n.kept)
 		if size > mostFirstSlots {
-			large += s.sizes[size].kept
+			large += n.kept
 		}
 	}
-	if large > 0 && large*fewer <= first.made {
-		return false // tables, with one of those values for each entry
+	for size, first := range s.sizes {
+		// What is put there is boxed at the line too, and kept with the map.
+		if firstSlots(size) && first.made >= most/2 && kept > keeps*first.made && (large <= 0 || large*fewer > first.made) {
+			return true
+		}
 	}
-	return first.made >= kept/2 && kept > keeps*first.made
+	return false
 }
 
 // passes reports whether the line puts into maps that are made and dropped.
 func (s *stores) passes() bool {
 	var made, kept float64
-	first := int64(0)
+	first := false
 	for size, n := range s.sizes {
 		made += n.made * float64(size)
 		kept += n.kept * float64(size)
-		if size != mapHeader && size != mapTable && (first == 0 || size < first) {
-			first = size
-		}
+		first = first || firstSlots(size) && n.made > 0
 	}
-	return !s.other && firstSlots(first) && kept <= keeps*made
+	return !s.other && first && kept <= keeps*made
 }
 
 // firstSlots reports whether the first eight slots of a map take that much: a word for their
 // state and eight times the words of key and value, in the allocator's size class.
 func firstSlots(size int64) bool { return slices.Contains(slotClasses[:], size) }
+
+// twice is how often a library's must be drawn, a little less for the rounding of the profiler's
+// scaling: a large object is drawn whenever it is made, and one that is made once and kept, as what
+// is set up at the first request, says nothing.
+const twice = 1.9
 
 // library is the line of a library that puts into a map or slice which grew, among what is
 // called by the line of the program, and the bytes it grew by. No machine code tells: what it
@@ -271,15 +270,16 @@ func firstSlots(size int64) bool { return slices.Contains(slotClasses[:], size) 
 // objects as are kept.
 func (s *stores) library(objects float64) (at stack.Frame, space float64) {
 	for line, sizes := range s.libraries {
-		var made, kept, count float64
+		var made, kept, count, drawn float64
 		for size, n := range sizes {
 			if size > mostFirstSlots {
 				made += n.made * float64(size)
 				kept += n.kept * float64(size)
 				count += n.kept
+				drawn += n.drawn
 			}
 		}
-		if kept <= 0 || kept <= keeps*made || count*fewer > objects {
+		if kept <= keeps*made || drawn < twice || count*fewer > objects {
 			continue
 		}
 		if kept > space || kept == space && less(line, at) {
@@ -299,6 +299,10 @@ type derived struct {
 // childSlots is the most that the first eight slots of a context's map of its children
 // take: interfaces, and a word to each in Go 1.24 to 1.26.
 const childSlots = 208
+
+// cancelFunc is what the function takes at most that cancels a context, which is dropped where
+// nobody calls it.
+const cancelFunc = 32
 
 // contextLines are the program's lines that derive contexts.
 func (e *evidence) contextLines(delta, whole *samples) map[stack.Frame]*derived {
@@ -325,7 +329,7 @@ func (e *evidence) contextLines(delta, whole *samples) map[stack.Frame]*derived 
 			d.many = d.many || large(delta, "alloc_objects", "alloc_space", x) || large(delta, "inuse_objects", "inuse_space", x)
 			return
 		}
-		if !makesContext(x.frames[0].Function) {
+		if n := x.values[delta.types["alloc_objects"]]; !makesContext(x.frames[0].Function) || n != 0 && x.values[delta.types["alloc_space"]]/n <= cancelFunc {
 			return
 		}
 		d.made += delta.draws(x.values[delta.types["alloc_objects"]], x.values[delta.types["alloc_space"]])
@@ -358,7 +362,7 @@ func derives(frames []stack.Frame, own stack.Frame) bool {
 }
 
 // makesContext reports whether a function of package context allocates the context that
-// it derives, or the function that cancels it. Others that are below it allocate for the
+// it derives, or what goes with it. Others that are below it allocate for the
 // context that it comes from.
 func makesContext(function string) bool {
 	return strings.HasPrefix(function, "context.With") && function != "context.WithValue" || function == "context.withCancel"
