@@ -103,6 +103,10 @@ func TestKeeper(t *testing.T) {
 			whole: heapInUse().add(parent, 4, 109_056),
 			want:  expected{"pprof.heap_growth_site": "main.(*board).prepare:40", "pprof.heap_context_site": "main.(*board).prepare:40", "pprof.heap_put_site": none, "pprof.heap_keepers": 0.0},
 		},
+		"contexts alone": {
+			delta: heapDelta().add(child, 500, 40_000, 500, 40_000).add(derive, 500, 8000, 0, 0).add(parent, 2, 54_528, 1, 27_264),
+			want:  expected{"pprof.heap_alloc_site": "main.(*board).prepare:40", "pprof.heap_growth_site": "main.(*board).prepare:40", "pprof.heap_context_site": "main.(*board).prepare:40"},
+		},
 		"contexts that are cancelled": {
 			delta: pages().add(child, 50, 4000, 1, 80).add(parent, 2, 54_528, 0, 0),
 			want:  expected{"pprof.heap_growth_site": "main.newPage:4", "pprof.heap_context_site": none},
