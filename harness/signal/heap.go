@@ -3,7 +3,6 @@ package signal
 import (
 	"fmt"
 	"math"
-	"sort"
 	"strings"
 
 	"chokepoint/harness/bundle"
@@ -61,11 +60,22 @@ func heapSignals() []definition {
 		}, "That line where it is another than the one that allocates, and keeps the memory for certain."),
 		place("pprof.heap_put_site", dim, func(e *evidence) (stack.Frame, error) {
 			g, err := e.heapGrowth()
-			if err != nil || g.kept || g.where == g.from {
+			if err != nil || g.kept || g.contexts || !g.library.IsZero() || g.where == g.from {
 				return stack.Frame{}, err
 			}
 			return g.where, nil
 		}, "That line where it only puts something into a map or slice after the other has allocated, by the machine code: it may be what keeps the memory."),
+		place("pprof.heap_context_site", dim, func(e *evidence) (stack.Frame, error) {
+			g, err := e.heapGrowth()
+			if err != nil || !g.contexts {
+				return stack.Frame{}, err
+			}
+			return g.where, nil
+		}, "That line where it derives contexts that are not cancelled, so that the context they come from has them among its children, and with them what they hold."),
+		place("pprof.heap_library_site", dim, func(e *evidence) (stack.Frame, error) {
+			g, err := e.heapGrowth()
+			return g.library, err
+		}, "The line of a library that keeps that memory in a map or slice, where the program's line calls it, by what the library has allocated there: large, few, and kept."),
 		place("pprof.heap_alloc_site", dim, func(e *evidence) (stack.Frame, error) {
 			g, err := e.heapGrowth()
 			return g.from, err
@@ -103,7 +113,9 @@ type growth struct {
 	lateErr                   error // why late is not known
 	inUse                     float64
 	where, from               stack.Frame
-	kept                      bool // by a container, for certain
+	kept                      bool        // by a container, for certain
+	contexts                  bool        // where derives contexts that live on with their parent
+	library                   stack.Frame // whose map or slice keeps it, called from where
 }
 
 // lineGrowth is what the profiles say of one line.
@@ -111,6 +123,7 @@ type lineGrowth struct {
 	space, objects, drawn  float64 // of memory in use: what was added
 	allocSpace, allocDrawn float64
 	container              bool // it is the growth of a map, slice or list
+	stores                 stores
 	frames                 []stack.Frame
 	deepest                float64
 }
@@ -163,7 +176,8 @@ func (e *evidence) heapGrowth() (growth, error) {
 		// others, and a half more.
 		came := e.newClients(e.span(bundle.HeapDeltaProfile))
 		g.grown = max(0, g.grown-1.5*came.share*e.inUseAt(whole, best))
-		g.where, g.kept = e.keeper(best, most, lines)
+		k := e.keeper(best, most, lines, e.contextLines(delta, whole))
+		g.where, g.kept, g.contexts, g.library = k.at, k.certain, k.contexts, k.library
 		return g, nil
 	})
 }
@@ -218,7 +232,9 @@ func (e *evidence) heapLines(p *samples) map[stack.Frame]*lineGrowth {
 		l.drawn += p.draws(x.values[inObjects], x.values[inSpace])
 		l.allocSpace += float64(x.values[allSpace])
 		l.allocDrawn += p.draws(x.values[allObjects], x.values[allSpace])
-		l.container = l.container && e.container(x.frames, own)
+		holds := e.container(x.frames, own)
+		l.container = l.container && holds
+		l.stores.add(e.program, x, own, holds, x.values[allObjects], x.values[allSpace], x.values[inObjects], x.values[inSpace], p.draws(x.values[inObjects], x.values[inSpace]))
 		if space > l.deepest {
 			l.deepest, l.frames = space, x.frames
 		}
@@ -339,88 +355,6 @@ func (e *evidence) putsAt(at stack.Frame) (callee string, ok bool) {
 	})
 	callee, ok = all[line{at.File, at.Line}]
 	return callee, ok
-}
-
-// keeps is the share of what a map or slice allocates to grow that stays, at
-// least: a map splits one table into two, and keeps a half.
-const keeps = 0.3
-
-// keeper is the line that keeps what is allocated at from, and whether it is
-// certain. A map or slice that grows itself, in the same call, is what keeps it;
-// where it grew too little to be drawn, the machine code shows a line that puts
-// what it allocates into one. A line further down of the function that allocates
-// is likely, and no more.
-func (e *evidence) keeper(from stack.Frame, l *lineGrowth, lines map[stack.Frame]*lineGrowth) (at stack.Frame, certain bool) {
-	if l.container {
-		return from, true
-	}
-	var best stack.Frame
-	var most float64
-	for where, c := range lines {
-		if !c.container || c.space <= keeps*c.allocSpace || !e.together(c.frames, l.frames) {
-			continue
-		}
-		if c.space > most || c.space == most && less(where, best) {
-			best, most = where, c.space
-		}
-	}
-	if most > 0 {
-		return best, true
-	}
-	// A line outside that puts what it calls for: m[key] = newSession().
-	for _, f := range l.frames {
-		if _, ok := e.putsAt(f); ok && e.program.Mine(f) {
-			return f, true
-		}
-	}
-	direct, calls := e.puts()
-	if at, ok := callIn(direct, []stack.Frame{from}); ok && at.Line > from.Line {
-		return stack.Frame{Function: from.Function, File: at.File, Line: at.Line}, false
-	}
-	// A function that is called there, or further down, and puts it into one:
-	// store.put(key, decode(body)).
-	for _, f := range l.frames {
-		if !e.program.Mine(f) {
-			continue
-		}
-		for _, at := range below(calls, f) {
-			for _, s := range direct {
-				if gofunc.Plain(s.Function) == at.Callee && s.Line > 0 {
-					return stack.Frame{Function: s.Function, File: s.File, Line: s.Line}, false
-				}
-			}
-		}
-	}
-	return from, false
-}
-
-// below are the calls that a frame's function makes on its line and further down,
-// the nearest first.
-func below(calls []bundle.CallSite, f stack.Frame) []bundle.CallSite {
-	var out []bundle.CallSite
-	for _, s := range calls {
-		if s.Line >= f.Line && s.File == f.File && gofunc.Base(s.Function) == gofunc.Base(f.Function) {
-			out = append(out, s)
-		}
-	}
-	sort.SliceStable(out, func(i, j int) bool { return out[i].Line < out[j].Line })
-	return out
-}
-
-// together reports whether two stacks have a function of the program in common:
-// what one allocates the other may keep.
-func (e *evidence) together(a, b []stack.Frame) bool {
-	for _, f := range a {
-		if !e.program.Mine(f) {
-			continue
-		}
-		for _, g := range b {
-			if gofunc.Base(f.Function) == gofunc.Base(g.Function) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // arrayBytes is how large an array must be that the profiler draws it more often
