@@ -239,7 +239,11 @@ func waits(x *signal.Where) string {
 		if float64(l.ns) < mostlyWaits*float64(b.TotalNS) {
 			break
 		}
-		if l.where.Function == "" || kindTone(l.kind) == "run" || kindTone(l.kind) == "queue" {
+		switch l.kind {
+		case requests.Running, requests.Runnable, requests.RunQueue, requests.ThreadAsleep:
+			continue // that is for want of CPU
+		}
+		if l.where.Function == "" {
 			continue
 		}
 		return fmt.Sprintf("Requests spend %s of their time in %s, at %s %s. No rule takes that for a flaw: it may be what they are there for, such as the answer of another service; if it is not, look there.",

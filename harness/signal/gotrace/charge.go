@@ -66,7 +66,7 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	}
 	s.moments.charge(g, now-ns, now)
 	if h := g.acquired; h != nil {
-		h.add(g.doing(ns))
+		h.doing = addDoing(h.doing, g.doing(ns))
 	}
 	if g.state == waiting || g.state == inSyscall {
 		g.recent.add(g, now-ns, now)

@@ -135,16 +135,6 @@ func (g *goroutine) doing(ns int64) Doing {
 	return d
 }
 
-func (h *hold) add(d Doing) {
-	for i := range h.doing {
-		if h.doing[i].What == d.What && h.doing[i].Where == d.Where {
-			h.doing[i].NS += d.NS
-			return
-		}
-	}
-	h.doing = append(h.doing, d)
-}
-
 func (s *scan) keepRunning(id trace.GoID, g *goroutine) {
 	if ns := g.runningNS + g.syscallNS; g.diag || ns == 0 || ns < s.leastRunning {
 		return

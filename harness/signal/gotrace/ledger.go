@@ -1,8 +1,6 @@
 package gotrace
 
 import (
-	"sort"
-
 	"chokepoint/harness/signal/stack"
 )
 
@@ -68,15 +66,6 @@ func (l *ledger) add(g *goroutine, ns int64) {
 func (l *ledger) account() Account {
 	a := Account{Goroutines: l.goroutines, TotalNS: l.total, RunningNS: l.running, RunnableNS: l.runnable, SyscallNS: l.syscall}
 	a.Waits = append(a.Waits, l.waits...)
-	sort.Slice(a.Waits, func(i, j int) bool {
-		x, y := a.Waits[i], a.Waits[j]
-		if x.NS != y.NS {
-			return x.NS > y.NS
-		}
-		if x.Wait != y.Wait {
-			return x.Wait < y.Wait
-		}
-		return less(x.Where, y.Where)
-	})
+	sortWaits(a.Waits)
 	return a
 }

@@ -216,16 +216,7 @@ func (g *waitGroup) finish() Queue {
 	for k, ns := range g.waiters {
 		g.Waiters = append(g.Waiters, WaitTime{Wait: k.wait, Where: k.own, NS: ns})
 	}
-	sort.Slice(g.Waiters, func(i, j int) bool {
-		a, b := g.Waiters[i], g.Waiters[j]
-		if a.NS != b.NS {
-			return a.NS > b.NS
-		}
-		if a.Wait != b.Wait {
-			return a.Wait < b.Wait
-		}
-		return less(a.Where, b.Where)
-	})
+	sortWaits(g.Waiters)
 	g.Caller = largest(g.callers)
 	for d, ns := range g.tenure.doing {
 		d.NS = ns

@@ -31,6 +31,18 @@ func largest(m map[stack.Frame]int64) stack.Frame {
 	return stack.Frame{}
 }
 
+func sortWaits(ws []WaitTime) {
+	sort.Slice(ws, func(i, j int) bool {
+		if ws[i].NS != ws[j].NS {
+			return ws[i].NS > ws[j].NS
+		}
+		if ws[i].Wait != ws[j].Wait {
+			return ws[i].Wait < ws[j].Wait
+		}
+		return less(ws[i].Where, ws[j].Where)
+	})
+}
+
 func sortDoing(ds []Doing) {
 	sort.Slice(ds, func(i, j int) bool {
 		if ds[i].NS != ds[j].NS {
