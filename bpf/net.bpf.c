@@ -188,6 +188,9 @@ struct {
 struct connection {
 	__u64 began;	   // connect(2) sent the SYN; 0 for an incoming one
 	__u64 established; // 0: not yet
+	__u64 sender;	   // the goroutine that sent last; 0: not known
+	__u32 blocked;	   // 1: its last send found no room
+	__u32 pad;
 };
 
 struct {
@@ -525,23 +528,20 @@ int chokepoint_net_any_call(__u64 *ctx)
 	return nr == nr_accept || nr == nr_accept4 ? accepted(ctx[1]) : 0;
 }
 
-// served notes whose connection the current goroutine sends on.
-static __always_inline void served(struct sock *sk)
+// serves notes that a goroutine sends on a connection that the target accepted.
+// Not inlined: it is for the first time that it does, mostly.
+static __noinline int serves(struct sock *sk, __u64 goid)
 {
 	struct peer now = {}, *known;
-	__u64 goid;
 
-	if (!is_listening(sk->__sk_common.skc_num))
-		return;
-	goid = goroutine_id(bpf_get_current_task_btf());
-	if (!goid)
-		return;
+	if (!sk)
+		return 0;
 	now.port = bpf_ntohs(sk->__sk_common.skc_dport);
 	known = bpf_map_lookup_elem(&peers, &goid);
 	if (known) {
 		if (known->port != now.port)
 			known->several = 1;
-		return;
+		return 0;
 	}
 	now.v6 = sk->__sk_common.skc_family == AF_INET6;
 	if (now.v6)
@@ -550,15 +550,20 @@ static __always_inline void served(struct sock *sk)
 		__builtin_memcpy(now.addr, &sk->__sk_common.skc_daddr, 4);
 	if (bpf_map_update_elem(&peers, &goid, &now, BPF_NOEXIST))
 		count(COUNTER_MAP_FULL);
+	return 0;
 }
 
+// Most sends find room, by the goroutine that sent before. What is known of a connection
+// is therefore kept at its socket, and nothing else is looked up for these; where there
+// is no room for that, it is.
 SEC("tp_btf/sock_send_length")
 int chokepoint_net_send(__u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
+	struct connection *c;
 	struct tcp_totals *t;
-	__u64 key, *since;
 	int result = ctx[1];
+	__u64 goid;
 
 	if (current_tgid() != target_tgid)
 		return 0;
@@ -569,21 +574,19 @@ int chokepoint_net_send(__u64 *ctx)
 	t = here();
 	if (!t)
 		return 0;
-	key = (__u64)sk;
+	c = bpf_sk_storage_get(&connections, sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (result == -EAGAIN) {
+		if (c)
+			c->blocked = 1;
 		wait_since(&blocked, sk, bpf_ktime_get_ns());
 		if (recording())
 			add(&t->sends_blocked, 1);
 		return 0;
 	}
-	since = bpf_map_lookup_elem(&blocked, &key);
-	if (since) {
-		__u64 ns = clip(*since, bpf_ktime_get_ns());
-
-		bpf_map_delete_elem(&blocked, &key);
-		if (ns)
-			add_time(&t->send_blocked, ns);
-	}
+	if (!c || c->blocked)
+		sent_last(sk, t);
+	if (c)
+		c->blocked = 0;
 	if (!recording())
 		return 0;
 	if (result < 0) {
@@ -593,8 +596,14 @@ int chokepoint_net_send(__u64 *ctx)
 	// Only this program, which does not run inside itself, writes these two.
 	t->sends++;
 	t->sent_bytes += result;
-	served(sk);
-	return 0;
+	if (!is_listening(sk->__sk_common.skc_num))
+		return 0;
+	goid = goroutine_id(bpf_get_current_task_btf());
+	if (!goid || (c && c->sender == goid))
+		return 0;
+	if (c)
+		c->sender = goid;
+	return serves(sk, goid);
 }
 
 SEC("tp_btf/tcp_retransmit_skb")

@@ -17,6 +17,9 @@ type NetConnection struct {
 	_           structs.HostLayout
 	Began       uint64
 	Established uint64
+	Sender      uint64
+	Blocked     uint32
+	Pad         uint32
 }
 
 type NetKind struct {
