@@ -11,11 +11,15 @@ import (
 // and is no part of it.
 const beforeRow = "before it saw it, median"
 
+// apart is a time between the two ends. That after the server wrote is below zero where
+// the client had the last of it before the server was back from its call to write.
+func apart(v int64) string { return show(float64(v), signal.Nanosecond) }
+
 // beforeText is that of one band; "?" where no request of it is known at the client.
 func beforeText(b signal.BothEnds, band string) string {
 	for _, x := range b.Bands {
 		if x.Name == band && x.Count > 0 {
-			return ns(x.P50NS)
+			return apart(x.P50NS)
 		}
 	}
 	return "?"
@@ -65,7 +69,7 @@ func (p *printer) bothEnds(b signal.BothEnds) {
 		if t.Count == 0 {
 			return "not known: no request with this end in the trace"
 		}
-		return fmt.Sprintf("p50 %s, p90 %s, p99 %s, longest %s (%s)", ns(t.P50NS), ns(t.P90NS), ns(t.P99NS), ns(t.MaxNS), plural(t.Count, "request"))
+		return fmt.Sprintf("p50 %s, p90 %s, p99 %s, longest %s (%s)", apart(t.P50NS), apart(t.P90NS), apart(t.P99NS), apart(t.MaxNS), plural(t.Count, "request"))
 	}
 	fact("before", "the server saw it, from sending on, in the client, on the way and in the socket's queue: "+quantiles(b.Before))
 	fact("after", "the server wrote the last of it, until the client had it: "+quantiles(b.After))

@@ -144,10 +144,10 @@ func WhereSummaries(w io.Writer, list []WhereSummary, o TextOptions) error {
 			p.wrapped("      ", "      ", "before the server saw it: not known: "+inline(s.BothEndsMissing))
 		case s.Before.Count > 0:
 			p.line(fmt.Sprintf("      before the server saw it p50 %s, p99 %s (%s); after it wrote p50 %s, p99 %s (%s)",
-				ns(s.Before.P50NS), ns(s.Before.P99NS), plural(s.Before.Count, "request"), ns(s.After.P50NS), ns(s.After.P99NS), plural(s.After.Count, "request")))
+				apart(s.Before.P50NS), apart(s.Before.P99NS), plural(s.Before.Count, "request"), apart(s.After.P50NS), apart(s.After.P99NS), plural(s.After.Count, "request")))
 		case s.After.Count > 0:
 			p.line(fmt.Sprintf("      before the server saw it: no request began in the trace and is known at the client; after it wrote p50 %s, p99 %s (%s)",
-				ns(s.After.P50NS), ns(s.After.P99NS), plural(s.After.Count, "request")))
+				apart(s.After.P50NS), apart(s.After.P99NS), plural(s.After.Count, "request")))
 		}
 	}
 	if leastOf != "" {
