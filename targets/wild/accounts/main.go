@@ -1,5 +1,5 @@
 // Accounts lists the bookings of accounts, page by page. Its ORM keeps prepared
-// statements, by their text, and up to version 1.23.8 holds the lock of all of them
+// statements, by their text, and in version 1.23.8 holds the lock of all of them
 // while the database prepares one (its issue 4419, pull request 5568). Each page has
 // a text of its own, as that version writes limits into the statement.
 package main

@@ -1,6 +1,6 @@
-// Quota tells gateways whether a tenant may go on, and counts in Redis. In versions
-// 1.8.0 to 1.8.2 of the Redis client a place in the pool of connections is lost when
-// it becomes free at the moment that the one who waits for it gives up (its issue 520).
+// Quota tells gateways whether a tenant may go on, and counts in Redis. Version 1.8.2
+// of the Redis client loses a place in its pool of connections when the place becomes
+// free at the moment that the one who waits for it gives up (its issue 520).
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Shelves is a shop's catalogue as compressed JSON. Up to version 4.1.17 the web
+// Shelves is a shop's catalogue as compressed JSON. In version 4.1.17 the web
 // framework's gzip middleware makes a compressor for each response, 800 kB of
 // memory, and lets it go (its issue 1643).
 package main
