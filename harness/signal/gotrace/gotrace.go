@@ -83,6 +83,7 @@ type scan struct {
 	lives         *lives
 	heap          heapGoal
 	hung          hung
+	slots         slotWaits
 	gatherings    *gatherings
 	stopper       *goroutine // that stopped the world last
 
@@ -333,6 +334,7 @@ func (s *scan) finish() *Summary {
 		}
 	}
 	s.sum.Queues = s.queues.list(s.sum.DurationNS(), s.sum.Requests.TotalNS > 0)
+	s.sum.Slots, s.sum.SlotsUnknown = s.slots.finish(), s.slots.unknown
 	s.finishFinalizers()
 	s.finishGatherings()
 	s.finishSites()
