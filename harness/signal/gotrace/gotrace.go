@@ -230,6 +230,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			// The collector stopped it to scan its stack, wherever it was.
 			g.blamed = stack.Runtime
 		}
+		s.tries(g, at, true)
 		s.blocked(g, at, now)
 		s.queueBlocked(g, at, now)
 		g.at = at
@@ -249,6 +250,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	case to == trace.GoSyscall:
 		s.settle(g, at)
 		g.at = at
+		s.tries(g, at, false)
 		g.called(at)
 		s.reach(id, g, at, now, false)
 		if at != nil && at.ours && !g.diag {
@@ -265,6 +267,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		if !g.diag {
 			s.lives.died(g, s.sum.StartNS, now)
 		}
+		s.over(g)
 		s.left(g, now)
 		delete(s.gs, id)
 		s.paths.goroutineEnded(id)

@@ -81,10 +81,7 @@ func (p *hung) ends(g *goroutine, by *place, now int64) {
 	k, ns := stuckKey{g.at.peer, g.at.asker}, now-g.queue.parked
 	switch {
 	case by != nil && by.clientGone:
-		if p.gone == nil {
-			p.gone = map[stuckKey][]abandoned{}
-		}
-		p.gone[k] = append(p.gone[k], abandoned{ns, g.hung, g.request})
+		p.gone = noted(p.gone, k, abandoned{ns, g.hung, g.request})
 	case !g.hung:
 		if p.longest == nil {
 			p.longest = map[stuckKey]int64{}
@@ -119,16 +116,19 @@ func (p *hung) wakes(g *goroutine, by *place, now int64) {
 	if g.at.peer == stack.NoPeer {
 		return
 	}
-	if p.ended == nil {
-		p.ended = map[stuckKey][]int64{}
+	if g.at.peer == stack.FullPeer {
+		g.free(now) // why it ends is not known yet
+		return
 	}
-	k := stuckKey{g.at.peer, g.at.asker}
-	p.ended[k] = append(p.ended[k], now)
+	p.ended = noted(p.ended, stuckKey{g.at.peer, g.at.asker}, now)
 }
 
 // finish sums up at the end of the trace.
 func (s *scan) finishHung() {
 	out := &s.sum.Hung
+	for _, g := range s.gs {
+		s.goesOn(g)
+	}
 	middle := s.sum.StartNS + s.sum.DurationNS()/2
 	at := map[stuckKey]*Stuck{}
 	of := func(k stuckKey) *Stuck {
