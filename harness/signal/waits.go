@@ -15,6 +15,8 @@ func waitSignals() []definition {
 	return []definition{
 		number("trace.upstream_stuck_share", bundle.DimTrace, Share, stuckShare(answers),
 			"Share of request time in waits for a dependency's answer that last all of the trace, at lines where hardly any such wait ends, and in waits as long for connections that those keep; of all the program's goroutine time in a program without a known server."),
+		number("trace.upstream_stuck_cost", bundle.DimTrace, Share, stuckCost(answers),
+			"Share of request time in those waits, and in those at the same lines that began in the trace and have lasted for longer than any there that ended, or that the client's leaving ended."),
 		place("trace.upstream_stuck_site", bundle.DimTrace, stuckSite(answers), "The program's line where most requests wait so."),
 		number("trace.upstream_stuck_ended_share", bundle.DimTrace, Share, stuckEnded(answers),
 			"Share of the waits at that line, of those that had begun before the trace and lasted half of it, that ended in the other half."),
@@ -26,6 +28,8 @@ func waitSignals() []definition {
 
 		number("trace.write_stuck_share", bundle.DimTrace, Share, stuckShare(room),
 			"Share of request time, and of other goroutines so held, in writes for which the peer makes no room during all of the trace, at lines where hardly any such write goes on; of all the program's goroutine time in a program without a known server."),
+		number("trace.write_stuck_cost", bundle.DimTrace, Share, stuckCost(room),
+			"Share of request time, and of other goroutines so held, in those writes, and in those at the same lines that began in the trace and have waited for longer than any there that went on, or that the client's leaving ended."),
 		place("trace.write_stuck_site", bundle.DimTrace, stuckSite(room), "The program's line where most are held so."),
 		number("pprof.write_wait_share", bundle.DimPprof, Share, peerShare(room),
 			"Share of the goroutines in handlers that waited for room to write when the goroutine profile was taken; of all the program's goroutines in a program without a known server."),
@@ -70,6 +74,8 @@ type held struct {
 	count  int // goroutines, for all of the trace
 	others int // of these, outside of requests
 	ended  float64
+	late   int64 // the time, in ns, of other waits there that will hang
+	beside int64 // the part of it that is in no request's time
 }
 
 // stuck are the lines where waits hang, the one that holds most first, and the
@@ -103,24 +109,28 @@ func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Su
 		if float64(ended) >= endsSeldom*float64(middle) {
 			continue
 		}
-		h := held{where: k.Where, count: k.End, others: k.End - k.InRequests, ended: float64(ended) / float64(middle)}
+		h := held{where: k.Where, count: k.End, others: k.End - k.InRequests, ended: float64(ended) / float64(middle), late: k.LateNS}
 		switch {
 		case k.Peer == stack.FullPeer:
 			if serves {
 				whole += int64(h.others) * s.DurationNS()
+				h.beside = k.LateNS - k.LateRequestNS
 			}
 		case !serves:
 		case k.Peer == stack.ReadPeer:
 			gone := min(taken, h.count)
 			taken -= gone
 			h.count -= gone
+			h.late = part(h.late, h.count, k.End)
 		case k.Peer == stack.OwnPeer:
 			h.count = min(helped, k.Joined)
 			helped -= h.count
+			h.late = 0 // who waits for those that began meanwhile is not known
 		default:
 			n := min(helped, h.others)
 			helped -= n
 			h.count += n - h.others
+			h.late = k.LateRequestNS + part(k.LateNS-k.LateRequestNS, n, h.others)
 		}
 		if h.count > 0 {
 			list = append(list, h)
@@ -153,6 +163,31 @@ func stuckShare(want wanted) func(*evidence) (float64, error) {
 			return 0, fmt.Errorf("trace: it is %v long, too short to tell a wait that hangs from a long one", length.Round(time.Millisecond))
 		}
 		return v, nil
+	}
+}
+
+// part is n of all parts of ns.
+func part(ns int64, n, all int) int64 {
+	return int64(float64(ns) * float64(n) / float64(max(1, all)))
+}
+
+// stuckCost is stuckShare with all that is lost at the same lines. Who waits for
+// connections that those keep counts only where it does so for all of the trace.
+func stuckCost(want wanted) func(*evidence) (float64, error) {
+	return func(e *evidence) (float64, error) {
+		if _, err := stuckShare(want)(e); err != nil {
+			return 0, err
+		}
+		list, whole, s, err := e.stuck(want)
+		if err != nil {
+			return 0, err
+		}
+		var ns int64
+		for _, h := range list {
+			ns += int64(h.count)*s.DurationNS() + h.late
+			whole += h.beside
+		}
+		return min(1, share(ns, whole)), nil
 	}
 }
 

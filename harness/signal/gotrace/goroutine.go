@@ -49,6 +49,7 @@ type goroutine struct {
 	sampled  runSamples
 	service  service
 	queue    queueing
+	freed    freed
 	recent   recent
 	member   member
 }

@@ -83,6 +83,7 @@ type scan struct {
 	lives         *lives
 	heap          heapGoal
 	hung          hung
+	slots         slotWaits
 	gatherings    *gatherings
 	stopper       *goroutine // that stopped the world last
 
@@ -229,6 +230,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			// The collector stopped it to scan its stack, wherever it was.
 			g.blamed = stack.Runtime
 		}
+		s.tries(g, at, true)
 		s.blocked(g, at, now)
 		s.queueBlocked(g, at, now)
 		g.at = at
@@ -248,6 +250,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	case to == trace.GoSyscall:
 		s.settle(g, at)
 		g.at = at
+		s.tries(g, at, false)
 		g.called(at)
 		s.reach(id, g, at, now, false)
 		if at != nil && at.ours && !g.diag {
@@ -264,6 +267,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		if !g.diag {
 			s.lives.died(g, s.sum.StartNS, now)
 		}
+		s.over(g)
 		s.left(g, now)
 		delete(s.gs, id)
 		s.paths.goroutineEnded(id)
@@ -333,6 +337,7 @@ func (s *scan) finish() *Summary {
 		}
 	}
 	s.sum.Queues = s.queues.list(s.sum.DurationNS(), s.sum.Requests.TotalNS > 0)
+	s.sum.Slots, s.sum.SlotsUnknown = s.slots.finish(), s.slots.unknown
 	s.finishFinalizers()
 	s.finishGatherings()
 	s.finishSites()

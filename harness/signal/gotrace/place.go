@@ -54,6 +54,7 @@ type place struct {
 	peer       stack.Peer // what a wait here wants of a peer
 	blocking   stack.Blocking
 	clientGone bool
+	takesSlot  bool // a wait here is for one of a bounded number
 	turn       bool // a wait here is for another to be done with the same file
 }
 
@@ -118,6 +119,7 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.peer = s.program.PeerOf(pl.frames)
 	pl.asker = s.program.Asker(pl.frames)
 	pl.blocking = stack.BlockingOf(pl.frames)
+	pl.takesSlot = s.program.TakesSlot(pl.frames)
 	pl.turn = s.program.AwaitsTurn(pl.frames)
 	pl.clientGone = clientGone(pl.frames)
 	pl.startsHTTP2 = stack.StartsHTTP2Handler(pl.frames)

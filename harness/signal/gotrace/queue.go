@@ -286,11 +286,18 @@ func (s *scan) queueBlocked(g *goroutine, at *place, now int64) {
 func (s *scan) endQueueWait(g *goroutine, t *tally, now int64) {
 	ns := now - g.queue.parked
 	t.waited += ns
+	t.requests += g.waitOfRequest(ns)
+}
+
+// waitOfRequest is the part of a wait of g that is its request's.
+func (g *goroutine) waitOfRequest(ns int64) int64 {
 	if g.request {
-		t.requests += ns
-	} else if o := g.service.child(); o != nil {
-		t.requests += ns / int64(max(1, o.Live()))
+		return ns
 	}
+	if o := g.service.child(); o != nil {
+		return ns / int64(max(1, o.Live()))
+	}
+	return 0
 }
 
 // queueWoken ends a goroutine's wait, on the stack of the one that ended it.
@@ -306,6 +313,7 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 	if by == nil || h == nil || by.diag || g.diag {
 		h, by = nil, nil
 	}
+	s.slots.woken(g, at, known, by, now)
 	if by == nil || known && at == nil || !by.ours && by.act != stack.Lends ||
 		by.act == stack.NoAct || by.act == stack.GivesUp || by.act == stack.Finishes || related(id, g, hid, h) {
 		if at != nil {
@@ -466,6 +474,7 @@ func (s *scan) queueCut(id trace.GoID, g *goroutine) {
 	if at, _ := g.waitsAt(); at != nil {
 		at.queued += s.last - g.queue.parked
 		s.endQueueWait(g, &s.queues.station(at).tally, s.last)
+		s.slots.cut(g, at, s.last)
 	}
 	s.endServerWait(id, g, nil, nil, s.last)
 }

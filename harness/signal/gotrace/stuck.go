@@ -26,6 +26,11 @@ type Stuck struct {
 	// Joined is how many of those that are the program's own readers, outside of
 	// handlers, handlers wait for, at most.
 	Joined int
+	// LateNS is the time, inside the trace, of other waits there that are taken for such
+	// as will hang: they began in the trace, and have lasted for longer than any there
+	// that did so and ended; or the client's leaving ended them. LateRequestNS is the part of
+	// it in handlers.
+	LateNS, LateRequestNS int64
 }
 
 // Hung is all of them, and what it takes to judge them.
@@ -56,6 +61,44 @@ type hung struct {
 	ended map[stuckKey][]int64 // when they ended
 	// unknown is when those ended of which no stack was seen.
 	unknown []int64
+	// longest is how long any wait took that began and ended in the trace.
+	longest map[stuckKey]int64
+	// gone are waits that the client's leaving ended.
+	gone map[stuckKey][]abandoned
+}
+
+// abandoned is a wait that the client's leaving ended.
+type abandoned struct {
+	ns                int64 // inside the trace
+	before, inHandler bool  // it began before the trace; it was in a handler
+}
+
+// ends notes the end of a wait for a peer, of g on the stack by.
+func (p *hung) ends(g *goroutine, by *place, now int64) {
+	if g.diag || g.at == nil || g.at.peer == stack.NoPeer {
+		return
+	}
+	k, ns := stuckKey{g.at.peer, g.at.asker}, now-g.queue.parked
+	switch {
+	case by != nil && by.clientGone:
+		p.gone = noted(p.gone, k, abandoned{ns, g.hung, g.request})
+	case !g.hung:
+		if p.longest == nil {
+			p.longest = map[stuckKey]int64{}
+		}
+		p.longest[k] = max(p.longest[k], ns)
+	}
+}
+
+// late adds the time of a wait that is not known to be one of those that end.
+func (p *hung) late(x *Stuck, ns int64, before, inHandler bool) {
+	if !before && ns <= p.longest[stuckKey{x.Peer, x.Where}] {
+		return
+	}
+	x.LateNS += ns
+	if inHandler {
+		x.LateRequestNS += ns
+	}
 }
 
 // wakes notes that a wait since before the trace ends.
@@ -73,16 +116,19 @@ func (p *hung) wakes(g *goroutine, by *place, now int64) {
 	if g.at.peer == stack.NoPeer {
 		return
 	}
-	if p.ended == nil {
-		p.ended = map[stuckKey][]int64{}
+	if g.at.peer == stack.FullPeer {
+		g.free(now) // why it ends is not known yet
+		return
 	}
-	k := stuckKey{g.at.peer, g.at.asker}
-	p.ended[k] = append(p.ended[k], now)
+	p.ended = noted(p.ended, stuckKey{g.at.peer, g.at.asker}, now)
 }
 
 // finish sums up at the end of the trace.
 func (s *scan) finishHung() {
 	out := &s.sum.Hung
+	for _, g := range s.gs {
+		s.goesOn(g)
+	}
 	middle := s.sum.StartNS + s.sum.DurationNS()/2
 	at := map[stuckKey]*Stuck{}
 	of := func(k stuckKey) *Stuck {
@@ -103,6 +149,11 @@ func (s *scan) finishHung() {
 		of(k).Middle += late(times)
 	}
 	out.Unknown = late(s.hung.unknown)
+	for k, waits := range s.hung.gone {
+		for _, w := range waits {
+			s.hung.late(of(k), w.ns, w.before, w.inHandler)
+		}
+	}
 	for _, g := range s.gs {
 		if g.at == nil {
 			continue
@@ -118,7 +169,13 @@ func (s *scan) finishHung() {
 			continue
 		}
 		handler := g.request && g.at.stage == stack.Handling
-		if !g.hung || g.state != waiting {
+		if g.state != waiting {
+			continue
+		}
+		if !g.hung {
+			if g.at.peer != stack.NoPeer {
+				s.hung.late(of(stuckKey{g.at.peer, g.at.asker}), s.last-g.queue.parked, false, g.request)
+			}
 			continue
 		}
 		if g.at.peer == stack.NoPeer {
@@ -175,9 +232,14 @@ func clientGone(frames []stack.Frame) bool {
 	return false
 }
 
-// wakesHung ends a wait that g began before the trace.
+// wakesHung ends a wait of g for a peer, or one that it began before the trace.
 func (s *scan) wakesHung(ev *trace.Event, g *goroutine, now int64) {
+	if !g.hung && (g.at == nil || g.at.peer == stack.NoPeer) {
+		return
+	}
+	by := s.place(ev.Stack())
+	s.hung.ends(g, by, now)
 	if g.hung {
-		s.hung.wakes(g, s.place(ev.Stack()), now)
+		s.hung.wakes(g, by, now)
 	}
 }

@@ -342,14 +342,92 @@ func TestWaitsForConnectionsThatHang(t *testing.T) {
 
 func TestWritesToAPeerThatDoesNotRead(t *testing.T) {
 	const n = 4
+	heldWrites(t, n, sendAll)
+	s, err := Read(strings.NewReader(string(record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
+	require.NoError(t, err)
+	got := stuckAt(s.Hung, "sendAll")
+	assert.Equal(t, Stuck{Peer: stack.FullPeer, Where: got.Where, Middle: n, End: n, InRequests: n}, got)
+}
+
+// Peers that give up reset the connection; that is no end of a wait. Those that read on
+// do end it, and so do deadlines, though the network wakes the writer in each case.
+func TestWritesWhosePeerGivesUp(t *testing.T) {
+	const n = 4
+	for name, c := range map[string]struct {
+		send   func(http.ResponseWriter)
+		during func(conns []net.Conn)
+		want   Stuck
+	}{
+		"all but one give up": {
+			func(w http.ResponseWriter) { sendAll(w) },
+			func(conns []net.Conn) {
+				for _, c := range conns[1:] {
+					_ = c.Close()
+				}
+			},
+			Stuck{Middle: 1, End: 1, InRequests: 1},
+		},
+		"all but one give up, and their leaving is logged": {
+			func(w http.ResponseWriter) {
+				sendAll(w)
+				fmt.Fprintln(os.Stderr, "not all was sent")
+			},
+			func(conns []net.Conn) {
+				for _, c := range conns[1:] {
+					_ = c.Close()
+				}
+			},
+			Stuck{Middle: 1, End: 1, InRequests: 1},
+		},
+		"all but one read on": {
+			func(w http.ResponseWriter) { sendAll(w) },
+			func(conns []net.Conn) {
+				for _, c := range conns[1:] {
+					go io.Copy(io.Discard, c)
+				}
+			},
+			Stuck{Middle: n, End: 1, InRequests: 1},
+		},
+		"a deadline passes": {
+			func(w http.ResponseWriter) {
+				_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(2 * time.Second))
+				sendAll(w)
+			},
+			func([]net.Conn) { time.Sleep(time.Second) },
+			Stuck{Middle: n},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conns := heldWrites(t, n, func(w io.Writer) { c.send(w.(http.ResponseWriter)) })
+			s, err := Read(strings.NewReader(string(record(t, func() {
+				time.Sleep(stuckLength)
+				c.during(conns)
+				time.Sleep(stuckLength / 4)
+			}))), thisProgram)
+			require.NoError(t, err)
+			got := stuckAt(s.Hung, "sendAll")
+			assert.Equal(t, c.want.Middle, got.Middle, "%+v", s.Hung)
+			assert.Equal(t, c.want.End, got.End)
+			assert.Equal(t, c.want.InRequests, got.InRequests)
+			if left := int64(n - got.Middle); left > 0 {
+				assert.Greater(t, got.LateRequestNS, left*int64(stuckLength)*9/10, "what those waited that gave up is lost")
+			}
+		})
+	}
+}
+
+// heldWrites is connections to a server that are not read, when n handlers are held in
+// what they send.
+func heldWrites(t *testing.T, n int, send func(io.Writer)) []net.Conn {
+	t.Helper()
 	var writing sync.WaitGroup
 	writing.Add(n)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		writing.Done()
-		sendAll(w)
+		send(w)
 	}))
 	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
-	askers(t, srv, n, "/")
+	conns := askers(t, srv, n, "/")
 	writing.Wait()
 	require.Eventually(t, func() bool { // until the buffers are full
 		buf := make([]byte, 1<<20)
@@ -362,10 +440,7 @@ func TestWritesToAPeerThatDoesNotRead(t *testing.T) {
 		return held == n
 	}, 20*time.Second, 10*time.Millisecond)
 	time.Sleep(300 * time.Millisecond) // and what was on the way has arrived
-	s, err := Read(strings.NewReader(string(record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
-	require.NoError(t, err)
-	got := stuckAt(s.Hung, "sendAll")
-	assert.Equal(t, Stuck{Peer: stack.FullPeer, Where: got.Where, Middle: n, End: n, InRequests: n}, got)
+	return conns
 }
 
 // sendAll writes more than any buffer on the way holds.

@@ -22,6 +22,11 @@ type Summary struct {
 	// Queues are what goroutines wait for each other for elsewhere than at locks, by
 	// request time, then all time, largest first.
 	Queues []Queue
+	// Slots are waits, in calls that wait for nothing else, for one of a bounded number,
+	// by request time, then all time, largest first. SlotsUnknown is how many waits since
+	// before the trace somebody ended by giving something of which no line is known.
+	Slots        []SlotWait
+	SlotsUnknown int
 	// Finalizers are the goroutines that run finalizers and cleanups.
 	Finalizers []Finalizer
 	// Samples are the CPU samples inside the trace; present only while a CPU
