@@ -84,11 +84,7 @@ func (p Plan) sources(to peer) ([]netip.Addr, error) {
 		return nil, err
 	}
 	inFlight, connections := max(p.MaxInFlight, p.allInFlight), max(p.Connections, p.allConnections)
-	share := 0.0
-	for _, b := range p.Behaviours {
-		share += b.Share
-	}
-	apart := int(math.Ceil(share * float64(inFlight))) // each has a connection of its own
+	apart := int(math.Ceil(p.BadShare() * float64(inFlight))) // each has a connection of its own
 	if p.HTTP2 {
 		inFlight = (inFlight + streamsPlanned - 1) / streamsPlanned
 	}

@@ -69,6 +69,16 @@ func (p Plan) For(mostInFlight, worker, workers int) Plan {
 	return p
 }
 
+// BadShare is the share of requests, 0 to 1, that badly behaved clients send. Each
+// has a connection of its own, which is net/http's.
+func (p Plan) BadShare() float64 {
+	share := 0.0
+	for _, b := range p.Behaviours {
+		share += b.Share
+	}
+	return share
+}
+
 // BehaviourNames says what each badly behaved client does, in the plan's order.
 func (p Plan) BehaviourNames() []string {
 	names := make([]string, len(p.Behaviours))

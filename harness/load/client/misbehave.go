@@ -18,11 +18,16 @@ const (
 	// all, in bytes; the kernel doubles it for what it needs itself. With the
 	// usual buffer of hundreds of KiB a server would hardly ever notice.
 	smallReceive = 4 << 10
-	// What is paced moves on ten times a second, or three times where that would be
-	// less than half of the small buffer each: a client that wakes up for every few
-	// hundred bytes costs the generator a CPU for some thousands of them, and the
-	// server sees no difference, since a window opens by half a buffer.
-	mostPieces, leastPieces = 10, 3
+	// What is paced moves on ten times a second, or twice where that would be less
+	// than half of what the kernel makes of the small buffer: a client that wakes up
+	// for every few hundred bytes costs the generator a CPU for some thousands of
+	// them, and the server sees no difference, since a window opens by half a buffer.
+	mostPieces, leastPieces = 10, 2
+	// mostBehind is how much time a reader or sender that was held up makes up for.
+	// Timers of a busy machine are late each time, and a client that never made up
+	// for it would be slower than it says. What the peer was late with is not made up
+	// beyond that: the line would not have been faster either.
+	mostBehind = time.Second
 	// smallWrites has net/http hand on a slowly sent body piece by piece instead
 	// of collecting it, in bytes.
 	smallWrites = 16
@@ -316,12 +321,13 @@ func (s *slowBody) Read(p []byte) (int, error) {
 // pace spreads bytes evenly over time.
 type pace struct {
 	perSecond int64
-	next      time.Time // when more may move
+	next      time.Time   // when more may move
+	timer     *time.Timer // of the waits, made once
 }
 
 // piece is how many bytes may move at a time.
 func (p *pace) piece() int {
-	return int(max(1, p.perSecond/mostPieces, min(p.perSecond/leastPieces, smallReceive/2)))
+	return int(max(1, p.perSecond/mostPieces, min(p.perSecond/leastPieces, smallReceive)))
 }
 
 // wait waits until more may move; it is false when done comes first.
@@ -330,24 +336,35 @@ func (p *pace) wait(done <-chan struct{}) bool {
 	if d <= 0 {
 		return true
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+	if p.timer == nil {
+		p.timer = time.NewTimer(d)
+	} else {
+		p.timer.Reset(d) // it has fired, or nobody waits any more
+	}
 	select {
-	case <-timer.C:
+	case <-p.timer.C:
 		return true
 	case <-done:
+		p.timer.Stop()
 		return false
 	}
 }
 
+// moved notes that n bytes moved now.
 func (p *pace) moved(n int) {
 	if p.perSecond <= 0 || n == 0 {
 		return
 	}
-	// What was slower than asked for is not made up.
+	p.movedAt(time.Now(), n)
+}
+
+func (p *pace) movedAt(now time.Time, n int) {
 	from := p.next
-	if now := time.Now(); from.Before(now) {
+	switch earliest := now.Add(-mostBehind); {
+	case from.IsZero(): // the first
 		from = now
+	case from.Before(earliest):
+		from = earliest
 	}
 	p.next = from.Add(time.Duration(float64(n) / float64(p.perSecond) * float64(time.Second)))
 }

@@ -144,7 +144,8 @@ func TestSendsSlowly(t *testing.T) {
 	}
 }
 
-// The first thing on the wire is the whole head in one piece.
+// The first thing on the wire is the whole head in one piece. The first piece of the
+// body follows at once, and may be read with it: at this speed it is one byte.
 func TestSendsTheHeadAtOnce(t *testing.T) {
 	first := make(chan string, 1)
 	base := raw(t, func(c net.Conn) {
@@ -153,7 +154,7 @@ func TestSendsTheHeadAtOnce(t *testing.T) {
 		first <- string(buf[:n])
 		_, _ = io.Copy(io.Discard, c)
 	})
-	p := Plan{BaseURL: base, MaxInFlight: 1, Timeout: 500 * time.Millisecond, Behaviours: one(Behaviour{SendsPerSecond: 10})}
+	p := Plan{BaseURL: base, MaxInFlight: 1, Timeout: 500 * time.Millisecond, Behaviours: one(Behaviour{SendsPerSecond: 2})}
 	c, _ := counted(t, p)
 	_, _, err := send(c.Behave(0), "POST", base, strings.NewReader(strings.Repeat("x", 1000)))
 	require.ErrorIs(t, err, ErrMisbehaved)
@@ -287,8 +288,36 @@ func TestAThousandBadlyBehaved(t *testing.T) {
 }
 
 func TestPieces(t *testing.T) {
-	for perSecond, want := range map[int64]int{0: 1, 1: 1, 100: 33, 6 << 10: 2 << 10, 12 << 10: 2 << 10, 1 << 20: 1 << 20 / 10} {
+	for perSecond, want := range map[int64]int{0: 1, 1: 1, 100: 50, 6 << 10: 3 << 10, 12 << 10: 4 << 10, 1 << 20: 1 << 20 / 10} {
 		p := pace{perSecond: perSecond}
 		assert.Equal(t, want, p.piece(), "%d B/s", perSecond)
 	}
+}
+
+// A client whose timers are late is as fast as it says; one that has waited for its
+// peer makes up for no more than mostBehind.
+func TestPaceMakesUpForWhatIsLate(t *testing.T) {
+	start := time.Unix(1000, 0)
+	p := pace{perSecond: 1000}
+	p.movedAt(start, 500)
+	assert.Equal(t, start.Add(500*time.Millisecond), p.next, "the first is not owed anything")
+	p.movedAt(start.Add(700*time.Millisecond), 500)
+	assert.Equal(t, start.Add(time.Second), p.next, "200 ms late")
+	p.movedAt(start.Add(10*time.Second), 500)
+	assert.Equal(t, start.Add(9500*time.Millisecond), p.next, "9 s late: 1 s is made up for")
+}
+
+func TestPaceWaits(t *testing.T) {
+	p := pace{perSecond: 1000}
+	done := make(chan struct{})
+	assert.True(t, p.wait(done), "the first moves at once")
+	for range 2 { // the second wait uses the timer of the first
+		p.next = time.Now().Add(20 * time.Millisecond)
+		due := p.next
+		require.True(t, p.wait(done))
+		assert.False(t, time.Now().Before(due))
+	}
+	close(done)
+	p.next = time.Now().Add(time.Hour)
+	assert.False(t, p.wait(done))
 }
