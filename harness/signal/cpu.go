@@ -149,6 +149,29 @@ func cpuSignals() []definition {
 				h, err := e.hot(d.dim)
 				return h.computing.where, err
 			}, "The program's line of that function, or that calls it, where it takes most."),
+			number(d.dim+".cpu_function_of_rest", d.dim, Share, func(e *evidence) (float64, error) {
+				h, err := e.hot(d.dim)
+				left, _, _ := h.left()
+				return share(h.computing.value, left), err
+			}, "The same as a share of what other flaws of the CPU leave: without what is set up, without the second function where each is hot without the other, and without the collector where it costs a quarter for another function's memory. Where there is no such flaw it is the same."),
+			number(d.dim+".cpu_second_share", d.dim, Share, func(e *evidence) (float64, error) {
+				h, err := e.hot(d.dim)
+				return share(h.second.value, h.all), err
+			}, "Share of "+d.what+" in which a second function computes, so counted, of what that function leaves."),
+			number(d.dim+".cpu_second_of_rest", d.dim, Share, func(e *evidence) (float64, error) {
+				h, err := e.hot(d.dim)
+				_, left, _ := h.left()
+				return share(h.second.value, left), err
+			}, "The second function's share of what other flaws of the CPU leave: without what is set up, and without the first function where each is hot without the other."),
+			place(d.dim+".cpu_second_site", d.dim, func(e *evidence) (stack.Frame, error) {
+				h, err := e.hot(d.dim)
+				return h.second.where, err
+			}, "The program's line of the second function, or that calls it, where it takes most."),
+			number(d.dim+".cpu_setup_of_rest", d.dim, Share, func(e *evidence) (float64, error) {
+				h, err := e.hot(d.dim)
+				_, _, left := h.left()
+				return share(h.setup.value, left), err
+			}, "Setting up (cpu_setup_share) as a share of what the function that computes most leaves, where that one is hot; of all where it is not."),
 			number(d.dim+".cpu_setup_share", d.dim, Share, func(e *evidence) (float64, error) {
 				h, err := e.hot(d.dim)
 				return share(h.setup.value, h.all), err
@@ -347,6 +370,9 @@ func ofRequestTime(kinds ...requests.Kind) func(*evidence) (float64, error) {
 type hotSpots struct {
 	all              int64
 	computing, setup hotSpot
+	// second is what computes most of what computing leaves.
+	second hotSpot
+	memory memory
 }
 
 type hotSpot struct {
@@ -408,28 +434,16 @@ const (
 // and the function that sets up most, itself or by the functions that it calls.
 func hottest(p stack.Program, samples []gotrace.Sample) hotSpots {
 	h := hotSpots{}
-	computing, calling, setup := tallies{}, tallies{}, tallies{}
+	var work []worked
+	setup := tallies{}
 	whole := int64(0) // of setting up
 	for _, x := range samples {
 		h.all += x.Count
+		h.memory.add(p, x.Frames, x.Count)
 		w := p.WorkOf(x.Frames)
 		switch w.Kind {
 		case stack.Computing, stack.Calling:
-			var library stack.Frame
-			if w.Unit != w.Own {
-				library = w.Unit
-			}
-			for _, f := range w.Within {
-				t := computing.at(unit{function: gofunc.Base(f.Unit.Function)})
-				t.add(f.Own, library, x.Count)
-				if f.Itself {
-					t.itself += x.Count
-				}
-			}
-			if w.Calls.Package != "" {
-				at := unit{gofunc.Base(w.Calls.Own.Function), w.Calls.Package}
-				calling.at(at).add(w.Calls.Own, library, x.Count)
-			}
+			work = append(work, worked{w, x.Count})
 		case stack.SettingUp:
 			whole += x.Count
 			for _, f := range w.Within {
@@ -444,13 +458,10 @@ func hottest(p stack.Program, samples []gotrace.Sample) hotSpots {
 			}
 		}
 	}
-	// A function that leaves nearly all to others is a step on the way to them.
-	maps.DeleteFunc(computing, func(_ unit, t *tally) bool { return float64(t.itself) < leastItself*float64(t.value) })
-	h.computing = computing.innermost(h.all / 2).spot()
-	// Where one package does all of it, its call is the better place.
-	if calls := calling.most().spot(); calls.value >= h.computing.value {
-		h.computing = calls
-	}
+	first, what := computingMost(work, h.all/2)
+	h.computing = first
+	rest := slices.DeleteFunc(work, func(x worked) bool { return x.in(what) })
+	h.second, _ = computingMost(rest, (h.all-first.value)/2)
 	// What is set up in several functions below one, such as a page that is parsed in one
 	// and made safe in another, is that one's, if none of them has most of it and enough.
 	most := whole / 2
@@ -468,12 +479,69 @@ func hottest(p stack.Program, samples []gotrace.Sample) hotSpots {
 	return h
 }
 
+// worked is a sample in which the program computes, or has something computed.
+type worked struct {
+	stack.Work
+	count int64
+}
+
+// in reports whether the sample is one of a unit's.
+func (x worked) in(u unit) bool {
+	if u.calls != "" {
+		return u == x.calling()
+	}
+	return slices.ContainsFunc(x.Within, func(f stack.Computer) bool { return gofunc.Base(f.Unit.Function) == u.function })
+}
+
+// calling is the unit of the call that computes; zero where the program itself does.
+func (x worked) calling() unit {
+	if x.Calls.Package == "" {
+		return unit{}
+	}
+	return unit{gofunc.Base(x.Calls.Own.Function), x.Calls.Package}
+}
+
+// computingMost is what takes most of these samples, a function or one function's calls
+// of a package: of functions that call each other, the innermost that has more than the
+// given part.
+func computingMost(work []worked, above int64) (hotSpot, unit) {
+	computing, calling := tallies{}, tallies{}
+	for _, x := range work {
+		var library stack.Frame
+		if x.Unit != x.Own {
+			library = x.Unit
+		}
+		for _, f := range x.Within {
+			t := computing.at(unit{function: gofunc.Base(f.Unit.Function)})
+			t.add(f.Own, library, x.count)
+			if f.Itself {
+				t.itself += x.count
+			}
+		}
+		if u := x.calling(); u != (unit{}) {
+			calling.at(u).add(x.Calls.Own, library, x.count)
+		}
+	}
+	// A function that leaves nearly all to others is a step on the way to them.
+	maps.DeleteFunc(computing, func(_ unit, t *tally) bool { return float64(t.itself) < leastItself*float64(t.value) })
+	found := computing.innermost(above)
+	// Where one package does all of it, its call is the better place.
+	if calls := calling.most(); calls != nil && calls.value >= found.spot().value {
+		found = calls
+	}
+	if found == nil {
+		return hotSpot{}, unit{}
+	}
+	return found.spot(), found.unit
+}
+
 // unit is what CPU time is summed for: a function, or what one function has a
 // package do.
 type unit struct{ function, calls string }
 
 // tally sums up samples of one unit.
 type tally struct {
+	unit                   unit
 	value, itself          int64
 	where, caller, library map[stack.Frame]int64
 }
@@ -500,7 +568,7 @@ type tallies map[unit]*tally
 
 func (m tallies) at(u unit) *tally {
 	if m[u] == nil {
-		m[u] = &tally{where: map[stack.Frame]int64{}, caller: map[stack.Frame]int64{}, library: map[stack.Frame]int64{}}
+		m[u] = &tally{unit: u, where: map[stack.Frame]int64{}, caller: map[stack.Frame]int64{}, library: map[stack.Frame]int64{}}
 	}
 	return m[u]
 }

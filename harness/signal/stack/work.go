@@ -15,6 +15,8 @@ type Work struct {
 	// computes, or that calls what computes. Zero for NoWork.
 	Unit Frame
 	// Own is the line of the program itself: Unit, or below it where Unit is a library's.
+	// Where no frame is the program's it is the line of the library that handles the request
+	// or started the goroutine.
 	Own Frame
 	// Caller is the program's line that called the function of Own; zero for none.
 	Caller Frame
@@ -69,7 +71,7 @@ func (p Program) WorkOf(frames []Frame) Work {
 		return Work{}
 	}
 	w := Work{Unit: frames[at]}
-	own := p.ownIndex(frames)
+	own := p.accountable(frames)
 	w.Own, w.Caller = frames[own], p.Caller(frames)
 	w.Kind = workKind(frames[:at])
 	switch w.Kind {
@@ -85,7 +87,7 @@ func (p Program) WorkOf(frames []Frame) Work {
 
 // within lists Work.Within of the frames from the innermost on that is not Go's own.
 func (p Program) within(frames []Frame, computing bool) []Computer {
-	if own := p.ownIndex(frames); !p.Mine(frames[own]) {
+	if own := p.accountable(frames); !p.Mine(frames[own]) {
 		return []Computer{{Unit: frames[0], Own: frames[own], Itself: computing}}
 	}
 	var list []Computer
