@@ -38,14 +38,14 @@ func (stmt) Exec([]driver.Value) (driver.Result, error) { return nil, errUnsuppo
 func (stmt) Query(args []driver.Value) (driver.Rows, error) {
 	time.Sleep(roundTrip)
 	account, _ := args[0].(int64)
-	return &rows{account: account}, nil
+	return &ledgerPage{account: account}, nil
 }
 
-type rows struct{ account, given int64 }
+type ledgerPage struct{ account, given int64 }
 
-func (*rows) Columns() []string { return []string{"id", "account_id", "cents", "note"} }
-func (*rows) Close() error      { return nil }
-func (r *rows) Next(dest []driver.Value) error {
+func (*ledgerPage) Columns() []string { return []string{"id", "account_id", "cents", "note"} }
+func (*ledgerPage) Close() error      { return nil }
+func (r *ledgerPage) Next(dest []driver.Value) error {
 	if r.given == pageSize {
 		return io.EOF
 	}

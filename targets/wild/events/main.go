@@ -51,8 +51,8 @@ func main() {
 	}
 }
 
-// event is what shops send and the warehouse confirms.
-type event struct {
+// parcel is what shops send and the warehouse confirms.
+type parcel struct {
 	ID    string            `json:"id"`
 	Kind  string            `json:"kind"`
 	Attrs map[string]string `json:"attrs,omitempty"`
@@ -75,7 +75,7 @@ func reach(url string) *warehouse {
 		})}
 }
 
-func (h *warehouse) deliver(ctx context.Context, e event) ([]byte, error) {
+func (h *warehouse) deliver(ctx context.Context, e parcel) ([]byte, error) {
 	resp, err := h.client.R().SetContext(ctx).SetBody(e).Post("/")
 	if err != nil {
 		return nil, fmt.Errorf("delivering %s: %w", e.ID, err)
@@ -87,7 +87,7 @@ func (h *warehouse) deliver(ctx context.Context, e event) ([]byte, error) {
 }
 
 func (h *warehouse) take(w http.ResponseWriter, r *http.Request) {
-	var e event
+	var e parcel
 	if err := json.NewDecoder(r.Body).Decode(&e); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
