@@ -26,15 +26,7 @@ func goroutineSignals() []definition {
 			case l.grown == 0:
 				return 0, nil
 			}
-			s, err := e.trace()
-			if err != nil {
-				return 0, err
-			}
-			n, err := e.requests(bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS})
-			if err != nil {
-				return 0, err
-			}
-			return l.grown / n, nil
+			return e.perTracedRequest(l.grown)
 		}, "By how many the goroutines that start in one function became more in the trace, for each request that ended; only a growth that both halves of the trace show is counted, and not what new connections, requests that have not ended or chance explain."),
 		number("trace.goroutines_left_share", trace, Share, func(e *evidence) (float64, error) {
 			l, err := e.leftBehind()
@@ -53,17 +45,13 @@ func goroutineSignals() []definition {
 			if err != nil {
 				return 0, err
 			}
-			n, err := e.requests(bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS})
-			if err != nil {
-				return 0, err
-			}
 			var started int64
 			for _, k := range s.Kinds {
 				if !k.Connections {
 					started += k.Created
 				}
 			}
-			return float64(started) / n, nil
+			return e.perTracedRequest(float64(started))
 		}, "Goroutines started in the trace for each request that ended, those of connections left out."),
 
 		number("pprof.goroutines_grown_per_request", prof, PerRequest, func(e *evidence) (float64, error) {
@@ -90,6 +78,19 @@ func goroutineSignals() []definition {
 			return g.where, err
 		}, "The program's line where most of them stand."),
 	}
+}
+
+// perTracedRequest is n for each request that ended in the trace.
+func (e *evidence) perTracedRequest(n float64) (float64, error) {
+	s, err := e.trace()
+	if err != nil {
+		return 0, err
+	}
+	ended, err := e.requests(bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS})
+	if err != nil {
+		return 0, err
+	}
+	return n / ended, nil
 }
 
 // doubt is how many standard deviations a count must be above what chance gives
@@ -119,22 +120,18 @@ func (e *evidence) leftBehind() (leaving, error) {
 		came := e.newClients(bundle.Window{StartNS: s.StartNS, EndNS: s.EndNS})
 		var best, held leaving
 		for _, k := range s.Kinds {
-			if k.Connections || k.Origin.IsZero() && k.Stuck.IsZero() || 2*k.Asleep > k.Left || e.waitsForTime(k.Stuck) {
+			if k.Connections || k.Origin.IsZero() && k.Stuck.IsZero() || e.sleeps(k) || !steady(k) {
 				continue
 			}
-			all, late := k.Growth()
-			// What comes at once, and may end as it came, is in one half.
-			steady := least < float64(late)/float64(max(1, all)) && float64(late)/float64(max(1, all)) < 1-least
+			all, _ := k.Growth()
 			// What a request that has not ended waits for is not left behind by it. Where
 			// requests outlast the trace, that cannot be told of any.
-			significant := doubt * math.Sqrt(2*float64(k.Left))
-			if more := float64(all) - came.explains(float64(k.Left)); steady && more > significant && more > held.grown && 2*(k.Left-k.Held) < all {
+			if more := float64(all) - came.explains(float64(k.Left)); more > chance(k) && more > held.grown && 2*(k.Left-k.Held) < all {
 				held = leaving{k, more}
 			}
 			all = min(all, k.Left-k.Held)
-			// As many as there are at any time vary by the root of their number.
 			grown := float64(all) - came.explains(float64(k.Left))
-			if steady && float64(all) > significant && grown > best.grown {
+			if float64(all) > chance(k) && grown > best.grown {
 				best = leaving{k, grown}
 			}
 		}
@@ -144,6 +141,21 @@ func (e *evidence) leftBehind() (leaving, error) {
 		return best, nil
 	})
 }
+
+// steady reports whether a kind became more in both halves of the trace: what comes at
+// once, and may end as it came, is in one.
+func steady(k gotrace.Kind) bool {
+	all, late := k.Growth()
+	part := float64(late) / float64(max(1, all))
+	return least < part && part < 1-least
+}
+
+// chance is by how many a kind may be more by chance: as many as there are at any time
+// vary by the root of their number.
+func chance(k gotrace.Kind) float64 { return doubt * math.Sqrt(2*float64(k.Left)) }
+
+// sleeps reports whether most of a kind wait for a time, after which they go on.
+func (e *evidence) sleeps(k gotrace.Kind) bool { return 2*k.Asleep > k.Left || e.waitsForTime(k.Stuck) }
 
 // waitsForTime reports whether a line of the program makes the timer that it waits for,
 // as <-time.After(d) does: whoever stands there is asleep, and goes on by itself.

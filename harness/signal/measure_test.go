@@ -406,7 +406,25 @@ func TestSignals(t *testing.T) {
 				bundle.TargetCallSites: calls(call("sync.(*Pool).Get", "main.a", 2), call("sync.(*Pool).Get", "main.b", 7),
 					call("sync.(*Pool).Get", "main.background", 1)),
 			},
-			want: expected{"pprof.pools_in_requests": 2.0, "pprof.pool_get_site": "main.b:7"},
+			want: expected{"pprof.pools_in_requests": 2.0, "pprof.pool_get_site": "main.b:7", "pprof.pool_library_site": missing("nothing of the kind")},
+		},
+		"pools of a router and of a client, both libraries'": {
+			artifacts: map[string]any{
+				bundle.CPUProfile: newProfile("samples", "cpu").
+					add("example.com/router.(*Mux).ServeHTTP:80"+handler, 20, 200).
+					add("main.handle:1 < example.com/router.(*Mux).ServeHTTP:81"+handler, 60, 600).
+					add("example.com/client.(*Request).body:31 < example.com/client.(*Request).Post:9 < main.forward:12 < main.handle:2 < example.com/router.(*Mux).ServeHTTP:81"+handler, 5, 50).p,
+				bundle.TargetCallSites: calls(call("sync.(*Pool).Get", "example.com/router.(*Mux).ServeHTTP", 80), call("sync.(*Pool).Get", "example.com/client.(*Request).body", 30)),
+			},
+			want: expected{"pprof.pools_in_requests": 2.0, "pprof.pool_get_site": "main.forward:12", "pprof.pool_library_site": "example.com/client.(*Request).body:30"},
+		},
+		"a router's pool alone": {
+			artifacts: map[string]any{
+				bundle.CPUProfile: newProfile("samples", "cpu").
+					add("main.handle:1 < example.com/router.(*Mux).ServeHTTP:81"+handler, 60, 600).p,
+				bundle.TargetCallSites: calls(call("sync.(*Pool).Get", "example.com/router.(*Mux).ServeHTTP", 80)),
+			},
+			want: expected{"pprof.pools_in_requests": 1.0, "pprof.pool_get_site": "example.com/router.(*Mux).ServeHTTP:80"},
 		},
 
 		"ebpf": {

@@ -107,7 +107,7 @@ func TestGoroutinesLeftInTrace(t *testing.T) {
 		r.manifest.Target.MainModule = "chokepoint"
 		return r
 	}
-	const left = "trace.goroutines_left_per_request"
+	const left, asleep = "trace.goroutines_left_per_request", "trace.sleepers_left_per_request"
 
 	set := measure(t, record(func(int) {
 		leave(never)
@@ -119,6 +119,18 @@ func TestGoroutinesLeftInTrace(t *testing.T) {
 	assert.Equal(t, "chokepoint/harness/signal_test.leave", set.Signals["trace.goroutine_start_site"].Where.Function)
 	assert.Equal(t, "chokepoint/harness/signal_test.leave.func1", set.Signals["trace.goroutine_stuck_site"].Where.Function)
 
+	t.Run("they sleep on", func(t *testing.T) {
+		set := measure(t, record(func(int) { nap() }).write(t))
+		require.Contains(t, set.Signals, asleep, set.Missing[asleep])
+		assert.Positive(t, set.Signals[asleep].Value)
+		assert.InDelta(t, 1, set.Signals["trace.sleepers_left_share"].Value, 0.01)
+		assert.Equal(t, "chokepoint/harness/signal_test.nap", set.Signals["trace.sleeper_start_site"].Where.Function)
+	})
+	t.Run("they wake up", func(t *testing.T) {
+		set := measure(t, record(func(int) { go func() { time.Sleep(time.Millisecond) }() }).write(t))
+		check(t, set, expected{asleep: 0.0})
+	})
+
 	for name, body := range map[string]func(round int){
 		"they end": func(int) { go func() { time.Sleep(time.Millisecond) }() },
 		"a burst": func(round int) {
@@ -128,7 +140,7 @@ func TestGoroutinesLeftInTrace(t *testing.T) {
 				}
 			}
 		},
-		"they nap": func(int) { go func() { time.Sleep(time.Second) }() },
+		"they nap": func(int) { nap() },
 		"a handful": func(round int) {
 			if round%10 == 0 {
 				leave(never)
@@ -403,3 +415,6 @@ func TestTimersByAllThatIsMadeWithThem(t *testing.T) {
 		})
 	}
 }
+
+// nap starts a goroutine that sleeps for longer than the recording.
+func nap() { go func() { time.Sleep(time.Second) }() }

@@ -199,14 +199,20 @@ func pprofSignals() []definition {
 			return k.where, err
 		}, "The line of that Put."),
 		number("pprof.pools_in_requests", dim, Count, func(e *evidence) (float64, error) {
-			sites, err := poolGets(e)
-			return float64(len(sites)), err
+			pools, err := poolGets(e)
+			return float64(len(pools)), err
 		}, "Calls of sync.Pool.Get, by line, in functions that profiled request work passes through."),
 		place("pprof.pool_get_site", dim, func(e *evidence) (stack.Frame, error) {
-			sites, err := poolGets(e)
-			return top(sites).where, err
-		},
-			"The call of sync.Pool.Get in the function that most of the profiled request work passes through."),
+			p, err := dataPool(e)
+			return p.asker, err
+		}, "The call of sync.Pool.Get in the function that most of the profiled request work passes through, or the program's line that calls the library where it stands; a library's that calls the program, as routers do, only if there is no other."),
+		place("pprof.pool_library_site", dim, func(e *evidence) (stack.Frame, error) {
+			p, err := dataPool(e)
+			if p.get == p.asker {
+				return stack.Frame{}, err
+			}
+			return p.get, err
+		}, "That call, if it is a library's."),
 	}
 }
 
@@ -466,38 +472,4 @@ func kept(e *evidence) (keeping, error) {
 		k.typical = median(sizes)
 		return k, nil
 	})
-}
-
-// poolGets are the calls of Get in functions that sampled request work passes
-// through, most work first. The CPU profile decides if it knows any, since it
-// counts passes; what was allocated, and what is in use, stand in for it.
-func poolGets(e *evidence) ([]site, error) {
-	gets, err := e.callSites("sync.(*Pool).Get")
-	if err != nil {
-		return nil, err
-	}
-	captured := false
-	for _, a := range []struct{ artifact, sampleType string }{
-		{bundle.CPUProfile, "samples"}, {bundle.AllocsProfile, "alloc_objects"}, {bundle.HeapProfile, "inuse_objects"},
-	} {
-		p, perr := e.profile(bundle.DimPprof, a.artifact)
-		if perr != nil {
-			err = perr
-			continue
-		}
-		captured = true
-		sites := p.bySite(a.sampleType, func(s sample) (stack.Frame, bool) {
-			if stack.ServingOf(s.frames) == stack.NotServing {
-				return stack.Frame{}, false
-			}
-			return callIn(gets, s.frames)
-		})
-		if len(sites) > 0 {
-			return sites, nil
-		}
-	}
-	if !captured {
-		return nil, err
-	}
-	return nil, nil
 }

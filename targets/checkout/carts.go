@@ -26,8 +26,9 @@ type cartStore struct {
 	db *sql.DB
 }
 
-// openCarts makes a database in a temporary file, which goes when ctx ends.
-func openCarts(ctx context.Context, conns int) (*cartStore, error) {
+// openCarts makes a database in a temporary file, which goes when ctx ends. Some of
+// the carts may hold a gift.
+func openCarts(ctx context.Context, conns int, withGifts bool) (*cartStore, error) {
 	dir, err := os.MkdirTemp("", "checkout-")
 	if err != nil {
 		return nil, err
@@ -43,13 +44,13 @@ func openCarts(ctx context.Context, conns int) (*cartStore, error) {
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns) // opening one costs more than reading a cart
 	s := &cartStore{db: db}
-	if err := s.fill(ctx); err != nil {
+	if err := s.fill(ctx, withGifts); err != nil {
 		return nil, fmt.Errorf("fill the database: %w", err)
 	}
 	return s, nil
 }
 
-func (s *cartStore) fill(ctx context.Context) error {
+func (s *cartStore) fill(ctx context.Context, withGifts bool) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -61,6 +62,11 @@ func (s *cartStore) fill(ctx context.Context) error {
 	for cart := range carts {
 		for n := range linesPerCart {
 			if _, err := tx.ExecContext(ctx, "INSERT INTO lines VALUES (?, ?, ?, ?)", cart, fmt.Sprintf("sku-%d", n), 1+n, 100+cart); err != nil {
+				return err
+			}
+		}
+		if withGifts && cart%oneGiftIn == 0 {
+			if _, err := tx.ExecContext(ctx, "INSERT INTO lines VALUES (?, ?, 1, 0)", cart, gift); err != nil {
 				return err
 			}
 		}
@@ -105,14 +111,7 @@ func (s *cartStore) quote(ctx context.Context, cart int, taxes *kit.Dependency) 
 	if err != nil {
 		return 0, err
 	}
-	for _, l := range lines {
-		taxed, err := l.withTax(ctx, taxes)
-		if err != nil {
-			return 0, err
-		}
-		cents += taxed
-	}
-	return cents, nil
+	return total(ctx, lines, taxes)
 }
 
 func (s *cartStore) lines(ctx context.Context, cart int) ([]cartLine, error) {
@@ -149,6 +148,18 @@ func readLines(ctx context.Context, conn *sql.Conn, cart int, f func(cartLine) e
 		return fmt.Errorf("read cart %d: %w", cart, err)
 	}
 	return nil
+}
+
+// total asks what lines cost with tax.
+func total(ctx context.Context, lines []cartLine, taxes *kit.Dependency) (cents int64, err error) {
+	for _, l := range lines {
+		taxed, err := l.withTax(ctx, taxes)
+		if err != nil {
+			return 0, err
+		}
+		cents += taxed
+	}
+	return cents, nil
 }
 
 // withTax asks what the line costs with tax.

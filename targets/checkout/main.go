@@ -4,12 +4,13 @@
 // for the bank. Its mode knob says which part has a flaw:
 //
 //	pool  the connection that a cart is read through is kept while taxes are asked for
+//	gifts the connection is never given back where reading ends early, at a gift
 //	key   the keys that signatures are checked with are loaded for each check
 //	ample no flaw: the connection is kept while taxes are asked for, in both
 //	      variants, and there must be enough of them
 //
-// The fixed variant does the same work; it gives the connection back first, and
-// loads the keys once.
+// The fixed variant does the same work; it gives the connection back first, whatever it
+// read, and loads the keys once.
 //
 // What a request does is marked with package mark, so that an execution trace
 // says how long it waited for a connection or checked a signature.
@@ -32,7 +33,7 @@ func service() kit.Service {
 	return kit.Service{
 		About: "A checkout that verifies tokens and reads carts from a database.",
 		Knobs: map[string]string{
-			"mode":  "pool|key|ample",
+			"mode":  "pool|gifts|key|ample",
 			"delay": "5s",   // what a request waits for the bank
 			"hold":  "60ms", // what it waits for taxes, over all lines of a cart
 			"conns": "4",    // database connections in the pool
@@ -43,7 +44,8 @@ func service() kit.Service {
 }
 
 func build(ctx context.Context, o kit.Options) (http.Handler, error) {
-	carts, err := openCarts(ctx, o.Int("conns"))
+	mode := o.String("mode")
+	carts, err := openCarts(ctx, o.Int("conns"), mode == "gifts")
 	if err != nil {
 		return nil, fmt.Errorf("the carts: %w", err)
 	}
@@ -57,9 +59,13 @@ func build(ctx context.Context, o kit.Options) (http.Handler, error) {
 		bank:   kit.NewDependency(ctx, o.Duration("delay")),
 		verify: verifier.verify, price: carts.quote,
 	}
-	switch mode := o.String("mode"); {
+	switch {
 	case mode == "pool" && o.Flawed(), mode == "ample":
 		api.price = carts.price
+	case mode == "gifts" && o.Flawed():
+		api.price = carts.due(carts.payable)
+	case mode == "gifts":
+		api.price = carts.due(carts.payableLines)
 	case mode == "key" && o.Flawed():
 		api.verify = verifier.check
 	}

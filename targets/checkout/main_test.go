@@ -21,7 +21,7 @@ import (
 
 // Both variants of both modes give the same service.
 func TestEveryModeServes(t *testing.T) {
-	for _, mode := range []string{"pool", "key", "ample"} {
+	for _, mode := range []string{"pool", "gifts", "key", "ample"} {
 		for _, variant := range []kit.Variant{kit.Flawed, kit.Fixed} {
 			t.Run(mode+"/"+string(variant), func(t *testing.T) {
 				server := kittest.Server(t, service(), variant, "mode="+mode, "delay=2ms", "hold=3ms", "keys=3", "conns=2")
@@ -97,10 +97,32 @@ func TestVerifierRefuses(t *testing.T) {
 	assert.NoError(t, err)
 }
 
+// A gift costs the flawed store its one connection, for good.
+func TestStoreLosesTheConnectionOrNot(t *testing.T) {
+	for name, tt := range map[string]struct {
+		payable func(*cartStore, int) ([]cartLine, error)
+		inUse   int
+	}{"payable": {(*cartStore).payable, 1}, "payableLines": {(*cartStore).payableLines, 0}} {
+		t.Run(name, func(t *testing.T) {
+			carts, err := openCarts(t.Context(), 1, true)
+			require.NoError(t, err)
+			lines, err := tt.payable(carts, 7)
+			require.NoError(t, err)
+			assert.Len(t, lines, linesPerCart)
+			assert.Zero(t, carts.db.Stats().InUse)
+
+			lines, err = tt.payable(carts, 2*oneGiftIn)
+			require.NoError(t, err)
+			assert.Empty(t, lines)
+			assert.Equal(t, tt.inUse, carts.db.Stats().InUse)
+		})
+	}
+}
+
 // While the tax is asked for, for an hour, the flawed store keeps its one
 // connection and nobody else reads a cart.
 func TestStoreKeepsTheConnectionOrNot(t *testing.T) {
-	carts, err := openCarts(t.Context(), 1)
+	carts, err := openCarts(t.Context(), 1, false)
 	require.NoError(t, err)
 	for name, tt := range map[string]struct {
 		price func(context.Context, int, *kit.Dependency) (int64, error)
@@ -148,7 +170,7 @@ func BenchmarkVerify(b *testing.B) {
 }
 
 func BenchmarkQuote(b *testing.B) {
-	carts, err := openCarts(b.Context(), 6)
+	carts, err := openCarts(b.Context(), 6, false)
 	require.NoError(b, err)
 	for b.Loop() {
 		if _, err := carts.lines(b.Context(), 7); err != nil {
