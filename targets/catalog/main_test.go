@@ -26,6 +26,8 @@ func TestEveryModeServes(t *testing.T) {
 		{"reviews", "/review?product=7&text=lovely", "product 7: the review of 6 letters is taken\n"},
 		{"reviews", "/review?product=7&text=" + url.QueryEscape("a Banned_word41, that"), "product 7: the review breaks house rule 41\n"},
 		{"related", "/related?product=7", "product 7: 7086 related, first [217 4601 1774]\n"},
+		{"all", "/review?product=7&text=" + url.QueryEscape("a Banned_word41, that"), "product 7: the review breaks house rule 41\n"},
+		{"all", "/related?product=7", "product 7: 7086 related, first [217 4601 1774]\n"},
 		{"vouchers", "/voucher?n=7", "voucher 7 has seal " + seal(7, 40000) + "\n"},
 	} {
 		for _, variant := range []kit.Variant{kit.Flawed, kit.Fixed} {
