@@ -250,14 +250,17 @@ func (c counts) checkSleeps(t *testing.T) {
 	}
 	assert.LessOrEqual(t, 10*soon, len(c.Sleeps.Calls), "woken too soon")
 	// The kernel counts each time that the thread gave its CPU up. Nearly always that is
-	// the wait; it may have waited for memory on its way there as well.
-	all, switches := 0, 0
+	// the wait; it may have waited for memory on its way there or back as well, which is
+	// no wait in the call.
+	all, gaveUp := 0, 0
 	for i, s := range c.Sleeps.Calls {
 		all += waits[i]
-		switches += s.Switches
+		if s.Switches > 0 {
+			gaveUp++
+		}
 		assert.LessOrEqual(t, waits[i], s.Switches, "waits in %+v", s)
 	}
-	assert.GreaterOrEqual(t, 10*all, 9*switches, "waits in all")
+	assert.GreaterOrEqual(t, 10*all, 9*gaveUp, "waits in all")
 	assert.Equal(t, ns, slept+unplacedNS, "time asleep")
 	assert.LessOrEqual(t, unplaced, c.lost(t, Sched, "stacks_cut"))
 	t.Logf("%v asked for, %v asleep in %d waits of %d calls", time.Duration(c.Sleeps.Asked), time.Duration(ns), all, len(c.Sleeps.Calls))
