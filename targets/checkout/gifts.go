@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"database/sql"
 	"fmt"
 
 	"chokepoint/targets/kit"
@@ -32,17 +32,11 @@ func (s *cartStore) payable(cart int) (lines []cartLine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for rows.Next() {
-		var l cartLine
-		if err := rows.Scan(&l.sku, &l.quantity, &l.cents); err != nil {
-			return nil, err
-		}
-		if l.sku == gift {
-			return nil, nil
-		}
-		lines = append(lines, l)
+	lines, given, err := untilGift(rows)
+	if err != nil || given {
+		return nil, err
 	}
-	return lines, errors.Join(rows.Err(), rows.Close())
+	return lines, rows.Close()
 }
 
 // payableLines is payable, and gives the connection back whatever is read.
@@ -52,15 +46,24 @@ func (s *cartStore) payableLines(cart int) (lines []cartLine, err error) {
 		return nil, err
 	}
 	defer rows.Close()
+	lines, given, err := untilGift(rows)
+	if err != nil || given {
+		return nil, err
+	}
+	return lines, nil
+}
+
+// untilGift reads lines until there are no more, or one is a gift.
+func untilGift(rows *sql.Rows) (lines []cartLine, given bool, err error) {
 	for rows.Next() {
 		var l cartLine
 		if err := rows.Scan(&l.sku, &l.quantity, &l.cents); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if l.sku == gift {
-			return nil, nil
+			return nil, true, nil
 		}
 		lines = append(lines, l)
 	}
-	return lines, rows.Err()
+	return lines, false, rows.Err()
 }
