@@ -264,12 +264,7 @@ func (e *evidence) grownKind() (growing, error) {
 	})
 }
 
-func less(a, b stack.Frame) bool {
-	if a.Function != b.Function {
-		return a.Function < b.Function
-	}
-	return a.File < b.File || a.File == b.File && a.Line < b.Line
-}
+func less(a, b stack.Frame) bool { return a.Compare(b) < 0 }
 
 // pilingUp is by how many the requests in a handler became more at the one line
 // where they did most: requests that do not get on pile up there, with what they

@@ -111,13 +111,7 @@ func poolsIn(e *evidence, p *samples, sampleType string, gets []bundle.CallSite)
 			}
 			return -1
 		}
-		if c := cmp.Compare(b.below, a.below); c != 0 {
-			return c
-		}
-		if less(a.get, b.get) {
-			return -1
-		}
-		return 1
+		return cmp.Or(cmp.Compare(b.below, a.below), a.get.Compare(b.get))
 	})
 	return pools
 }

@@ -127,15 +127,7 @@ func (s *scan) resolve(st trace.Stack) *place {
 	return pl
 }
 
-func less(a, b stack.Frame) bool {
-	if a.Function != b.Function {
-		return a.Function < b.Function
-	}
-	if a.File != b.File {
-		return a.File < b.File
-	}
-	return a.Line < b.Line
-}
+func less(a, b stack.Frame) bool { return a.Compare(b) < 0 }
 
 func lessFrames(a, b []stack.Frame) bool {
 	for i := range min(len(a), len(b)) {

@@ -97,16 +97,7 @@ func (w *slotWaits) finish() (list []SlotWait) {
 		list = append(list, *x)
 	}
 	slices.SortFunc(list, func(a, b SlotWait) int {
-		if c := cmp.Or(cmp.Compare(b.RequestWaitedNS, a.RequestWaitedNS), cmp.Compare(b.WaitedNS, a.WaitedNS)); c != 0 {
-			return c
-		}
-		switch {
-		case less(a.Where, b.Where):
-			return -1
-		case less(b.Where, a.Where):
-			return 1
-		}
-		return 0
+		return cmp.Or(cmp.Compare(b.RequestWaitedNS, a.RequestWaitedNS), cmp.Compare(b.WaitedNS, a.WaitedNS), a.Where.Compare(b.Where))
 	})
 	return list
 }

@@ -202,16 +202,7 @@ func (s *scan) finishHung() {
 		out.At = append(out.At, *k)
 	}
 	slices.SortFunc(out.At, func(a, b Stuck) int {
-		if c := cmp.Or(-cmp.Compare(a.End, b.End), -cmp.Compare(a.Middle, b.Middle), cmp.Compare(a.Peer, b.Peer)); c != 0 {
-			return c
-		}
-		switch {
-		case less(a.Where, b.Where):
-			return -1
-		case less(b.Where, a.Where):
-			return 1
-		}
-		return 0
+		return cmp.Or(-cmp.Compare(a.End, b.End), -cmp.Compare(a.Middle, b.Middle), cmp.Compare(a.Peer, b.Peer), a.Where.Compare(b.Where))
 	})
 }
 

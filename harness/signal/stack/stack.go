@@ -6,6 +6,7 @@
 package stack
 
 import (
+	"cmp"
 	"strings"
 
 	"chokepoint/harness/gofunc"
@@ -20,6 +21,11 @@ type Frame struct {
 
 // IsZero reports whether the frame is absent.
 func (f Frame) IsZero() bool { return f == Frame{} }
+
+// Compare orders frames by function, file and line, as cmp.Compare does.
+func (f Frame) Compare(g Frame) int {
+	return cmp.Or(cmp.Compare(f.Function, g.Function), cmp.Compare(f.File, g.File), cmp.Compare(f.Line, g.Line))
+}
 
 // KernelSuffix ends the name of every kernel function on a stack.
 const KernelSuffix = " [kernel]"
