@@ -19,8 +19,8 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	followed := g.service.followed()
 	if followed {
 		s.account(id, g, g.since, now, next, sampled)
-	} else if g.service.early && g.state == waiting {
-		g.service.waitedNS += ns
+	} else if g.service.early {
+		s.chargeEarly(g, now)
 	}
 	g.since = now
 	switch g.state {
@@ -76,5 +76,19 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	}
 	if g.finalizer {
 		s.finalizing(id, g, ns)
+	}
+}
+
+// chargeEarly keeps, of a goroutine that was there before the trace and of which no
+// stack was seen yet, what it waited for, in case that it turns out to serve a request.
+func (s *scan) chargeEarly(g *goroutine, now int64) {
+	v, ns := &g.service, now-g.since
+	switch g.state {
+	case waiting:
+		v.before.waitNS += ns
+	case runnable:
+		stopped := s.sched.stoppedIn(g.since, now)
+		v.before.stoppedNS += stopped
+		v.before.runnableNS += ns - stopped
 	}
 }

@@ -35,11 +35,15 @@ type serving struct {
 }
 
 // before stands for what a request did before the first stack of its goroutine,
-// until the end of the trace has shown what others did there.
+// until the end of the trace has shown what others did there: for the wait, and for
+// being runnable after it, which is at the same line.
 type before struct {
-	part     requests.PartID
-	endpoint requests.EndpointID
+	wait, runnable requests.PartID
+	endpoint       requests.EndpointID
 }
+
+// beforeNS is how long a goroutine did what, before its first stack.
+type beforeNS struct{ waitNS, runnableNS, stoppedNS int64 }
 
 func newServing(p stack.Program, b Beside) *serving {
 	parts := requests.NewParts()
@@ -74,8 +78,8 @@ type service struct {
 	// with an attempt to read is none if a wait follows.
 	woken bool
 	// early: it was there before the trace, and no stack of it was seen yet.
-	early    bool
-	waitedNS int64 // until then
+	early  bool
+	before beforeNS // until then
 
 	parent    *requests.Open // the request that started it
 	parentSeq uint64
@@ -369,12 +373,22 @@ func (s *scan) found(id trace.GoID, g *goroutine, at *place, now int64, early bo
 	}
 	b, known := s.serving.early[at]
 	if !known {
-		b = before{s.serving.parts.Add(s.serving.parts.Get(requests.PartNotSeen)), s.serving.http.Unresolved()}
+		b = s.serving.before()
 		s.serving.early[at] = b
 	}
-	v.open.Add(b.part, v.waitedNS)
-	v.open.Add(requests.PartNotSeen, charged-v.waitedNS)
+	v.open.Add(b.wait, v.before.waitNS)
+	v.open.Add(b.runnable, v.before.runnableNS)
+	v.open.Add(s.serving.part(nil, slotStopped), v.before.stoppedNS)
+	v.open.Add(requests.PartNotSeen, charged-v.before.waitNS-v.before.runnableNS-v.before.stoppedNS)
 	s.serving.http.Guess(v.open, b.endpoint)
+}
+
+// before numbers what is to be told at the end of the trace.
+func (w *serving) before() before {
+	notSeen := w.parts.Get(requests.PartNotSeen)
+	runnable := notSeen
+	runnable.Kind, runnable.Cause = requests.Runnable, ""
+	return before{wait: w.parts.Add(notSeen), runnable: w.parts.Add(runnable), endpoint: w.http.Unresolved()}
 }
 
 const (
@@ -435,7 +449,7 @@ func (w *serving) resolve() {
 					w.become(b, x.best[k].frames, requests.ByPattern)
 				}
 			}
-			if w.parts.Get(b.part).Basis == requests.ByPattern {
+			if w.parts.Get(b.wait).Basis == requests.ByPattern {
 				continue
 			}
 		}
@@ -450,7 +464,9 @@ func (w *serving) become(b before, frames []stack.Frame, basis requests.Basis) {
 	if p.Where.IsZero() {
 		p.Cause = library(frames)
 	}
-	w.parts.Set(b.part, p)
+	w.parts.Set(b.wait, p)
+	p.Kind = requests.Runnable
+	w.parts.Set(b.runnable, p)
 	if f, rank := w.program.Endpoint(frames); rank > 0 {
 		w.http.Resolve(b.endpoint, f)
 	}

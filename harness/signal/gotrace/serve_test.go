@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"runtime/trace"
 	"slices"
 	"strings"
@@ -309,6 +310,35 @@ func TestRequestsBeyondTheTrace(t *testing.T) {
 	assert.EqualValues(t, b.Requests, b.Cut)
 	assert.Equal(t, s.DurationNS(), b.MaxNS)
 	assert.Greater(t, b.Share(requests.Kind(stack.Sleep)), 0.9)
+	assert.Greater(t, b.ExplainedShare(), 0.9)
+}
+
+// Of a goroutine that is woken from a wait begun before the trace, the time until
+// it runs is known for what it is, whatever is known of the wait.
+func TestRunnableBeforeTheFirstStack(t *testing.T) {
+	release := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		<-release
+		time.Sleep(time.Millisecond)
+	}))
+	defer srv.Close()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() { get(t, srv.Client(), srv.URL) })
+	}
+	time.Sleep(100 * time.Millisecond)
+	s := read(t, record(t, func() {
+		close(release)
+		spin(50 * time.Millisecond) // until the runtime takes the P away, after about 10 ms
+		wg.Wait()
+	}))
+	sound(t, s)
+	b := band(t, table(s), requests.All)
+	assert.EqualValues(t, 3, b.Requests)
+	before := slices.IndexFunc(b.Parts, func(p requests.PartTime) bool { return p.Kind == requests.Runnable && p.Basis == requests.Unknown })
+	require.GreaterOrEqual(t, before, 0, "%+v", b.Parts)
+	assert.Greater(t, float64(b.Parts[before].NS), 0.1*float64(b.TotalNS))
 	assert.Greater(t, b.ExplainedShare(), 0.9)
 }
 
