@@ -18,7 +18,7 @@ func heapSignals() []definition {
 		number("pprof.heap_grown_share", dim, Share, func(e *evidence) (float64, error) {
 			g, err := e.heapGrowth()
 			return min(1, g.grown/max(1, g.inUse)), err
-		}, "By how much the memory that one line of the program allocates grew over the window, between collections, as a share of all memory in use at its end; not counting what chance explains."),
+		}, "By how much the memory that one line of the program allocates grew over the window, between collections, as a share of all memory in use at its end; not counting what chance explains, and what is held for clients and requests that came in between."),
 		number("pprof.heap_kept_share", dim, Share, func(e *evidence) (float64, error) {
 			g, err := e.heapGrowth()
 			return min(1, g.grown/max(1, g.allocated)), err
@@ -176,6 +176,7 @@ func (e *evidence) heapGrowth() (growth, error) {
 		// others, and a half more.
 		came := e.newClients(e.span(bundle.HeapDeltaProfile))
 		g.grown = max(0, g.grown-1.5*came.share*e.inUseAt(whole, best))
+		g.grown = max(0, g.grown-1.5*e.comeIn(most.frames)*most.allocSpace)
 		k := e.keeper(best, most, lines, e.contextLines(delta, whole))
 		g.where, g.kept, g.contexts, g.library = k.at, k.certain, k.contexts, k.library
 		return g, nil
@@ -196,6 +197,45 @@ func (e *evidence) requestsPileUp() bool {
 	l, err := e.load()
 	// Of few in flight, chance makes a large share: one more of two.
 	return err == nil && e.pilingUp(delta) > max(pile*l.Reached.InFlightMean, heapDoubt*math.Sqrt(max(1, l.Reached.InFlightMean)))
+}
+
+// comeIn is the share of the requests of the window that have come to where they hold
+// what a stack allocates, more than have left: by the function on that stack with most
+// such requests. Where requests do not get on, what they hold grows by that, and is
+// given up when they end. Of many that end it is next to nothing.
+func (e *evidence) comeIn(frames []stack.Frame) float64 {
+	delta, err := e.profile(bundle.DimPprof, bundle.GoroutineDeltaProfile)
+	if err != nil {
+		return 0
+	}
+	n := delta.types["goroutine"]
+	come := map[string]int64{}
+	for _, f := range frames {
+		if e.program.Mine(f) {
+			come[f.Function] = 0
+		}
+	}
+	for _, x := range delta.list {
+		seen := map[string]bool{}
+		for _, f := range x.frames {
+			if _, wanted := come[f.Function]; wanted && !seen[f.Function] {
+				seen[f.Function] = true
+				come[f.Function] += x.values[n]
+			}
+		}
+	}
+	var most int64
+	for _, k := range come {
+		most = max(most, k)
+	}
+	if most == 0 {
+		return 0
+	}
+	ended, err := e.requests(e.span(bundle.HeapDeltaProfile))
+	if err != nil && !e.loadRecorded() {
+		return 0 // it is not known how many ended
+	}
+	return float64(most) / (float64(most) + ended)
 }
 
 // inUseAt is the memory in use that a line allocated.

@@ -294,6 +294,32 @@ func TestHeapGrowthOfRequestsThatPileUp(t *testing.T) {
 	check(t, measure(t, tenSeconds(artifacts(5)).write(t)), expected{"pprof.heap_grown_share": 1.0})
 }
 
+// TestHeapGrowthOfRequestsThatComeIn holds that where few requests end, those that have
+// come to be where they hold much are taken for what they are, and those elsewhere not.
+func TestHeapGrowthOfRequestsThatComeIn(t *testing.T) {
+	const page = "main.newPage:4 < main.(*store).get:8" + handler
+	for name, c := range map[string]struct {
+		come string
+		kept float64
+	}{
+		"in the function that allocates":          {"runtime.gopark:1 < runtime.mallocgc:1 < main.newPage:5 < main.(*store).get:8" + handler, 0.5},
+		"in the one that calls it, further below": {"runtime.gopark:1 < main.(*store).get:9" + handler, 0.5},
+		"elsewhere": {"runtime.gopark:1 < main.save:9" + handler, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := tenSeconds(map[string]any{
+				bundle.HeapDeltaProfile:      heapProfile(heapDelta().add(page, 500, 500_000, 500, 500_000)),
+				bundle.HeapProfile:           heapProfile(heapInUse().add(page, 500, 500_000)),
+				bundle.GoroutineDeltaProfile: newProfile("goroutine").add(c.come, 20).add("runtime.gopark:1 < main.ask:3"+handler, -20).p,
+			})
+			load := clients(100, 100)
+			load.Reached.RateHz = 4 // 40 requests end
+			r.artifacts[bundle.LoadSummary] = load
+			check(t, measure(t, r.write(t)), expected{"pprof.heap_kept_share": c.kept})
+		})
+	}
+}
+
 func TestCollector(t *testing.T) {
 	cpu := newProfile("samples", "cpu").
 		add("runtime.gcDrain:1 < runtime.gcBgMarkWorker:1", 60, 60).
