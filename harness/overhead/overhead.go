@@ -35,8 +35,8 @@ const (
 	// warmUp is how long a load that stands is left alone: connections are new, and
 	// the target's heap still grows to its size.
 	warmUp = 2 * time.Second
-	// cleanTime bounds each step of taking down what is up.
-	cleanTime = 15 * time.Second
+	// cleanTime bounds each step of taking down what is up. A target has its stop timeout.
+	cleanTime = target.DefaultStopTimeout + 15*time.Second
 )
 
 // Config says what to measure.

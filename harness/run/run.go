@@ -24,8 +24,10 @@ const (
 	// reachTime is how long past its ramp a load may take to stand. A target
 	// with a long queue takes its first connections slowly.
 	reachTime = 45 * time.Second
-	// cleanTime bounds each step of taking down what a run had up.
-	cleanTime = 15 * time.Second
+	// cleanTime bounds each step of taking down what a run had up, and hastyTime where
+	// somebody waits who has interrupted it. The former leaves a target its stop timeout.
+	cleanTime = target.DefaultStopTimeout + 15*time.Second
+	hastyTime = 15 * time.Second
 )
 
 // What a caller tells apart with errors.Is.
@@ -116,7 +118,7 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	}()
 	result, err := r.fill(ctx, p)
 	r.progress.enter(Stopping, 0)
-	stop, done := cleaning()
+	stop, done := cleaning(ctx)
 	defer done()
 	r.takeDown(p.Stop(stop))
 	if r.unclean != nil {
@@ -288,7 +290,7 @@ func (r *run) attack(ctx context.Context, g *load.Generator, rec *capture.Record
 	if err == nil {
 		r.progress.enter(Stopping, 0)
 	}
-	clean, done := cleaning()
+	clean, done := cleaning(ctx)
 	defer done()
 	if stopped := g.Stop(clean); stopped != nil {
 		if stuck := g.Kill(); stuck != nil {
@@ -366,8 +368,12 @@ func writeCallSites(executable string, w *bundle.Writer) (bundle.Target, error) 
 
 // cleaning is a context for taking things down, which an interruption of the
 // run must not cut short.
-func cleaning() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), cleanTime)
+func cleaning(ctx context.Context) (context.Context, context.CancelFunc) {
+	within := cleanTime
+	if ctx.Err() != nil {
+		within = hastyTime
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), within)
 }
 
 // snapshot is what the progress shows of the parts that are up.

@@ -23,7 +23,9 @@ import (
 // Defaults of Config.
 const (
 	DefaultStartTimeout = 20 * time.Second
-	DefaultStopTimeout  = 5 * time.Second
+	// A target that is far behind ends late: the goroutine that is told of the signal
+	// waits for a P behind all the others. Orchestrators grant as much.
+	DefaultStopTimeout = 30 * time.Second
 )
 
 // What can go wrong with a target; errors of this package wrap these.
