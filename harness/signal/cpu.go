@@ -180,6 +180,18 @@ func cpuSignals() []definition {
 				h, err := e.hot(d.dim)
 				return h.setup.where, err
 			}, "The program's line that has it made: the call under which most is, or the call of the function that makes several such calls."),
+			number(d.dim+".cpu_allocator_share", d.dim, Share, func(e *evidence) (float64, error) {
+				h, err := e.hot(d.dim)
+				return min(1, share(h.allocates.all, h.all)), err
+			}, "Share of "+d.what+" that the one function takes whose memory costs most, by what it computes, what it allocates, and as large a part of collecting as that is of all allocation."),
+			number(d.dim+".cpu_allocator_memory_share", d.dim, Share, func(e *evidence) (float64, error) {
+				h, err := e.hot(d.dim)
+				return min(1, share(h.allocates.memory, h.all)), err
+			}, "The same without what it computes."),
+			place(d.dim+".cpu_allocator_site", d.dim, func(e *evidence) (stack.Frame, error) {
+				h, err := e.hot(d.dim)
+				return h.allocates.where, err
+			}, "The line of that function where allocating takes most."),
 			place(d.dim+".cpu_library_site", d.dim, func(e *evidence) (stack.Frame, error) {
 				h, err := e.hot(d.dim)
 				if err != nil {
@@ -373,6 +385,8 @@ type hotSpots struct {
 	// second is what computes most of what computing leaves.
 	second hotSpot
 	memory memory
+	// allocates is the function whose memory costs most.
+	allocates allocates
 }
 
 type hotSpot struct {
@@ -458,6 +472,7 @@ func hottest(p stack.Program, samples []gotrace.Sample) hotSpots {
 			}
 		}
 	}
+	h.allocates = h.memory.most(work)
 	first, what := computingMost(work, h.all/2)
 	h.computing = first
 	rest := slices.DeleteFunc(work, func(x worked) bool { return x.in(what) })

@@ -31,9 +31,15 @@ const (
 
 // memory is what it costs that a program allocates.
 type memory struct {
-	collecting int64 // samples of the collector, without what it does on idle CPUs
-	allocating int64 // samples of allocation for the program
-	at         map[string]int64
+	collecting int64                 // samples of the collector, without what it does on idle CPUs
+	allocating int64                 // samples of allocation for the program
+	at         map[string]*allocator // by function
+}
+
+// allocator is a function that allocates, by itself or by what it calls of a library.
+type allocator struct {
+	allocating int64
+	lines      map[stack.Frame]int64
 }
 
 func (m *memory) add(p stack.Program, frames []stack.Frame, n int64) {
@@ -43,10 +49,55 @@ func (m *memory) add(p stack.Program, frames []stack.Frame, n int64) {
 	case c.Allocating && !c.Own.IsZero():
 		m.allocating += n
 		if m.at == nil {
-			m.at = map[string]int64{}
+			m.at = map[string]*allocator{}
 		}
-		m.at[gofunc.Base(c.Own.Function)] += n
+		name := gofunc.Base(c.Own.Function)
+		a := m.at[name]
+		if a == nil {
+			a = &allocator{lines: map[stack.Frame]int64{}}
+			m.at[name] = a
+		}
+		a.allocating += n
+		a.lines[baseFrame(c.Own)] += n
 	}
+}
+
+// cost is what one function's memory takes of the CPU: that it allocates, and of
+// collecting as large a part as that is of all allocation.
+func (m memory) cost(a *allocator) int64 {
+	return a.allocating + int64(float64(m.collecting)*float64(a.allocating)/float64(m.allocating))
+}
+
+// allocates is what the function takes whose memory costs most: in all, with what it
+// computes, and of that its memory.
+type allocates struct {
+	all, memory int64
+	where       stack.Frame
+}
+
+// most is the function whose memory costs most.
+func (m memory) most(work []worked) allocates {
+	var best string
+	for name, a := range m.at {
+		if a.allocating < fewestSamples {
+			continue
+		}
+		if b := m.at[best]; b == nil || a.allocating > b.allocating || a.allocating == b.allocating && name < best {
+			best = name
+		}
+	}
+	a := m.at[best]
+	if a == nil {
+		return allocates{}
+	}
+	most := allocates{memory: m.cost(a), where: top(ranked(a.lines)).where}
+	most.all = most.memory
+	for _, x := range work {
+		if x.in(unit{function: best}) || x.calling().function == best {
+			most.all += x.count
+		}
+	}
+	return most
 }
 
 // flawBeside is what the collector costs, if that is much and because of one function that is
@@ -55,13 +106,14 @@ func (m memory) flawBeside(function string, all int64) int64 {
 	if float64(m.collecting) < collectorCounts*float64(all) {
 		return 0
 	}
-	for name, n := range m.at {
-		if n >= fewestSamples && float64(n) >= allocatesMost*float64(m.allocating) && name == function {
-			return 0
-		}
+	much := func(a *allocator) bool {
+		return a != nil && a.allocating >= fewestSamples && float64(a.allocating) >= allocatesMost*float64(m.allocating)
 	}
-	for _, n := range m.at {
-		if n >= fewestSamples && float64(n) >= allocatesMost*float64(m.allocating) {
+	if much(m.at[function]) {
+		return 0
+	}
+	for _, a := range m.at {
+		if much(a) {
 			return m.collecting
 		}
 	}

@@ -48,3 +48,36 @@ func TestLeft(t *testing.T) {
 		})
 	}
 }
+
+func TestMemoryThatCostsMost(t *testing.T) {
+	p := stack.Program{MainModule: "shop"}
+	at := func(name string, line int) stack.Frame {
+		return stack.Frame{Function: name, File: "shop.go", Line: line}
+	}
+	of := func(n int64, frames ...stack.Frame) gotrace.Sample {
+		return gotrace.Sample{Frames: append(frames, at("main.serve", 9), at("net/http.(*conn).serve", 1)), Count: n}
+	}
+	allocates := func(n int64, line int, name string) gotrace.Sample {
+		return of(n, at("runtime.memclrNoHeapPointers", 1), at("runtime.mallocgc", 1), at("other.com/codec.grow", 2), at(name, line))
+	}
+	collects := func(n int64) gotrace.Sample {
+		return gotrace.Sample{Frames: []stack.Frame{at("runtime.gcBgMarkWorker", 1)}, Count: n}
+	}
+	for _, tt := range []struct {
+		name        string
+		samples     []gotrace.Sample
+		all, memory int64
+		line        int
+	}{
+		{"nobody's", []gotrace.Sample{collects(50), of(50, at("main.parse", 3))}, 0, 0, 0},
+		{"large objects of a library's", []gotrace.Sample{allocates(60, 4, "main.read"), allocates(20, 5, "main.read"), collects(20)}, 100, 100, 4},
+		{"with its work", []gotrace.Sample{allocates(30, 4, "main.read"), of(30, at("other.com/codec.next", 8), at("main.read", 4)), collects(20), of(20, at("main.render", 7))}, 80, 50, 4},
+		{"a part of collecting", []gotrace.Sample{allocates(30, 4, "main.read"), allocates(10, 7, "main.render"), collects(20), of(40, at("main.render", 7))}, 45, 45, 4},
+		{"too few samples to tell", []gotrace.Sample{allocates(9, 4, "main.read")}, 0, 0, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := hottest(p, tt.samples).allocates
+			assert.Equal(t, []int64{tt.all, tt.memory, int64(tt.line)}, []int64{got.all, got.memory, int64(got.where.Line)})
+		})
+	}
+}
