@@ -277,9 +277,9 @@ func pollWait(name string) Wait {
 	switch {
 	case !ok:
 		return Other
-	case strings.HasPrefix(op, "Read"), strings.HasPrefix(op, "Pread"):
+	case strings.HasPrefix(op, "Read"), strings.HasPrefix(op, "Pread"), op == "RawRead":
 		return NetRead
-	case strings.HasPrefix(op, "Write"), strings.HasPrefix(op, "Pwrite"):
+	case strings.HasPrefix(op, "Write"), strings.HasPrefix(op, "Pwrite"), op == "RawWrite":
 		return NetWrite
 	case op == "Accept":
 		return NetAccept

@@ -96,6 +96,8 @@ func TestWaitOf(t *testing.T) {
 		"trace read":            {"internal/poll.(*FD).Read < net.(*netFD).Read < net.(*conn).Read < main.nread", stack.NetRead},
 		"trace write":           {"internal/poll.(*FD).Write < net.(*netFD).Write < net.(*conn).Write < main.nwrite", stack.NetWrite},
 		"trace sendfile":        {"internal/poll.sendFile < internal/poll.SendFile < os.(*File).writeTo.func1 < internal/poll.(*FD).RawRead < os.(*rawConn).Read < os.(*File).writeTo < io.Copy < main.send", stack.NetWrite},
+		"trace raw read":        {"internal/poll.(*FD).RawRead < net.(*rawConn).Read < google.golang.org/grpc/internal/transport.(*http2Client).reader", stack.NetRead},
+		"trace raw write":       {"internal/poll.(*FD).RawWrite < net.(*rawConn).Write < main.push", stack.NetWrite},
 		"trace splice in":       {"internal/poll.spliceDrain < internal/poll.Splice < net.splice < net.(*TCPConn).readFrom < io.Copy < main.proxy", stack.NetRead},
 		"trace splice out":      {"internal/poll.splicePump < internal/poll.Splice < net.splice < net.(*TCPConn).readFrom < io.Copy < main.proxy", stack.NetWrite},
 		"trace accept":          {"internal/poll.(*FD).Accept < net.(*netFD).accept < net.(*TCPListener).accept < net.(*TCPListener).Accept < main.accept", stack.NetAccept},
