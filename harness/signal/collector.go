@@ -133,6 +133,13 @@ func collectorSignals() []definition {
 			}
 			return perRequest(e, bundle.AllocsProfile, a.objects)
 		}, "Objects that function allocated for each request that ended."),
+		number("pprof.alloc_top_object_bytes", dim, Byte, func(e *evidence) (float64, error) {
+			a, err := e.topAllocation()
+			if err != nil || a.objects == 0 {
+				return 0, err
+			}
+			return float64(a.bytes) / float64(a.objects), nil
+		}, "Mean size of these objects."),
 		number("pprof.alloc_top_work_share", dim, Share, func(e *evidence) (float64, error) {
 			a, err := e.topAllocation()
 			if err != nil {
@@ -216,6 +223,7 @@ type allocation struct {
 	share, kept float64
 	keptErr     error
 	objects     int64
+	bytes       int64 // of them
 	where       stack.Frame
 }
 
@@ -231,7 +239,7 @@ func (e *evidence) topAllocation() (allocation, error) {
 			own, ok := e.owner(s)
 			return ok && baseFrame(own).Function == baseFrame(t.where).Function
 		}
-		a.objects = p.of("alloc_objects", same)
+		a.objects, a.bytes = p.of("alloc_objects", same), p.of("alloc_space", same)
 		d, err := e.profile(bundle.DimPprof, bundle.HeapDeltaProfile)
 		if err != nil {
 			a.keptErr = err
