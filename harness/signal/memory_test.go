@@ -115,7 +115,8 @@ func TestGoroutinesLeftInTrace(t *testing.T) {
 	}).write(t))
 	require.Contains(t, set.Signals, left, set.Missing[left])
 	assert.Positive(t, set.Signals[left].Value)
-	assert.InDelta(t, 1, set.Signals["trace.goroutines_left_share"].Value, 0.01)
+	// The last one or two may not have got to their wait when the trace ends.
+	assert.InDelta(t, 1, set.Signals["trace.goroutines_left_share"].Value, 0.05)
 	assert.Equal(t, "chokepoint/harness/signal_test.leave", set.Signals["trace.goroutine_start_site"].Where.Function)
 	assert.Equal(t, "chokepoint/harness/signal_test.leave.func1", set.Signals["trace.goroutine_stuck_site"].Where.Function)
 
@@ -123,7 +124,7 @@ func TestGoroutinesLeftInTrace(t *testing.T) {
 		set := measure(t, record(func(int) { nap() }).write(t))
 		require.Contains(t, set.Signals, asleep, set.Missing[asleep])
 		assert.Positive(t, set.Signals[asleep].Value)
-		assert.InDelta(t, 1, set.Signals["trace.sleepers_left_share"].Value, 0.01)
+		assert.InDelta(t, 1, set.Signals["trace.sleepers_left_share"].Value, 0.05)
 		assert.Equal(t, "chokepoint/harness/signal_test.nap", set.Signals["trace.sleeper_start_site"].Where.Function)
 	})
 	t.Run("they wake up", func(t *testing.T) {
