@@ -170,6 +170,13 @@ func (r Report) emptiness() string {
 		text = "Nothing can be concluded: " + r.FellShort + "."
 	case silent == 0 && unknown == 0:
 		return "No rule was applied."
+	case r.stopped():
+		text = fmt.Sprintf("Not one request ended in the window, with %s in flight all the while, and no rule found out why: %s had the evidence they need",
+			count(int64(r.Load.Reached.InFlightMin)), plural(silent, "rule"))
+		if unknown > 0 {
+			text += fmt.Sprintf("; %s could not be decided", count(int64(unknown)))
+		}
+		text += "."
 	case unknown == 0:
 		text = fmt.Sprintf("No bottleneck found: %s had the evidence they need and stayed silent.", plural(silent, "rule"))
 	case silent == 0:
@@ -180,12 +187,18 @@ func (r Report) emptiness() string {
 	if len(r.Result.Findings) > 0 {
 		return text
 	}
-	for _, more := range []string{r.CPU.sentence(), waits(r.Where)} {
+	for _, more := range []string{r.CPU.sentence(), waits(r.Where, r.stopped())} {
 		if more != "" {
 			text += " " + more
 		}
 	}
 	return text
+}
+
+// stopped reports whether requests were in flight throughout the window and none ended in it: the
+// server may be as quick as it likes, it has served nobody.
+func (r Report) stopped() bool {
+	return r.Load != nil && r.hasWindow() && r.Load.Requests.Ended == 0 && r.Load.Reached.InFlightMin > 0
 }
 
 // hasWindow reports whether anything was measured: a load that never stood leaves a

@@ -258,6 +258,19 @@ func TestWaitsAtOneLine(t *testing.T) {
 		busy.Table.Bands[0].Parts[0].Kind = kind
 		assert.NotContains(t, said(reports.Report{Result: silent, Where: busy}), "No rule takes that")
 	}
+	assert.Contains(t, said(reports.Report{Result: silent, Where: spent()}), "another goroutine of the program has to end such a wait")
+	upstream := spent()
+	upstream.Table.Bands[0].Parts[0].Kind = requests.Kind(stack.HTTPClient)
+	assert.Contains(t, said(reports.Report{Result: silent, Where: upstream}), "such as the answer of another service")
+
+	stopped := reports.Report{Result: silent, Where: spent(), Window: bundle.Window{StartNS: 1, EndNS: 5e9}, Load: &bundle.Load{Reached: bundle.LoadReached{InFlightMin: 300}}}
+	assert.Contains(t, said(stopped), "Not one request ended in the window, with 300 in flight all the while, and no rule found out why: 1 rule had the evidence they need.")
+	assert.Contains(t, said(stopped), "nothing in the recording shows who should end the wait")
+	assert.NotContains(t, said(stopped), "No bottleneck found")
+	stopped.Load.Requests.Ended = 1
+	assert.Contains(t, said(stopped), "No bottleneck found")
+	assert.NotContains(t, said(stopped), "nothing in the recording shows")
+
 	little := spent()
 	little.Table.Bands[0].Parts[0].NS /= 2
 	assert.NotContains(t, said(reports.Report{Result: silent, Where: little}), "No rule takes that")

@@ -226,8 +226,9 @@ func spentLines(b requests.Band) (list []spentLine, more string) {
 const mostlyWaits = 0.5
 
 // waits says where requests wait, if that is at one line for most of their time: where
-// no rule has found anything, it is what there is to be looked at.
-func waits(x *signal.Where) string {
+// no rule has found anything, it is what there is to be looked at. Stopped says that no
+// request ended in the window.
+func waits(x *signal.Where, stopped bool) string {
 	if x == nil || x.Source != "requests" {
 		return ""
 	}
@@ -246,8 +247,17 @@ func waits(x *signal.Where) string {
 		if l.where.Function == "" {
 			continue
 		}
-		return fmt.Sprintf("Requests spend %s of their time in %s, at %s %s. No rule takes that for a flaw: it may be what they are there for, such as the answer of another service; if it is not, look there.",
-			percent(l.ns, b.TotalNS), l.kind, l.where.Function, fileLine(signal.Location{File: l.where.File, Line: l.where.Line}))
+		may := "it may be what they are there for, such as the answer of another service; if it is not, look there."
+		switch stack.Wait(l.kind) {
+		case stack.Lock, stack.WaitGroup, stack.ChanSend:
+			// Nobody from outside ends these.
+			may = "another goroutine of the program has to end such a wait; look for the one that should, and for what keeps it."
+		}
+		if stopped {
+			may += " No request got past it to its end while it was recorded, and nothing in the recording shows who should end the wait."
+		}
+		return fmt.Sprintf("Requests spend %s of their time in %s, at %s %s. No rule takes that for a flaw: %s",
+			percent(l.ns, b.TotalNS), l.kind, l.where.Function, fileLine(signal.Location{File: l.where.File, Line: l.where.Line}), may)
 	}
 	return ""
 }

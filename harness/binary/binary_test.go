@@ -424,9 +424,13 @@ func TestDiagnosticSites(t *testing.T) {
 	f := open(t, build(t))
 	sites, err := f.DiagnosticSites()
 	require.NoError(t, err)
-	var puts, calls int
+	var puts, calls, locks int
 	for _, s := range sites.Sites {
 		switch {
+		case s.Callee == "main.(*store).locked":
+			assert.Equal(t, "main.(*store).twice", s.Function)
+			assert.Equal(t, 99, s.Line)
+			locks++
 		case bundle.Puts(s.Callee):
 			puts++
 		case s.Callee == "main.(*store).write":
@@ -436,4 +440,5 @@ func TestDiagnosticSites(t *testing.T) {
 	}
 	assert.Equal(t, 4, puts)
 	assert.Positive(t, calls, "write puts into a map")
+	assert.Equal(t, 1, locks, "locked locks for its caller, that it is inlined into")
 }

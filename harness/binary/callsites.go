@@ -78,6 +78,12 @@ const maxTextBytes = 1 << 30
 // such, and not found. Without DWARF the line of an inlined callee is not
 // known, and 0; see Symbols.
 func (f *File) CallSites(callees []string) (bundle.CallSites, error) {
+	return f.callSites(callees, false)
+}
+
+// callSites is CallSites. With inlined, functions of the program among the callees count where
+// they were inlined as well.
+func (f *File) callSites(callees []string, inlined bool) (bundle.CallSites, error) {
 	if f.elf.Machine != elf.EM_X86_64 {
 		return bundle.CallSites{}, fmt.Errorf("call sites of %s: only amd64 code can be read, and it is %v", f.path, f.elf.Machine)
 	}
@@ -108,7 +114,7 @@ func (f *File) CallSites(callees []string) (bundle.CallSites, error) {
 			if caller, ok := f.functionAt(pc); !ok || gofunc.Standard(caller.name) {
 				return
 			}
-			site, ok := f.site(pc, name, wanted)
+			site, ok := f.site(pc, name, wanted, inlined)
 			if ok && site.Callee == gomaxprocs {
 				site.Argument, ok = f.setsProcs(pc)
 			}
@@ -143,7 +149,7 @@ func (f *File) CallSites(callees []string) (bundle.CallSites, error) {
 }
 
 // site is the call at pc of the function called target, if it is one of those wanted.
-func (f *File) site(pc uint64, target string, wanted map[string]bool) (bundle.CallSite, bool) {
+func (f *File) site(pc uint64, target string, wanted map[string]bool, inlined bool) (bundle.CallSite, bool) {
 	callee := ""
 	if name := gofunc.Plain(target); wanted[name] {
 		callee = name
@@ -159,7 +165,11 @@ func (f *File) site(pc uint64, target string, wanted map[string]bool) (bundle.Ca
 	// Of inlined callees the outermost is the one that the program named:
 	// RWMutex.Lock holds a Mutex.Lock.
 	through := ""
-	for _, fr := range frames {
+	for i, fr := range frames {
+		if name := gofunc.Plain(fr.Function); inlined && i < len(frames)-1 && !gofunc.Standard(fr.Function) && wanted[name] {
+			callee = name
+			continue
+		}
 		if !gofunc.Standard(fr.Function) {
 			if callee == "" {
 				return bundle.CallSite{}, false

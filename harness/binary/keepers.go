@@ -12,7 +12,8 @@ import (
 // of the main module, methods or such as put into a map, that put into maps or
 // slices: a value that is allocated on one line is often kept by a call on another.
 // What libraries put into their own maps and slices is left out; there is a lot of
-// it, and no line of it can be changed.
+// it, and no line of it can be changed. Calls of functions that lock or unlock for their
+// caller are there, of libraries too: whoever holds a lock of theirs has called them.
 func (f *File) DiagnosticSites() (bundle.CallSites, error) {
 	sites, err := f.CallSites(DiagnosticCallees())
 	if err != nil {
@@ -41,7 +42,37 @@ func (f *File) DiagnosticSites() (bundle.CallSites, error) {
 			sites.Sites = append(sites.Sites, s)
 		}
 	}
-	return sites, nil
+	return f.wrapped(sites)
+}
+
+// wrapped adds the calls of functions that take a lock for their caller, or release it,
+// and where these have such callers in turn, the calls of those.
+func (f *File) wrapped(sites bundle.CallSites) (bundle.CallSites, error) {
+	asked := map[string]bool{}
+	for {
+		var fresh []string
+		l := sites.Locking()
+		for _, of := range []map[string]bool{l.Locks, l.Unlocks} {
+			for name := range of {
+				if !asked[name] && !gofunc.Standard(name) {
+					asked[name] = true
+					fresh = append(fresh, name)
+				}
+			}
+		}
+		if len(fresh) == 0 {
+			return sites, nil
+		}
+		more, err := f.callSites(fresh, true)
+		if err != nil {
+			return sites, err
+		}
+		for _, s := range more.Sites {
+			if gofunc.Plain(s.Function) != s.Callee && !slices.Contains(sites.Sites, s) {
+				sites.Sites = append(sites.Sites, s)
+			}
+		}
+	}
 }
 
 // own reports whether a function is the main module's.

@@ -44,7 +44,56 @@ func stalledSignals() []definition {
 			}, "The program's line that took the lock which is held meanwhile, or that receives; from the machine code."),
 		)
 	}
-	return defs
+	return append(defs,
+		number("trace.lock_keepers", bundle.DimTrace, Count, func(e *evidence) (float64, error) {
+			k, err := e.keepers()
+			return float64(k.goroutines), err
+		}, "Goroutines that hold a lock, by the machine code, and were asleep or in I/O when the trace ended, or waited at a line where waits ended."),
+		place("trace.lock_keeper_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
+			k, err := e.keepers()
+			return k.held, err
+		}, "The line at which most of these took it."),
+	)
+}
+
+// atWork is those who hold a lock and will let go of it, for all that is seen.
+type atWork struct {
+	goroutines int64
+	held       stack.Frame
+}
+
+func (e *evidence) keepers() (atWork, error) {
+	return once(e, "keepers of locks", func() (atWork, error) {
+		s, err := e.trace()
+		if err != nil {
+			return atWork{}, err
+		}
+		sites, err := document[bundle.CallSites](e, "target", bundle.TargetCallSites)
+		if err != nil {
+			return atWork{}, err
+		}
+		return findKeepers(e.program, standingInTrace(s), newCalls(sites.Sites)), nil
+	})
+}
+
+func findKeepers(p stack.Program, list []standing, c calls) atWork {
+	var k atWork
+	var most int64
+	seen := c.waited(p, list)
+	for _, x := range list {
+		held, holds := c.holds(p, x.frames)
+		if !holds {
+			_, holds = seen.holds(p, x.frames)
+		}
+		if !holds || !outside(x.wait) && x.goroutines == x.stuck {
+			continue
+		}
+		k.goroutines += x.goroutines
+		if x.goroutines > most && !held.IsZero() {
+			most, k.held = x.goroutines, held
+		}
+	}
+	return k
 }
 
 // stall is a circle of goroutines that wait on each other; its share is 0 for none.
@@ -160,21 +209,22 @@ func (e *evidence) standingInProfile() (list []standing, whole, wholeRequests fl
 // calls are the program's calls of one kind by function, by line.
 type calls struct {
 	locks, unlocks, receives map[string][]bundle.CallSite
+	locking                  bundle.Locking
 }
 
 func newCalls(sites []bundle.CallSite) calls {
-	c := calls{map[string][]bundle.CallSite{}, map[string][]bundle.CallSite{}, map[string][]bundle.CallSite{}}
+	c := calls{map[string][]bundle.CallSite{}, map[string][]bundle.CallSite{}, map[string][]bundle.CallSite{}, bundle.CallSites{Sites: sites}.Locking()}
 	for _, s := range sites {
 		if s.Line == 0 {
 			continue
 		}
 		into := c.receives
-		switch s.Callee {
-		case "sync.(*Mutex).Lock", "sync.(*RWMutex).Lock", "sync.(*RWMutex).RLock":
+		switch {
+		case c.locking.Locks[s.Callee]:
 			into = c.locks
-		case "sync.(*Mutex).Unlock", "sync.(*RWMutex).Unlock", "sync.(*RWMutex).RUnlock":
+		case c.locking.Unlocks[s.Callee]:
 			into = c.unlocks
-		case "runtime.chanrecv1", "runtime.chanrecv2", "runtime.selectgo":
+		case s.Callee == "runtime.chanrecv1", s.Callee == "runtime.chanrecv2", s.Callee == "runtime.selectgo":
 		default:
 			continue
 		}
@@ -182,6 +232,33 @@ func newCalls(sites []bundle.CallSite) calls {
 		into[name] = append(into[name], s)
 	}
 	return c
+}
+
+// waited adds the lines at which goroutines are seen to wait for a lock in a function that takes
+// it for its caller, func (w *wrap) Lock() say: of recordings of before the calls of such were
+// read, no other evidence tells that these lines take one. Who waits for others than a lock
+// is not told to hold it by that.
+func (c calls) waited(p stack.Program, list []standing) calls {
+	seen := calls{locks: map[string][]bundle.CallSite{}, unlocks: c.unlocks}
+	for _, x := range list {
+		if x.wait != stack.Lock || x.stuck == 0 {
+			continue
+		}
+		inside := false
+		for _, f := range x.frames {
+			if p.Foreign(f) {
+				continue
+			}
+			name := gofunc.Base(f.Function)
+			if inside {
+				seen.locks[name] = append(seen.locks[name], bundle.CallSite{Function: name, File: f.File, Line: f.Line})
+			}
+			if inside = c.locking.Locks[name]; !inside {
+				break
+			}
+		}
+	}
+	return seen
 }
 
 // holds is a lock that a goroutine with this stack has taken and not released, as
@@ -255,15 +332,21 @@ func findStall(p stack.Program, list []standing, c calls, whole, wholeRequests f
 		goroutines  int64
 	}
 	var locked, sending []member
+	seen := c.waited(p, list)
+	wanted := slices.ContainsFunc(list, func(x standing) bool { return x.wait == stack.Lock && x.stuck > 0 })
 	for _, x := range list {
 		held, holds := c.holds(p, x.frames)
+		if !holds && (x.wait == stack.Lock || outside(x.wait)) {
+			_, holds = seen.holds(p, x.frames) // at that line or another: where it is released is not known
+		}
 		at, receives := c.receivesAt(p, x.frames)
 		own := baseFrame(p.Own(x.frames))
 		switch {
 		case holds && outside(x.wait), holds && x.goroutines > x.stuck:
 			// Somebody who holds a lock is held up elsewhere, or moves.
 			return stall{}
-		case holds && onOthers(x.wait):
+		case holds && wanted && onOthers(x.wait):
+			// What nobody waits for holds nobody up.
 			locked = append(locked, member{own, held, x.stuck})
 		case x.wait == stack.ChanSend && receives && x.stuck > 0:
 			sending = append(sending, member{own, at, x.stuck})

@@ -72,3 +72,51 @@ func TestFindStall(t *testing.T) {
 	}
 	assert.Equal(t, at("main.a", 14), findStall(p, circle, c, 200, 100).other, "the other side is named too")
 }
+
+// TestStallBehindAWrapper is a hook that logs to the logger that runs it, whose lock is taken and
+// released by methods of its own.
+func TestStallBehindAWrapper(t *testing.T) {
+	p := stack.Program{MainModule: "shop"}
+	at := func(name string, line int) stack.Frame {
+		return stack.Frame{Function: name, File: "shop.go", Line: line}
+	}
+	call := func(callee, function string, line int) bundle.CallSite {
+		return bundle.CallSite{Callee: callee, Function: function, File: "shop.go", Line: line}
+	}
+	const lock, unlock = "sync.(*Mutex).Lock", "sync.(*Mutex).Unlock"
+	wrappers := []bundle.CallSite{call(lock, "logs.(*guard).Lock", 5), call(unlock, "logs.(*guard).Unlock", 9)}
+	callers := []bundle.CallSite{
+		call("logs.(*guard).Lock", "logs.(*logger).log", 20), call("logs.(*guard).Unlock", "logs.(*logger).log", 22),
+		call("logs.(*guard).Lock", "logs.(*logger).hooks", 40), call("logs.(*guard).Unlock", "logs.(*logger).hooks.deferwrap1", 41),
+	}
+	stands := func(w stack.Wait, n int64, frames ...stack.Frame) standing {
+		return standing{frames: frames, wait: w, goroutines: n, requests: n, stuck: n, stuckReqs: n}
+	}
+	mutex := stack.Frame{Function: lock}
+	all := stands(stack.Lock, 99, mutex, at("logs.(*guard).Lock", 5), at("logs.(*logger).log", 20), at("main.place", 60))
+	hook := stands(stack.Lock, 1, mutex, at("logs.(*guard).Lock", 5), at("logs.(*logger).log", 20),
+		at("main.fire", 35), at("logs.(*logger).hooks", 43), at("logs.(*logger).log", 24), at("main.place", 60))
+	later := stands(stack.ChanRecv, 1, stack.Frame{Function: "runtime.chanrecv1"}, at("main.wait", 70), at("logs.(*logger).log", 24))
+	posts := stands(stack.HTTPClient, 1, stack.Frame{Function: "net/http.(*persistConn).roundTrip"}, at("main.fire", 33), at("logs.(*logger).hooks", 43))
+
+	known := newCalls(append(wrappers, callers...))
+	s := findStall(p, []standing{all, hook}, known, 100, 100)
+	assert.Equal(t, 1.0, s.share)
+	assert.Equal(t, at("main.fire", 35), s.where)
+	assert.Equal(t, at("logs.(*logger).hooks", 40), s.held)
+
+	old := newCalls(wrappers) // of before calls of wrappers were recorded
+	s = findStall(p, []standing{all, hook}, old, 100, 100)
+	assert.Equal(t, at("main.fire", 35), s.where)
+	assert.Zero(t, s.held, "where it is released is not known")
+
+	assert.Zero(t, findStall(p, []standing{all, posts}, known, 100, 100).share, "the holder waits for a peer")
+	assert.Zero(t, findStall(p, []standing{all, later}, known, 100, 100).share, "it has released what it took")
+	assert.Zero(t, findStall(p, []standing{all, later}, old, 100, 100).share, "it may have released what it took")
+	alone := stands(stack.ChanRecv, 1, stack.Frame{Function: "runtime.chanrecv1"}, at("main.wait", 70), at("logs.(*logger).hooks", 43))
+	assert.Zero(t, findStall(p, []standing{alone}, known, 100, 100).share, "nobody waits for what it holds")
+	assert.Equal(t, 1.0, findStall(p, []standing{all, alone}, known, 100, 100).share)
+
+	assert.Equal(t, atWork{1, at("logs.(*logger).hooks", 40)}, findKeepers(p, []standing{all, posts}, known))
+	assert.Zero(t, findKeepers(p, []standing{all, hook}, known))
+}

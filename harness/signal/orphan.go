@@ -1,0 +1,122 @@
+package signal
+
+import (
+	"errors"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/signal/gotrace"
+	"chokepoint/harness/signal/stack"
+)
+
+// orphanSignals find requests whose wait nobody is left to end: whoever should have called Done,
+// Unlock or received has gone, by a panic that was recovered or an early return.
+func orphanSignals() []definition {
+	return []definition{
+		number("trace.orphaned_share", bundle.DimTrace, Share, func(e *evidence) (float64, error) {
+			o, err := e.orphaned()
+			return o.share, err
+		}, "Share of request time in waits for a WaitGroup, a lock or a receiver that lasted throughout the trace, where none such ended and no goroutine is seen that could end them; 0 where one may: it is at work, asleep, in I/O, holds a lock, or waits for an event."),
+		place("trace.orphaned_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
+			o, err := e.orphaned()
+			return o.where, err
+		}, "The program's line at which most requests wait so."),
+		number("load.stopped_ratio", bundle.DimLoad, Ratio, stopped,
+			"Length of a window in which no request ended, in relation to the longest 99th percentile of latency of the seconds before it; 0 where a request ended, or none was in flight."),
+	}
+}
+
+func stopped(e *evidence) (float64, error) {
+	l, err := e.load()
+	if err != nil {
+		return 0, err
+	}
+	if l.Requests.Ended > 0 || l.Reached.InFlightMin == 0 {
+		return 0, nil
+	}
+	var longest float64
+	for _, s := range l.Seconds {
+		if s.StartNS < e.manifest.Window.StartNS && s.Ended > s.Errors {
+			longest = max(longest, s.LatencyP99)
+		}
+	}
+	if longest <= 0 {
+		return 0, errors.New("load: no request ended before the window either")
+	}
+	return e.manifest.Window.Duration().Seconds() / longest, nil
+}
+
+// orphans are requests that nobody is left to wake; their share is 0 for none.
+type orphans struct {
+	share float64
+	where stack.Frame
+}
+
+const (
+	// fewestOrphans is how many requests must stand so: one or two may be watchers.
+	fewestOrphans = 10
+	// workingMost is the share of the trace's length that goroutines of the program may run
+	// or be in system calls together where nobody is at work.
+	workingMost = 0.01
+)
+
+func (e *evidence) orphaned() (orphans, error) {
+	return once(e, "orphans", func() (orphans, error) {
+		s, err := e.trace()
+		if err != nil {
+			return orphans{}, err
+		}
+		account, serves, err := base(s)
+		if err != nil {
+			return orphans{}, err
+		}
+		if !serves || s.DurationNS() <= 0 {
+			return orphans{}, errors.New("trace: no requests are known as such")
+		}
+		c, err := document[bundle.CallSites](e, "target", bundle.TargetCallSites)
+		if err != nil {
+			return orphans{}, err
+		}
+		if float64(atWorkNS(s.Program)) > workingMost*float64(s.DurationNS()) {
+			return orphans{}, nil
+		}
+		return findOrphans(e.program, standingInTrace(s), newCalls(c.Sites), float64(account.TotalNS)/float64(s.DurationNS())), nil
+	})
+}
+
+func atWorkNS(a gotrace.Account) int64 { return a.RunningNS + a.RunnableNS + a.SyscallNS }
+
+// findOrphans looks for them. Waits for a channel's next value and for a condition are left out, as
+// are those in a select: it may be an event that they are there for. So is every recording in which
+// a goroutine waits for such an event, or for time or a peer, as it may be on its way to end
+// the others' wait; but for the main function, which waits for the end of the program.
+func findOrphans(p stack.Program, list []standing, c calls, requests float64) orphans {
+	var o orphans
+	var all, most int64
+	seen := c.waited(p, list)
+	for _, x := range list {
+		if x.requests == 0 && (x.wait == stack.NetAccept || p.Outermost(x.frames).Function == "main.main" && x.goroutines == 1) {
+			continue
+		}
+		if x.goroutines > x.stuck {
+			return orphans{}
+		}
+		switch x.wait {
+		case stack.WaitGroup, stack.ChanSend, stack.Lock:
+			_, holds := c.holds(p, x.frames)
+			if _, may := seen.holds(p, x.frames); holds || may {
+				return orphans{} // a circle, if anything
+			}
+		default:
+			return orphans{}
+		}
+		all += x.stuckReqs
+		if x.stuckReqs > most {
+			most, o.where = x.stuckReqs, baseFrame(p.Own(x.frames))
+		}
+	}
+	if all < fewestOrphans {
+		return orphans{}
+	}
+	o.share = min(1, float64(all)/max(1, requests))
+	return o
+}
