@@ -121,27 +121,39 @@ func (c *crew) busyShare() float64 {
 }
 
 // behind follows the servers that a crew waits for to those that are at work; there
-// must be fewer of them than wait.
+// must be fewer of them than wait. Stages between may do nothing but wait for the next,
+// as long as what all of them wait explains half of the first one's time: a crew that
+// the last one keeps a third of a half of its time is held up by something else. What is
+// several steps on must have been given something, or it is no stage: a source of news,
+// which others pass on, has nobody queue for it.
 func (c *crew) behind(waiting int64) *crew {
-	seen := map[*crew]bool{}
-	for !seen[c] {
-		seen[c] = true
-		var next *crew
-		var most int64
-		for o, ns := range c.on {
-			work, _ := o.busy()
-			if ns > most || ns == most && next != nil && o.name < next.name {
-				if 2*work > o.total && int64(o.servers) <= max(1, waiting/2) {
-					next, most = o, ns
-				}
-			}
-		}
-		if next == nil || 2*most < c.total {
+	seen := map[*crew]bool{c: true}
+	share, at := 1.0, c
+	for steps := 1; ; steps++ {
+		next, ns := at.awaits()
+		if next == nil || seen[next] {
 			return c
 		}
-		c = next
+		if share *= float64(ns) / float64(at.total); share < 0.5 {
+			return c
+		}
+		work, _ := next.busy()
+		if 2*work > next.total && int64(next.servers) <= max(1, waiting/2) && (steps == 1 || next.handed > 0) {
+			return next
+		}
+		seen[next] = true
+		at = next
 	}
-	return c
+}
+
+// awaits is the crew that this one waits for longest, and for how long.
+func (c *crew) awaits() (next *crew, ns int64) {
+	for o, on := range c.on {
+		if on > ns || on == ns && next != nil && o.name < next.name {
+			next, ns = o, on
+		}
+	}
+	return next, ns
 }
 
 // leave takes a server that ends, or that the trace leaves, into the crew's account.
