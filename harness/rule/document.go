@@ -27,7 +27,7 @@ type document struct {
 	Related      []relatedDocument  `yaml:"related,omitempty" jsonschema_description:"Other places that help to understand the finding. One that is not known, or is shown already, is left out; of several with one role the first that is known counts."`
 	Dimensions   dimensionsDocument `yaml:"dimensions" jsonschema_description:"What each dimension says of the finding."`
 	Because      sentences          `yaml:"because" jsonschema_description:"One sentence with the figures that prove it. {signal}, {signal|format} and {where} are filled in."`
-	Fix          string             `yaml:"fix" jsonschema_description:"What to change."`
+	Fix          sentences          `yaml:"fix" jsonschema_description:"What to change. {signal}, {signal|format} and {where} are filled in."`
 	ConfusedWith []string           `yaml:"confused_with,omitempty" jsonschema_description:"Causes that look alike."`
 	References   []string           `yaml:"references,omitempty" jsonschema_description:"Where to read more."`
 	Cases        []caseDocument     `yaml:"cases" jsonschema_description:"Signals and what the rule must make of them. At least one must fire and one must be silent."`

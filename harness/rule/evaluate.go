@@ -117,13 +117,16 @@ func (r *Rule) finding(ev *evidence, captured func(string) (bool, string)) Findi
 	f := Finding{
 		Cause: r.Cause, Rule: r.ID, Title: r.Title,
 		Impact: impact, ImpactOf: r.of, resource: r.resource, Where: where,
-		Because: r.because.render(ev, where), Fix: r.Fix,
+		Because: r.because.render(ev, where), Fix: r.fix.render(ev, where),
 		Confused: r.Confused,
 	}
-	if library, ok := ev.signals.Libraries[where]; ok {
-		f.Related = append(f.Related, Related{Role: "inside a library", Where: library})
-	}
 	told := map[string]bool{}
+	if library, ok := r.library(ev, where); ok {
+		told[insideLibrary] = true
+		if !f.shows(library) {
+			f.Related = append(f.Related, Related{Role: insideLibrary, Where: library})
+		}
+	}
 	for _, rel := range r.related {
 		at, ok := ev.place(rel.where)
 		if !ok || told[rel.role] {
@@ -139,6 +142,21 @@ func (r *Rule) finding(ev *evidence, captured func(string) (bool, string)) Findi
 	}
 	f.Confidence = confidence(f.Dimensions)
 	return f
+}
+
+// insideLibrary is the role of the library's line that a finding has below its own.
+const insideLibrary = "inside a library"
+
+// library is that line: the one that the rule knows of, or else what the program's line
+// most often has below it, whatever for.
+func (r *Rule) library(ev *evidence, where signal.Location) (signal.Location, bool) {
+	for _, rel := range r.related {
+		if at, ok := ev.place(rel.where); ok && rel.role == insideLibrary {
+			return at, true
+		}
+	}
+	at, ok := ev.signals.Libraries[where]
+	return at, ok
 }
 
 // shows reports whether a finding has a line among its places. Closures and instances

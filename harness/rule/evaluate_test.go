@@ -3,6 +3,7 @@ package rule
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -271,6 +272,39 @@ func TestRelated(t *testing.T) {
 			got := set.Evaluate(measured(signals), everything)
 			require.Len(t, got.Findings, 1)
 			assert.Equal(t, tt.want, got.Findings[0].Related)
+		})
+	}
+}
+
+// TestInsideALibrary holds that a rule's own place for the library's line goes before the
+// one that is known of any line, and that the advice may depend on it.
+func TestInsideALibrary(t *testing.T) {
+	at := func(function string) signal.Location {
+		return signal.Location{Function: function, File: "/src/log.go", Line: 58}
+	}
+	own := at("other.org/log.(*Logger).fire")
+	text := strings.Replace(ruleText, "fix: mend", "fix: [\"a newer one than {pprof.mutex_top_site}, at {where}\", mend]", 1)
+	for _, tt := range []struct {
+		name    string
+		library any
+		want    []Related
+		fix     string
+	}{
+		{"the rule knows", own, []Related{{"inside a library", own}}, "a newer one than other.org/log.(*Logger).fire (log.go:58), at main.(*store).get (store.go:41)"},
+		{"it does not", "not captured", []Related{{"inside a library", at("other.org/codec.Read")}}, "mend"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			set, err := LoadFS(fstest.MapFS{"a.yaml": {Data: fmt.Appendf(nil, text, "stalled", "stalled", "0.4",
+				"related: [{role: inside a library, where: pprof.mutex_top_site}]\n")}}, catalogue())
+			require.NoError(t, err)
+			signals := lockSignals()
+			signals["pprof.mutex_top_site"] = tt.library
+			all := measured(signals)
+			all.Libraries = map[signal.Location]signal.Location{all.Signals["trace.lock_holder_site"].Where: at("other.org/codec.Read")}
+			got := set.Evaluate(all, everything)
+			require.Len(t, got.Findings, 1)
+			assert.Equal(t, tt.want, got.Findings[0].Related)
+			assert.Equal(t, tt.fix, got.Findings[0].Fix)
 		})
 	}
 }

@@ -21,7 +21,6 @@ type Rule struct {
 	ID         string
 	Cause      string
 	Title      string
-	Fix        string
 	Confused   []string // causes that look alike
 	References []string
 	File       string // it was read from
@@ -34,6 +33,7 @@ type Rule struct {
 	// resource says that the impact is no share of time.
 	resource bool
 	because  templates
+	fix      templates
 	where    []string // place signals, best first
 	related  []relatedPlace
 	clauses  []clause // ebpf, pprof, trace, in this order
@@ -126,7 +126,7 @@ func (p *parser) fault(field string, f *fault) {
 
 func (p *parser) rule(doc document) *Rule {
 	r := &Rule{
-		ID: doc.Rule, Cause: doc.Cause, Title: doc.Title, Fix: strings.TrimSpace(doc.Fix),
+		ID: doc.Rule, Cause: doc.Cause, Title: doc.Title,
 		Confused: doc.ConfusedWith, References: doc.References, lang: p.lang,
 		of: cmp.Or(strings.TrimSpace(doc.ImpactOf), defaultImpactOf),
 	}
@@ -140,8 +140,11 @@ func (p *parser) rule(doc document) *Rule {
 	if doc.Because.empty() {
 		p.problem("because", "is required: because is missing or empty")
 	}
+	if doc.Fix.empty() {
+		p.problem("fix", "is required: fix is missing or empty")
+	}
 	for _, required := range []struct{ field, value string }{
-		{"rule", doc.Rule}, {"cause", doc.Cause}, {"title", doc.Title}, {"fix", doc.Fix},
+		{"rule", doc.Rule}, {"cause", doc.Cause}, {"title", doc.Title},
 	} {
 		if strings.TrimSpace(required.value) == "" {
 			p.problem(required.field, "is required: %s is missing or empty", required.field)
@@ -172,6 +175,7 @@ func (p *parser) rule(doc document) *Rule {
 	}
 	r.impact = p.expression("impact", doc.Impact, cel.DoubleType, cel.IntType)
 	r.because = p.templates("because", doc.Because)
+	r.fix = p.templates("fix", doc.Fix)
 
 	if len(doc.Where) == 0 {
 		p.problem("where", "is required: name at least one place signal, best first")
@@ -318,6 +322,7 @@ func (r *Rule) Signals() []string {
 	}
 	add(r.impact)
 	addTemplates(r.because)
+	addTemplates(r.fix)
 	names = append(names, r.where...)
 	for _, rel := range r.related {
 		names = append(names, rel.where)

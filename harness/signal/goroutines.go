@@ -36,6 +36,10 @@ func goroutineSignals() []definition {
 			l, err := e.leftBehind()
 			return l.kind.Origin, err
 		}, "The program's line that starts them."),
+		place("trace.goroutine_library_site", trace, func(e *evidence) (stack.Frame, error) {
+			l, err := e.leftBehind()
+			return l.kind.Library, err
+		}, "The library's line that starts them, where a library called at that line does so and none of the program's code runs in them."),
 		place("trace.goroutine_stuck_site", trace, func(e *evidence) (stack.Frame, error) {
 			l, err := e.leftBehind()
 			return l.kind.Stuck, err

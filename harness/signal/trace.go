@@ -25,6 +25,10 @@ func traceSignals() []definition {
 			"Where the function that holds the lock most takes it."),
 		place("trace.lock_waiter_site", dim, atLock(func(l gotrace.Lock) stack.Frame { return l.Waiters[0].Where }),
 			"Where goroutines wait longest for that lock."),
+		place("trace.lock_library_site", dim, atLock(func(l gotrace.Lock) stack.Frame { return baseFrame(l.Library) }),
+			"The library's line that takes that lock, where it is a library's and none of the program's own."),
+		place("trace.lock_called_site", dim, atLock(func(l gotrace.Lock) stack.Frame { return baseFrame(l.Called) }),
+			"The program's line that a library calls while it holds that lock, for most of what is seen of it, where none of the program's code is part of waiting for it: a handler behind middleware."),
 		place("trace.lock_caller_site", dim, atLock(func(l gotrace.Lock) stack.Frame { return baseFrame(l.Caller) }),
 			"The program's line through which most of that waiting comes: the call of the function that waits, if that does not handle requests itself."),
 		place("trace.lock_holder_caller_site", dim, atLock(func(l gotrace.Lock) stack.Frame {

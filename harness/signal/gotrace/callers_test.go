@@ -11,7 +11,7 @@ import (
 
 // The line that counts is that of most waiting time, also if it is none.
 func TestCallersOfLocks(t *testing.T) {
-	l := newLocks()
+	l := newLocks(stack.Program{})
 	often, long, direct := placeAt("main.enter", 1, stack.Lock), placeAt("main.enter", 1, stack.Lock), placeAt("main.serve", 5, stack.Lock)
 	often.caller = stack.Frame{Function: "main.list", Line: 7}
 	long.caller = stack.Frame{Function: "main.show", Line: 9}

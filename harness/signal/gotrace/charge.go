@@ -67,6 +67,7 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 	s.moments.charge(g, now-ns, now)
 	if h := g.acquired; h != nil {
 		h.doing = addDoing(h.doing, g.doing(ns))
+		h.stand(g, ns)
 	}
 	if g.state == waiting || g.state == inSyscall {
 		g.recent.add(g, now-ns, now)

@@ -58,6 +58,19 @@ type hold struct {
 	at    *place // where it took the lock
 	since int64
 	doing []Doing
+	stood map[*place]int64 // waits and system calls, where a library took it
+}
+
+// stand adds time of its holder to where that stood. What the program does under a lock of
+// its own is told by its own lines; of a library's it takes the stack to find them.
+func (h *hold) stand(g *goroutine, ns int64) {
+	if h.at.library.IsZero() || g.at == nil || g.state != waiting && g.state != inSyscall {
+		return
+	}
+	if h.stood == nil {
+		h.stood = map[*place]int64{}
+	}
+	h.stood[g.at] += ns
 }
 
 // newGoroutine is an empty record: servers start a goroutine for each request,

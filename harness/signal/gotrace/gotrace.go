@@ -104,7 +104,7 @@ func newScan(p stack.Program, b Beside) *scan {
 		places:  map[trace.Stack]*place{}, interned: map[string]*place{},
 		gs:       map[trace.GoID]*goroutine{},
 		requests: newLedger(0), all: newLedger(1),
-		locks:      newLocks(),
+		locks:      newLocks(p),
 		queues:     newQueues(),
 		finalizers: map[trace.GoID]*finalizing{},
 		samples:    map[*place]int64{},
@@ -315,7 +315,7 @@ func (s *scan) finish() *Summary {
 		s.keepRunning(id, g)
 		s.park(g)
 	}
-	s.sum.Kinds = s.lives.finish(s.sum.DurationNS())
+	s.sum.Kinds = s.lives.finish(s.program, s.sum.DurationNS())
 	s.finishHung()
 	s.finishTasks()
 	s.serving.resolve()

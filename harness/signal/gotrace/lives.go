@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/exp/trace"
 
-	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -26,6 +25,9 @@ type Kind struct {
 	// started what started them; zero if that is not known. Where a helper starts
 	// what it is given, it is the line of the function that gives it.
 	Origin stack.Frame
+	// Library is the line of a library's that starts them below that one, and is zero
+	// where the program starts them or they run its code.
+	Library stack.Frame
 	// Left counts those that were started in the trace and had not ended when it
 	// did. Held is how many of these were started for a request that had not ended
 	// either. Stuck is the line where most of them stand, and of those that stand
@@ -200,12 +202,12 @@ func (l *lives) last(g *goroutine) {
 // They are taken for some of those kinds of which more were started than ended,
 // first of those whose goroutines do end, then of those that only sleep: where
 // in doubt, nothing has grown.
-func (l *lives) finish(durationNS int64) []Kind {
+func (l *lives) finish(p stack.Program, durationNS int64) []Kind {
 	half := durationNS / 2 / lifeSlice
 	var out []Kind
 	for _, k := range l.kinds {
 		x := Kind{Entry: k.entry, Connections: k.connections, Left: k.left, Held: k.held, Stuck: most(k.stuck)}
-		x.Origin = k.origin(x.Stuck)
+		x.Origin, x.Library = k.origin(p, x.Stuck)
 		x.Asleep = k.asleep[x.Stuck]
 		x.Created, x.LateCreated = k.created.sum(half)
 		x.Ended, x.LateEnded = k.ended.sum(half)
@@ -244,9 +246,9 @@ func (l *lives) finish(durationNS int64) []Kind {
 // keptKinds is how many kinds a summary keeps.
 const keptKinds = 64
 
-// origin is the line that starts most goroutines of the kind. One that is started
-// by a helper stands in a closure of the function that called the helper.
-func (k *kind) origin(stuck stack.Frame) stack.Frame {
+// origin is the line that starts most goroutines of the kind, and that of a library
+// whose doing they are.
+func (k *kind) origin(p stack.Program, stuck stack.Frame) (by, library stack.Frame) {
 	var best *place
 	for pl, n := range k.origins {
 		if best == nil || n > k.origins[best] || n == k.origins[best] && lessFrames(pl.frames, best.frames) {
@@ -254,20 +256,12 @@ func (k *kind) origin(stuck stack.Frame) stack.Frame {
 		}
 	}
 	if best == nil {
-		return stack.Frame{}
+		return stack.Frame{}, stack.Frame{}
 	}
-	for _, inside := range []stack.Frame{stuck, k.entry} {
-		base := gofunc.Base(inside.Function)
-		if base == inside.Function {
-			continue
-		}
-		for _, f := range best.frames {
-			if gofunc.Base(f.Function) == base {
-				return f
-			}
-		}
+	if !p.Mine(stuck) && !p.Mine(k.entry) {
+		library = p.InLibrary(best.frames)
 	}
-	return best.own
+	return p.StartedBy(best.frames, stuck, k.entry), library
 }
 
 func most(counts map[stack.Frame]int64) stack.Frame {

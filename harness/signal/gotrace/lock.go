@@ -21,7 +21,9 @@ import (
 // meanwhile is known in full for those that had to wait, and of the others for as
 // far back as is kept of each goroutine.
 type locks struct {
-	groups  map[string]*group // by site key, to the group or one merged into another
+	program stack.Program
+	within  map[calling]stack.Frame // what calledBy has found
+	groups  map[string]*group       // by site key, to the group or one merged into another
 	waiting map[*goroutine]lockWait
 }
 
@@ -36,7 +38,9 @@ type group struct {
 	requests    int64
 	waiters     map[stack.Frame]int64
 	callers     callers
-	readers     map[stack.Frame]bool // of these lines, those that wait in RLock
+	libraries   map[stack.Frame]int64 // that take the lock; the zero frame for the program
+	called      map[stack.Frame]int64 // by who holds it, where a library does; see under
+	readers     map[stack.Frame]bool  // of these lines, those that wait in RLock
 	holders     map[holderKey]*holder
 	lastRelease int64
 }
@@ -54,14 +58,15 @@ type holder struct {
 	callers  callers
 }
 
-func newLocks() *locks {
-	return &locks{groups: map[string]*group{}, waiting: map[*goroutine]lockWait{}}
+func newLocks(p stack.Program) *locks {
+	return &locks{program: p, within: map[calling]stack.Frame{}, groups: map[string]*group{}, waiting: map[*goroutine]lockWait{}}
 }
 
 func (l *locks) find(key string) *group {
 	g := l.groups[key]
 	if g == nil {
-		g = &group{waiters: map[stack.Frame]int64{}, readers: map[stack.Frame]bool{}, holders: map[holderKey]*holder{}}
+		g = &group{waiters: map[stack.Frame]int64{}, readers: map[stack.Frame]bool{}, holders: map[holderKey]*holder{},
+			libraries: map[stack.Frame]int64{}, called: map[stack.Frame]int64{}}
 		l.groups[key] = g
 		return g
 	}
@@ -85,6 +90,12 @@ func (l *locks) join(a, b string) *group {
 		x.waiters[f] += ns
 	}
 	x.callers.merge(y.callers)
+	for f, ns := range y.libraries {
+		x.libraries[f] += ns
+	}
+	for f, ns := range y.called {
+		x.called[f] += ns
+	}
 	for f := range y.readers {
 		x.readers[f] = true
 	}
@@ -119,6 +130,24 @@ func (h *holder) merge(o *holder) {
 		h.doing[d] += n
 	}
 	h.callers.merge(o.callers)
+}
+
+// calling is a place with the function that has called what stands there.
+type calling struct {
+	at       *place
+	function string
+}
+
+// calledBy is the program's frame that whoever holds the lock, taken or let go in taker,
+// has called when it stands at a place.
+func (l *locks) calledBy(at, taker *place) stack.Frame {
+	k := calling{at, taker.own.Function}
+	f, ok := l.within[k]
+	if !ok {
+		f = l.program.CalledBy(at.frames, k.function)
+		l.within[k] = f
+	}
+	return f
 }
 
 // The names of sites are made once a place: there may be millions of waits.
@@ -159,6 +188,7 @@ func (l *locks) endWait(g *goroutine, now int64) (w lockWait, ok bool) {
 	grp.waited += ns
 	grp.waiters[w.at.own] += ns
 	grp.callers.add(w.at, ns)
+	grp.libraries[w.at.library] += ns
 	if w.at.reads {
 		grp.readers[w.at.own] = true
 	}
@@ -200,10 +230,13 @@ func (l *locks) release(h *goroutine, at *place, w lockWait, now int64) {
 	hold.callers.add(at, ns+1)
 	if a == nil {
 		if h != nil {
-			hold.ObservedNS += h.recent.since(since, now, func(d Doing) {
+			hold.ObservedNS += h.recent.since(since, now, func(in *place, d Doing) {
 				n := d.NS
 				d.NS = 0
 				hold.doing[d] += n
+				if in != nil && w.at != nil && !w.at.library.IsZero() {
+					grp.called[l.calledBy(in, at)] += n
+				}
 			})
 		}
 		return
@@ -215,6 +248,9 @@ func (l *locks) release(h *goroutine, at *place, w lockWait, now int64) {
 		n := d.NS
 		d.NS = 0
 		hold.doing[d] += n
+	}
+	for in, ns := range a.stood {
+		grp.called[l.calledBy(in, a.at)] += ns
 	}
 }
 
@@ -269,7 +305,10 @@ func (l *locks) list() []Lock {
 			continue
 		}
 		seen[g] = true
-		lock := Lock{WaitedNS: g.waited, RequestWaitedNS: g.requests, Caller: largest(g.callers)}
+		lock := Lock{WaitedNS: g.waited, RequestWaitedNS: g.requests, Caller: largest(g.callers), Library: largest(g.libraries)}
+		if lock.Library == largest(g.waiters) {
+			lock.Called = largest(g.called)
+		}
 		for _, x := range siteTimes(g.waiters) {
 			lock.Waiters = append(lock.Waiters, LockWaiter{Where: x.Where, Reads: g.readers[x.Where], NS: x.NS})
 		}

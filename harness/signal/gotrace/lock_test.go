@@ -16,7 +16,7 @@ func placeAt(function string, line int, wait stack.Wait) *place {
 // What the scheduler does only now and then, step by step.
 
 func TestTimeBelongsToOneHolder(t *testing.T) {
-	l := newLocks()
+	l := newLocks(stack.Program{})
 	lock, quick, slow := placeAt("main.use", 1, stack.Lock), placeAt("main.use", 3, ""), placeAt("main.flush", 9, "")
 	a, b, c := &goroutine{}, &goroutine{}, &goroutine{}
 	for _, g := range []*goroutine{a, b, c} {
@@ -63,7 +63,7 @@ func TestWokenAndBeatenToIt(t *testing.T) {
 }
 
 func TestWaitsThatAreNotTheProgram(t *testing.T) {
-	l := newLocks()
+	l := newLocks(stack.Program{})
 	l.wait(&goroutine{diag: true}, placeAt("main.use", 1, stack.Lock), 0)
 	l.wait(&goroutine{}, &place{wait: stack.Lock}, 0)
 	l.wait(&goroutine{}, nil, 0)
@@ -71,7 +71,7 @@ func TestWaitsThatAreNotTheProgram(t *testing.T) {
 }
 
 func TestGroupsThatMeetBecomeOne(t *testing.T) {
-	l := newLocks()
+	l := newLocks(stack.Program{})
 	lockA, lockB := placeAt("main.a", 1, stack.Lock), placeAt("main.b", 1, stack.Lock)
 	readA := placeAt("main.view", 3, "")
 	readA.reads = true

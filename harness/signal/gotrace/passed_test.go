@@ -202,7 +202,7 @@ func TestWaitPassedOn(t *testing.T) {
 	}
 
 	t.Run("a reader, a writer and who comes after", func(t *testing.T) {
-		l := newLocks()
+		l := newLocks(stack.Program{})
 		reader, writer, after, late := &goroutine{}, &goroutine{}, &goroutine{}, &goroutine{}
 		l.wait(writer, lock, 10)
 		l.wait(after, rlock, 20)
@@ -216,7 +216,7 @@ func TestWaitPassedOn(t *testing.T) {
 		assert.EqualValues(t, 90+85+3, got[0].WaitedNS)
 	})
 	t.Run("other locks used alike cut nothing from a reader", func(t *testing.T) {
-		l := newLocks()
+		l := newLocks(stack.Program{})
 		reader, writer := &goroutine{}, &goroutine{}
 		l.wait(writer, lock, 10)
 		l.join(waitSite(lock), holdSite(export)).lastRelease = 60
@@ -224,7 +224,7 @@ func TestWaitPassedOn(t *testing.T) {
 		assert.Equal(t, map[string]int64{"main.export": 90}, times(l.list()[0]))
 	})
 	t.Run("what a reader was woken to take after the writer asked is another lock", func(t *testing.T) {
-		l := newLocks()
+		l := newLocks(stack.Program{})
 		reader, writer := &goroutine{acquired: &hold{at: at("main.export", 2, stack.Lock, "RLock"), since: 50}}, &goroutine{}
 		l.wait(writer, lock, 10)
 		end(l, writer, reader, export, 100)
@@ -232,7 +232,7 @@ func TestWaitPassedOn(t *testing.T) {
 		assert.True(t, l.list()[0].Holders[0].Acquire.IsZero())
 	})
 	t.Run("a mutex that the writer takes later is another lock", func(t *testing.T) {
-		l := newLocks()
+		l := newLocks(stack.Program{})
 		reader, writer, waits := &goroutine{}, &goroutine{}, &goroutine{}
 		l.wait(writer, lock, 10)
 		l.wait(waits, mutex, 20)
@@ -241,7 +241,7 @@ func TestWaitPassedOn(t *testing.T) {
 		assert.Len(t, l.list(), 2)
 	})
 	t.Run("who waits only since the writer has it waits for the writer", func(t *testing.T) {
-		l := newLocks()
+		l := newLocks(stack.Program{})
 		reader, writer, late := &goroutine{}, &goroutine{}, &goroutine{}
 		l.wait(writer, lock, 10)
 		end(l, writer, reader, export, 20)

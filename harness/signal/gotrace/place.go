@@ -17,6 +17,7 @@ type place struct {
 	own       stack.Frame
 	asker     stack.Frame // own, past wrappers that only hand a call on
 	caller    stack.Frame // of own; told of waits for other goroutines, and of ends of these, alone
+	library   stack.Frame // that takes the lock waited for, if one does
 	outer     stack.Frame
 	wait      stack.Wait
 	serving   stack.Serving
@@ -107,6 +108,9 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.unlocks = stack.Unlocks(pl.frames)
 	if pl.unlocks || pl.wait == stack.Lock || pl.wait.Queues() {
 		pl.caller = s.program.User(pl.frames)
+	}
+	if pl.wait == stack.Lock {
+		pl.library = s.program.LibraryLock(pl.frames)
 	}
 	pl.reads = stack.Reads(pl.frames)
 	pl.finalizer = stack.Finalizing(pl.frames)

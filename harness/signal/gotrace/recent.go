@@ -35,7 +35,7 @@ func (r *recent) add(g *goroutine, from, to int64) {
 // since says what the goroutine did in [from, to), as far back as is known; it
 // returns the time that was accounted for. What is not a wait or a system call it
 // was running or ready to run.
-func (r *recent) since(from, to int64, did func(Doing)) (ns int64) {
+func (r *recent) since(from, to int64, did func(at *place, d Doing)) (ns int64) {
 	if r.n > len(r.last) {
 		from = max(from, r.last[r.n%len(r.last)].from)
 	}
@@ -53,11 +53,11 @@ func (r *recent) since(from, to int64, did func(Doing)) (ns int64) {
 		if x.at != nil {
 			d.Where = x.at.own
 		}
-		did(d)
+		did(x.at, d)
 		rest -= part
 	}
 	if rest > 0 {
-		did(Doing{What: "running", NS: rest})
+		did(nil, Doing{What: "running", NS: rest})
 	}
 	return to - from
 }

@@ -115,6 +115,13 @@ type Lock struct {
 	Waiters         []LockWaiter // the Lock lines waited at, by time
 	// Caller is the User of most of that waiting; zero where most of it has none.
 	Caller stack.Frame
+	// Library is the line of a library that takes the lock, by waiting time; zero where
+	// most of it is for the program's.
+	Library stack.Frame
+	// Called is the program's line, if there is one, that the library calls while it holds
+	// the lock, for most of what is seen of that. It is zero where the program is part of
+	// waiting for the lock.
+	Called stack.Frame
 	// Holders are the functions whose Unlock ended waits. A holder's time is
 	// that from the previous release of the lock, or from when the wait began
 	// if that was later, to its own release. Of a reader of an RWMutex it is that
