@@ -12,7 +12,7 @@ import (
 // of the main module, methods or such as put into a map, that put into maps or
 // slices: a value that is allocated on one line is often kept by a call on another.
 // What libraries put into their own maps and slices is left out; there is a lot of
-// it, and no line of it can be changed.
+// it, and no line of it can be changed. With it go the names of Literals.
 func (f *File) DiagnosticSites() (bundle.CallSites, error) {
 	sites, err := f.CallSites(DiagnosticCallees())
 	if err != nil {
@@ -41,6 +41,7 @@ func (f *File) DiagnosticSites() (bundle.CallSites, error) {
 			sites.Sites = append(sites.Sites, s)
 		}
 	}
+	sites.Literals = f.Literals()
 	return sites, nil
 }
 
