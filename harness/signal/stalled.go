@@ -85,7 +85,7 @@ func (e *evidence) stall(dim string) (stall, error) {
 		} else if list, whole, wholeRequests, err = e.standingInProfile(); err != nil {
 			return stall{}, err
 		}
-		calls, err := document[bundle.CallSites](e, "target", bundle.TargetCallSites)
+		calls, err := e.calls()
 		if err != nil {
 			return stall{}, err
 		}
