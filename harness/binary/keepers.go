@@ -14,6 +14,7 @@ import (
 // What libraries put into their own maps and slices is left out; there is a lot of
 // it, and no line of it can be changed. Calls of functions that lock or unlock for their
 // caller are there, of libraries too: whoever holds a lock of theirs has called them.
+// With it go the names of Literals.
 func (f *File) DiagnosticSites() (bundle.CallSites, error) {
 	sites, err := f.CallSites(DiagnosticCallees())
 	if err != nil {
@@ -42,6 +43,7 @@ func (f *File) DiagnosticSites() (bundle.CallSites, error) {
 			sites.Sites = append(sites.Sites, s)
 		}
 	}
+	sites.Literals = f.Literals()
 	return f.wrapped(sites)
 }
 
@@ -49,6 +51,10 @@ func (f *File) DiagnosticSites() (bundle.CallSites, error) {
 // and where these have such callers in turn, the calls of those.
 func (f *File) wrapped(sites bundle.CallSites) (bundle.CallSites, error) {
 	asked := map[string]bool{}
+	have := map[bundle.CallSite]bool{}
+	for _, s := range sites.Sites {
+		have[s] = true
+	}
 	for {
 		var fresh []string
 		l := sites.Locking()
@@ -68,7 +74,8 @@ func (f *File) wrapped(sites bundle.CallSites) (bundle.CallSites, error) {
 			return sites, err
 		}
 		for _, s := range more.Sites {
-			if gofunc.Plain(s.Function) != s.Callee && !slices.Contains(sites.Sites, s) {
+			if gofunc.Plain(s.Function) != s.Callee && !have[s] {
+				have[s] = true
 				sites.Sites = append(sites.Sites, s)
 			}
 		}

@@ -553,6 +553,17 @@ type MetricsSample struct {
 // code, so it is complete and says nothing of how often.
 type CallSites struct {
 	Sites []CallSite `json:"sites"`
+	// Literals are the function literals that the compiler named after a function that
+	// they are not written in. Recordings of before they were kept have none.
+	Literals []Literal `json:"literals,omitempty"`
+}
+
+// Literal is a function literal whose name in the executable is not the one that its
+// source gives it: the function around it was inlined.
+type Literal struct {
+	Function string `json:"function"` // as the runtime prints it: "main.main.(*Guard).Wrap.func2"
+	File     string `json:"file"`
+	Written  string `json:"written"` // "example.com/permit/access.(*Guard).Wrap.func2"
 }
 
 // CallSite is one call instruction, as the innermost frame outside the

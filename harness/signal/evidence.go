@@ -23,6 +23,10 @@ type evidence struct {
 	program  stack.Program
 
 	parsed map[string]result
+	// known is what functions are called; profiles are those that were parsed for it, and
+	// are wanted once more. See names.
+	known    *gofunc.Names
+	profiles map[string]*profile.Profile
 	// reading are the keys of what is being parsed, each with the artifacts that
 	// were read for it; the first is of whoever asks.
 	reading []map[string]bool
@@ -79,7 +83,7 @@ func (e *evidence) trace() (*gotrace.Summary, error) {
 			return nil, missing(e.manifest, bundle.DimTrace, bundle.TraceOut, err)
 		}
 		defer f.Close()
-		s, err := gotrace.ReadWith(f, e.program, gotrace.Beside{Kernel: e.kernel(), Parked: e.parked()})
+		s, err := gotrace.ReadWith(f, e.program, gotrace.Beside{Kernel: e.kernel(), Parked: e.parked(), Names: e.names()})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w: %w", bundle.TraceOut, bundle.ErrDamaged, err)
 		}
@@ -358,11 +362,15 @@ func (e *evidence) profile(dimension, path string) (*samples, error) {
 		if err != nil {
 			return nil, missing(e.manifest, dimension, path, err)
 		}
-		p, err := profile.ParseData(data)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w: %w", path, bundle.ErrDamaged, err)
+		names := e.names()
+		p := e.profiles[path]
+		delete(e.profiles, path)
+		if p == nil {
+			if p, err = profile.ParseData(data); err != nil {
+				return nil, fmt.Errorf("%s: %w: %w", path, bundle.ErrDamaged, err)
+			}
 		}
-		s := resolve(p)
+		s := resolve(p, names)
 		for _, t := range sampleTypes(path) {
 			if _, ok := s.types[t]; !ok {
 				return nil, fmt.Errorf("%s: %w: it has no sample type %q", path, bundle.ErrDamaged, t)
@@ -398,7 +406,7 @@ func sampleTypes(artifact string) []string {
 	return nil
 }
 
-func resolve(p *profile.Profile) *samples {
+func resolve(p *profile.Profile, names *gofunc.Names) *samples {
 	s := &samples{types: map[string]int{}, period: p.Period, duration: p.DurationNanos, drew: len(p.Sample)}
 	for i, t := range p.SampleType {
 		s.types[t.Type] = i
@@ -409,7 +417,7 @@ func resolve(p *profile.Profile) *samples {
 			for _, line := range loc.Line {
 				f := stack.Frame{Line: int(line.Line)}
 				if line.Function != nil {
-					f.Function, f.File = gofunc.Written(line.Function.Name, line.Function.Filename), line.Function.Filename
+					f.Function, f.File = names.Written(line.Function.Name, line.Function.Filename), line.Function.Filename
 				}
 				frames = append(frames, f)
 			}
@@ -427,7 +435,7 @@ func resolve(p *profile.Profile) *samples {
 
 // callSites are the program's calls of the given functions, from its machine code.
 func (e *evidence) callSites(callees ...string) ([]bundle.CallSite, error) {
-	c, err := document[bundle.CallSites](e, "target", bundle.TargetCallSites)
+	c, err := e.calls()
 	if err != nil {
 		return nil, err
 	}

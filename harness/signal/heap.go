@@ -306,7 +306,7 @@ func (e *evidence) container(frames []stack.Frame, own stack.Frame) bool {
 // puts are the program's lines that put into a map or append to a slice, and those
 // that call a function of the program which does.
 func (e *evidence) puts() (direct, calls []bundle.CallSite) {
-	c, err := document[bundle.CallSites](e, "target", bundle.TargetCallSites)
+	c, err := e.calls()
 	if err != nil {
 		return nil, nil // of another kind of machine, or of before they were recorded
 	}

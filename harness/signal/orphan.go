@@ -72,7 +72,7 @@ func (e *evidence) orphaned() (orphans, error) {
 		if !serves || s.DurationNS() <= 0 {
 			return orphans{}, errors.New("trace: no requests are known as such")
 		}
-		c, err := document[bundle.CallSites](e, "target", bundle.TargetCallSites)
+		c, err := e.calls()
 		if err != nil {
 			return orphans{}, err
 		}

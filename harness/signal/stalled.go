@@ -68,7 +68,7 @@ func (e *evidence) keepers() (atWork, error) {
 		if err != nil {
 			return atWork{}, err
 		}
-		sites, err := document[bundle.CallSites](e, "target", bundle.TargetCallSites)
+		sites, err := e.calls()
 		if err != nil {
 			return atWork{}, err
 		}
@@ -134,7 +134,7 @@ func (e *evidence) stall(dim string) (stall, error) {
 		} else if list, whole, wholeRequests, err = e.standingInProfile(); err != nil {
 			return stall{}, err
 		}
-		calls, err := document[bundle.CallSites](e, "target", bundle.TargetCallSites)
+		calls, err := e.calls()
 		if err != nil {
 			return stall{}, err
 		}

@@ -16,6 +16,7 @@ import (
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/gofunc"
+	"chokepoint/harness/signal"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -125,7 +126,7 @@ func New(e bundle.Evidence, o Options) *View {
 	}
 	m := e.Manifest()
 	r := &reader{
-		Evidence: e, options: o, program: stack.Program{MainModule: m.Target.MainModule},
+		Evidence: e, options: o, program: stack.Program{MainModule: m.Target.MainModule}, names: signal.NamesOf(e),
 		view: &View{WindowNS: int64(m.Window.Duration()), Missing: map[string]string{}, Lost: map[string]map[string]int64{}},
 	}
 	if d, ok := m.Dimension(bundle.DimEBPF); ok {
@@ -164,6 +165,7 @@ type reader struct {
 	bundle.Evidence
 	options Options
 	program stack.Program
+	names   *gofunc.Names
 	view    *View
 }
 
@@ -343,12 +345,12 @@ func (r *reader) read(part, artifact string) *profile.Profile {
 }
 
 // stackOf is a sample's stack, innermost first, inlined frames included.
-func stackOf(s *profile.Sample) []stack.Frame {
+func (r *reader) stackOf(s *profile.Sample) []stack.Frame {
 	var out []stack.Frame
 	for _, l := range s.Location {
 		for _, line := range l.Line {
 			if line.Function != nil {
-				out = append(out, stack.Frame{Function: gofunc.Written(line.Function.Name, line.Function.Filename), File: line.Function.Filename, Line: int(line.Line)})
+				out = append(out, stack.Frame{Function: r.names.Written(line.Function.Name, line.Function.Filename), File: line.Function.Filename, Line: int(line.Line)})
 			}
 		}
 	}
@@ -415,7 +417,7 @@ func (r *reader) places(part, artifact string) []Place {
 		if r.options.GoID != 0 && goidOf(s) != r.options.GoID || len(s.Value) == 0 {
 			continue
 		}
-		k := placeKey{where: r.where(stackOf(s))}
+		k := placeKey{where: r.where(r.stackOf(s))}
 		if states := s.Label["state"]; len(states) > 0 {
 			k.state = states[0]
 		}
@@ -466,7 +468,7 @@ func (r *reader) goroutines() {
 	}
 	each(bundle.EBPFOnCPUProfile, func(g *Goroutine, s *profile.Sample, ns int64) {
 		g.OnCPUNS += ns
-		g.Stacks = append(g.Stacks, Stack{Frames: stackOf(s), NS: ns})
+		g.Stacks = append(g.Stacks, Stack{Frames: r.stackOf(s), NS: ns})
 	})
 	var cuts bundle.Cuts
 	if r.document("goroutines", bundle.EBPFCuts, &cuts) {

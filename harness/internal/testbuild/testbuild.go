@@ -208,7 +208,11 @@ func copyProgram(from, to string) error {
 	if len(files) == 0 {
 		return fmt.Errorf("%s has no Go files", from)
 	}
-	for _, path := range files {
+	packages, err := filepath.Glob(filepath.Join(from, "*", "*.go")) // beside main
+	if err != nil {
+		return err
+	}
+	for _, path := range append(files, packages...) {
 		if strings.HasSuffix(path, "_test.go") {
 			continue
 		}
@@ -216,7 +220,14 @@ func copyProgram(from, to string) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(to, filepath.Base(path)), data, 0o644); err != nil {
+		name, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Join(to, filepath.Dir(name)), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(to, name), data, 0o644); err != nil {
 			return err
 		}
 	}

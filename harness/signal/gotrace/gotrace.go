@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/exp/trace"
 
+	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/requests"
 	"chokepoint/harness/signal/stack"
 )
@@ -36,6 +37,9 @@ type Beside struct {
 	// Parked is where nearly all goroutines stood that were in a handler when the
 	// goroutine profile was taken; nil if that was no one place, or not captured.
 	Parked []stack.Frame
+	// Names is what is known of the names of functions beyond what each one tells; nil
+	// for nothing.
+	Names *gofunc.Names
 }
 
 // ReadWith is Read with what else is known.
@@ -59,6 +63,7 @@ func ReadWith(r io.Reader, p stack.Program, b Beside) (*Summary, error) {
 
 type scan struct {
 	program stack.Program
+	names   *gofunc.Names
 	sum     Summary
 	started bool
 	last    int64
@@ -100,8 +105,8 @@ type scan struct {
 
 func newScan(p stack.Program, b Beside) *scan {
 	return &scan{
-		program: p,
-		places:  map[trace.Stack]*place{}, interned: map[string]*place{},
+		program: p, names: b.Names,
+		places: map[trace.Stack]*place{}, interned: map[string]*place{},
 		gs:       map[trace.GoID]*goroutine{},
 		requests: newLedger(0), all: newLedger(1),
 		locks:      newLocks(p),

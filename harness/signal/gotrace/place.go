@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/exp/trace"
 
-	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/requests"
 	"chokepoint/harness/signal/stack"
 )
@@ -92,7 +91,7 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl := &place{}
 	var key strings.Builder
 	for f := range st.Frames() {
-		pl.frames = append(pl.frames, stack.Frame{Function: gofunc.Written(f.Func, f.File), File: f.File, Line: int(f.Line)})
+		pl.frames = append(pl.frames, stack.Frame{Function: s.names.Written(f.Func, f.File), File: f.File, Line: int(f.Line)})
 		key.WriteString(strconv.FormatUint(f.PC, 16))
 		key.WriteByte(' ')
 	}
