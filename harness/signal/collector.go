@@ -139,7 +139,7 @@ func collectorSignals() []definition {
 				return 0, err
 			}
 			return float64(a.bytes) / float64(a.objects), nil
-		}, "Mean size of these objects."),
+		}, "Mean size of the objects that function allocated."),
 		number("pprof.alloc_top_work_share", dim, Share, func(e *evidence) (float64, error) {
 			a, err := e.topAllocation()
 			if err != nil {

@@ -187,7 +187,7 @@ func cpuSignals() []definition {
 			number(d.dim+".cpu_allocator_memory_share", d.dim, Share, func(e *evidence) (float64, error) {
 				h, err := e.hot(d.dim)
 				return min(1, share(h.allocates.memory, h.all)), err
-			}, "The same without what it computes."),
+			}, "Share of "+d.what+" that the memory of that function takes: the same without what it computes."),
 			place(d.dim+".cpu_allocator_site", d.dim, func(e *evidence) (stack.Frame, error) {
 				h, err := e.hot(d.dim)
 				return h.allocates.where, err
