@@ -130,11 +130,11 @@ func (e *evidence) leftBehind() (leaving, error) {
 			all, _ := k.Growth()
 			// What a request that has not ended waits for is not left behind by it. Where
 			// requests outlast the trace, that cannot be told of any.
-			if more := float64(all) - came.explains(float64(k.Left)); more > chance(k) && more > held.grown && 2*(k.Left-k.Held) < all {
+			if more := float64(all) - cameWith(came, k); more > chance(k) && more > held.grown && 2*(k.Left-k.Held) < all {
 				held = leaving{k, more}
 			}
 			all = min(all, k.Left-k.Held)
-			grown := float64(all) - came.explains(float64(k.Left))
+			grown := float64(all) - cameWith(came, k)
 			if float64(all) > chance(k) && grown > best.grown {
 				best = leaving{k, grown}
 			}
@@ -144,6 +144,16 @@ func (e *evidence) leftBehind() (leaving, error) {
 		}
 		return best, nil
 	})
+}
+
+// cameWith is how many of a kind there are more because there are more clients: two for
+// each, or their share of those that were started. How many there were before the trace does
+// not show, and so not how many each of the others has.
+func cameWith(came clients, k gotrace.Kind) float64 {
+	all, late := k.Growth()
+	chance := float64(k.Left) // of each half
+	besides := came.besides(step{float64(all - late), chance}, step{float64(late), chance}, 2)
+	return min(max(2*came.more, came.share()*float64(k.Left)), (1-besides)*float64(max(0, all)))
 }
 
 // steady reports whether a kind became more in both halves of the trace: what comes at
@@ -175,36 +185,6 @@ func (e *evidence) waitsForTime(at stack.Frame) bool {
 		return s.File == at.File && s.Line == at.Line && gofunc.Base(s.Function) == gofunc.Base(at.Function)
 	})
 }
-
-// clients is by how many the client's connections, or its requests in flight,
-// became more in a span, by its own count, and what share of those at the end that
-// is; 0 where it did not count.
-type clients struct{ more, share float64 }
-
-func (e *evidence) newClients(span bundle.Window) clients {
-	l, err := e.load()
-	if err != nil {
-		return clients{}
-	}
-	at := func(ns int64) (sockets, inFlight int) {
-		for _, s := range l.Seconds {
-			if s.StartNS <= ns {
-				sockets, inFlight = s.OpenSockets, s.InFlight
-			}
-		}
-		return sockets, inFlight
-	}
-	sockets, inFlight := at(span.StartNS)
-	moreSockets, moreInFlight := at(span.EndNS)
-	c := clients{more: float64(max(0, moreSockets-sockets, moreInFlight-inFlight))}
-	c.share = c.more / float64(max(1, moreSockets, moreInFlight))
-	return c
-}
-
-// explains is how many of stock things are there because there are more clients:
-// two for each, a reader and a writer say, or as many as there are for each of the
-// others.
-func (c clients) explains(stock float64) float64 { return max(2*c.more, c.share*stock) }
 
 // growing is a kind of goroutines by the goroutine profiles.
 type growing struct {
@@ -257,7 +237,7 @@ func (e *evidence) grownKind() (growing, error) {
 		var best growing
 		for entry, k := range kinds {
 			sure := k.grown > doubt*math.Sqrt(2*max(0, k.stock))
-			k.grown -= max(came.explains(k.stock), 2*hung)
+			k.grown -= max(came.explains(k.stock-k.grown), 2*hung)
 			k.where = top(ranked(lines[entry])).where
 			if sure && (k.grown > best.grown || k.grown == best.grown && k.grown > 0 && less(k.where, best.where)) {
 				best = *k

@@ -3,6 +3,8 @@ package signal
 import (
 	"fmt"
 	"math"
+	"slices"
+	"sort"
 	"strings"
 
 	"chokepoint/harness/bundle"
@@ -28,11 +30,21 @@ func heapSignals() []definition {
 			if err != nil {
 				return 0, err
 			}
+			if g.from.IsZero() {
+				return 0, errNone
+			}
 			if g.lateErr != nil {
 				return 0, g.lateErr
 			}
-			return min(1, max(0, g.late/max(1, g.grown))), nil
+			return min(1, max(0, g.late/max(1, g.grown+g.came))), nil
 		}, "Share of that growth which came in the second half of the window: about a half of what grows steadily, and nothing of what has stopped."),
+		number("pprof.heap_came_share", dim, Share, func(e *evidence) (float64, error) {
+			g, err := e.heapGrowth()
+			if err == nil && g.from.IsZero() {
+				err = errNone
+			}
+			return g.came / max(1, g.grown+g.came), err
+		}, "Share of all by which that line's memory grew that is held for clients and requests that came in meanwhile, and is not counted there: no more for each client than for those before, and no more than grew while they came."),
 		number("pprof.heap_kept_per_request", dim, PerRequest, func(e *evidence) (float64, error) {
 			g, err := e.heapGrowth()
 			if err != nil {
@@ -109,6 +121,7 @@ const heapDoubt = 3
 // growth is one line's memory over the window, in bytes.
 type growth struct {
 	grown, allocated, objects float64
+	came                      float64 // not in grown: of clients and requests that came in
 	late                      float64
 	lateErr                   error // why late is not known
 	inUse                     float64
@@ -118,14 +131,34 @@ type growth struct {
 	library                   stack.Frame // whose map or slice keeps it, called from where
 }
 
+// drawnBytes are what the profiles say of some memory.
+type drawnBytes struct {
+	space, objects, drawn  float64 // of what is in use: what was added
+	allocSpace, allocDrawn float64
+}
+
+func (t *drawnBytes) add(o drawnBytes) {
+	t.space += o.space
+	t.objects += o.objects
+	t.drawn += o.drawn
+	t.allocSpace += o.allocSpace
+	t.allocDrawn += o.allocDrawn
+}
+
+// variance is that of what was added, in draws: what came and what went are drawn each for itself.
+func (t drawnBytes) variance() float64 { return t.allocDrawn + max(0, t.allocDrawn-t.drawn) }
+
+// grew reports whether there are more by that many standard deviations.
+func (t drawnBytes) grew(doubt float64) bool { return t.drawn > doubt*math.Sqrt(t.variance()) }
+
 // lineGrowth is what the profiles say of one line.
 type lineGrowth struct {
-	space, objects, drawn  float64 // of memory in use: what was added
-	allocSpace, allocDrawn float64
-	container              bool // it is the growth of a map, slice or list
-	stores                 stores
-	frames                 []stack.Frame
-	deepest                float64
+	drawnBytes
+	sites     map[string]*drawnBytes // by the function that allocates, which may be a library's
+	container bool                   // it is the growth of a map, slice or list
+	stores    stores
+	frames    []stack.Frame
+	deepest   float64
 }
 
 // heapGrowth is the line whose memory grew most, beyond what chance explains.
@@ -144,15 +177,21 @@ func (e *evidence) heapGrowth() (growth, error) {
 			return g, nil
 		}
 		lines := e.heapLines(delta)
+		doubt := sitesDoubt(lines)
 		var best stack.Frame
 		var most *lineGrowth
+		var sites []string
 		for where, l := range lines {
-			freed := max(0, l.allocDrawn-l.drawn)
-			if l.drawn <= heapDoubt*math.Sqrt(l.allocDrawn+freed) {
+			keeping := l.keeping(doubt)
+			if part := l.of(keeping); len(keeping) > 0 && !(l.grew(heapDoubt) && l.space > keeps*l.allocSpace) {
+				only := *l
+				only.drawnBytes = part
+				l = &only
+			} else if !l.grew(heapDoubt) {
 				continue
 			}
 			if most == nil || l.space > most.space || l.space == most.space && less(where, best) {
-				best, most = where, l
+				best, most, sites = where, l, keeping
 			}
 		}
 		if at, l := e.grownArray(delta, whole); l != nil && (most == nil || l.space > most.space) {
@@ -165,18 +204,24 @@ func (e *evidence) heapGrowth() (growth, error) {
 			return g, nil
 		}
 		g.grown, g.allocated, g.objects, g.from = most.space, most.allocSpace, most.objects, best
-		if late, err := e.profile(bundle.DimPprof, bundle.HeapLateProfile); err != nil {
+		var late *lineGrowth
+		if p, err := e.profile(bundle.DimPprof, bundle.HeapLateProfile); err != nil {
 			g.lateErr = err
-		} else if most.drawn < halfDraws {
-			g.lateErr = fmt.Errorf("pprof: the profiler drew what grew %.0f times, and it takes %d to tell its halves apart", most.drawn, halfDraws)
-		} else if l := e.heapLines(late)[best]; l != nil {
-			g.late = l.space
+		} else {
+			if late = e.heapLines(p)[best]; late == nil {
+				late = &lineGrowth{}
+			}
+			second := late.drawnBytes
+			if most.drawnBytes != lines[best].drawnBytes {
+				second = late.of(sites)
+			}
+			g.late = second.space
+			if most.drawn < halfDraws && second.drawn >= most.drawn/2-heapDoubt*math.Sqrt(most.drawn)/2 {
+				g.lateErr = fmt.Errorf("pprof: the profiler drew what grew %.0f times, and it takes %d to tell its halves apart", most.drawn, halfDraws)
+			}
 		}
-		// What came with new clients goes with them: as much for each as for the
-		// others, and a half more.
-		came := e.newClients(e.span(bundle.HeapDeltaProfile))
-		g.grown = max(0, g.grown-1.5*came.share*e.inUseAt(whole, best))
-		g.grown = max(0, g.grown-1.5*e.comeIn(most.frames)*most.allocSpace)
+		g.came = min(g.grown, most.space*e.clientsHold(whole, best, lines[best], late, sites)+1.5*e.comeIn(most.frames)*most.allocSpace)
+		g.grown -= g.came
 		k := e.keeper(best, most, lines, e.contextLines(delta, whole))
 		g.where, g.kept, g.contexts, g.library = k.at, k.certain, k.contexts, k.library
 		return g, nil
@@ -238,6 +283,88 @@ func (e *evidence) comeIn(frames []stack.Frame) float64 {
 	return float64(most) / (float64(most) + ended)
 }
 
+// sitesError is the chance that any of what is allocated at all lines of a server in which
+// nothing grows is taken for growing.
+const sitesError = 0.01
+
+// sitesDoubt is how many standard deviations what one function allocates for a line must have
+// grown by to be believed by itself. A server has hundreds of these, and chance may be
+// wrong about each: those that are drawn too seldom ever to be believed do not count.
+func sitesDoubt(lines map[stack.Frame]*lineGrowth) float64 {
+	n := 0.0
+	for _, l := range lines {
+		for _, t := range l.sites {
+			if t.variance() > heapDoubt*heapDoubt {
+				n++
+			}
+		}
+	}
+	return max(heapDoubt, math.Sqrt2*math.Erfinv(1-2*sitesError/max(1, n)))
+}
+
+// keeping are the functions whose memory grew beyond chance. A line that calls a library has all
+// that the library allocates, and what it keeps is lost in what it drops.
+func (l *lineGrowth) keeping(doubt float64) []string {
+	var out []string
+	for f, t := range l.sites {
+		if t.grew(doubt) {
+			out = append(out, f)
+		}
+	}
+	sort.Strings(out) // so that sums do not depend on their order
+	return out
+}
+
+// of sums what these functions allocate for the line.
+func (l *lineGrowth) of(sites []string) drawnBytes {
+	var sum drawnBytes
+	for _, f := range sites {
+		if t := l.sites[f]; t != nil {
+			sum.add(*t)
+		}
+	}
+	return sum
+}
+
+// clientsHold is the share of a line's growth that goes with the clients that came in the
+// window: for each as much as it held for each of the others before they came, and a half more.
+// Late is the growth in the window's second half, nil if that is not known. Where
+// it is known which functions' memory grew, that of the others says nothing.
+func (e *evidence) clientsHold(whole *samples, at stack.Frame, l, late *lineGrowth, sites []string) float64 {
+	came := e.newClients(e.span(bundle.HeapDeltaProfile))
+	sum := func(l *lineGrowth) drawnBytes {
+		if len(sites) > 0 {
+			return l.of(sites)
+		}
+		return l.drawnBytes
+	}
+	grown := sum(l)
+	if came.more == 0 || grown.drawn <= 0 {
+		return 0
+	}
+	besides := 0.0
+	if late != nil && came.tells(grown.drawn) {
+		second := sum(late)
+		first := step{grown.drawn - second.drawn, max(0, grown.variance()-second.variance())}
+		besides = came.besides(first, step{second.drawn, second.variance()}, 0)
+	}
+	return min(came.draws(grown.drawn, e.drawnAt(whole, at, sites))/grown.drawn, 1-besides)
+}
+
+// drawnAt is how often the profiler drew the memory in use that a line allocated, by some
+// functions or, if there are none, by all.
+func (e *evidence) drawnAt(whole *samples, at stack.Frame, sites []string) float64 {
+	n, size := whole.types["inuse_objects"], whole.types["inuse_space"]
+	var drawn float64
+	for _, x := range whole.list {
+		own, ok := e.owner(x)
+		if ok && own == at && (len(sites) == 0 || slices.Contains(sites, gofunc.Base(x.frames[0].Function))) {
+			drawn += whole.draws(x.values[n], x.values[size])
+		}
+	}
+	return drawn
+}
+
 // inUseAt is the memory in use that a line allocated.
 func (e *evidence) inUseAt(whole *samples, at stack.Frame) float64 {
 	return float64(whole.of("inuse_space", func(s sample) bool {
@@ -263,18 +390,23 @@ func (e *evidence) heapLines(p *samples) map[stack.Frame]*lineGrowth {
 		}
 		l := lines[own]
 		if l == nil {
-			l = &lineGrowth{container: true}
+			l = &lineGrowth{container: true, sites: map[string]*drawnBytes{}}
 			lines[own] = l
 		}
 		space := float64(x.values[inSpace])
-		l.space += space
-		l.objects += float64(x.values[inObjects])
-		l.drawn += p.draws(x.values[inObjects], x.values[inSpace])
-		l.allocSpace += float64(x.values[allSpace])
-		l.allocDrawn += p.draws(x.values[allObjects], x.values[allSpace])
+		t := drawnBytes{
+			space: space, objects: float64(x.values[inObjects]), drawn: p.draws(x.values[inObjects], x.values[inSpace]),
+			allocSpace: float64(x.values[allSpace]), allocDrawn: p.draws(x.values[allObjects], x.values[allSpace]),
+		}
+		l.add(t)
+		site := gofunc.Base(x.frames[0].Function)
+		if l.sites[site] == nil {
+			l.sites[site] = &drawnBytes{}
+		}
+		l.sites[site].add(t)
 		holds := e.container(x.frames, own)
 		l.container = l.container && holds
-		l.stores.add(e.program, x, own, holds, x.values[allObjects], x.values[allSpace], x.values[inObjects], x.values[inSpace], p.draws(x.values[inObjects], x.values[inSpace]))
+		l.stores.add(e.program, x, own, holds, x.values[allObjects], x.values[allSpace], x.values[inObjects], x.values[inSpace], t.drawn)
 		if space > l.deepest {
 			l.deepest, l.frames = space, x.frames
 		}
@@ -447,7 +579,7 @@ func (e *evidence) grownArray(delta, whole *samples) (stack.Frame, *lineGrowth) 
 			continue
 		}
 		if most == nil || a.added > most.space {
-			best, most = where, &lineGrowth{space: a.added, objects: max(1, a.newer)}
+			best, most = where, &lineGrowth{drawnBytes: drawnBytes{space: a.added, objects: max(1, a.newer)}}
 		}
 	}
 	return best, most

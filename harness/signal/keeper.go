@@ -89,8 +89,8 @@ func (e *evidence) keeper(from stack.Frame, l *lineGrowth, lines map[stack.Frame
 }
 
 // passing reports whether the line puts into a map that is made as often as it is put
-// into: a map of one request keeps nothing beyond it, and if it is kept itself then by
-// another.
+// into, or into a slice that does not stay: one of a request keeps nothing beyond it, and if it
+// is kept itself then by another.
 func passing(lines map[stack.Frame]*lineGrowth, at stack.Frame) bool {
 	for where, l := range lines {
 		if where.File == at.File && where.Line == at.Line && gofunc.Base(where.Function) == gofunc.Base(at.Function) {
@@ -243,7 +243,12 @@ func (s *stores) new() bool {
 	return false
 }
 
-// passes reports whether the line puts into maps that are made and dropped.
+// appendKeeps is the share of the arrays that append makes which stays, at least, where the slice is
+// kept: it replaces a large one by one that is a quarter larger, so that it drops four fifths.
+const appendKeeps = 0.15
+
+// passes reports whether the line puts into maps and slices that are made and dropped:
+// out = append(out, render(x)) keeps nothing of what is called there.
 func (s *stores) passes() bool {
 	var made, kept float64
 	first := false
@@ -252,7 +257,7 @@ func (s *stores) passes() bool {
 		kept += n.kept * float64(size)
 		first = first || firstSlots(size) && n.made > 0
 	}
-	return !s.other && first && kept <= keeps*made
+	return !s.other && (first && kept <= keeps*made || made > 0 && kept <= appendKeeps*made)
 }
 
 // firstSlots reports whether the first eight slots of a map take that much: a word for their

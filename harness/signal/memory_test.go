@@ -2,7 +2,11 @@ package signal_test
 
 import (
 	"bytes"
+	"cmp"
+	"fmt"
+	"math"
 	"runtime/trace"
+	"slices"
 	"testing"
 	"time"
 
@@ -36,6 +40,27 @@ func clients(first, last int) bundle.Load {
 	}
 }
 
+// manyKinds is the memory of as many functions of a library, a third of which grow a little.
+func manyKinds(n int) *profileMaker {
+	m := heapDelta()
+	for i := range n {
+		more := int64(i%3 - 1)
+		m.add(fmt.Sprintf("lib.part%d:4 < main.serve:8", i)+handler, 20, 20_000, more, 1000*more)
+	}
+	return m
+}
+
+// opened is a load whose client has opened connections by the middle, and by the end.
+func opened(first, middle, last int) bundle.Load {
+	l := clients(first, last)
+	for i, n := range []int{middle, middle, last} {
+		l.Seconds = append(l.Seconds, bundle.LoadSecond{StartNS: int64(7+2*i) * second, OpenSockets: n, InFlight: first, Ended: 50})
+	}
+	l.Seconds[0].InFlight, l.Seconds[1].InFlight = first, first
+	slices.SortFunc(l.Seconds, func(a, b bundle.LoadSecond) int { return cmp.Compare(a.StartNS, b.StartNS) })
+	return l
+}
+
 func TestGoroutinesGrown(t *testing.T) {
 	const send = "runtime.gopark:1 < runtime.chansend:1 < runtime.chansend1:1 < main.(*desk).quote.func1:7"
 	profiles := func(grown, before int64, stack string) map[string]any {
@@ -65,7 +90,7 @@ func TestGoroutinesGrown(t *testing.T) {
 			"pprof.goroutines_grown_per_request": 0.0,
 		}},
 		"more than new connections": {artifacts: profiles(450, 50, send), load: clients(100, 125), want: expected{
-			"pprof.goroutines_grown_per_request": 0.7,
+			"pprof.goroutines_grown_per_request": 0.8,
 		}},
 		"asleep": {artifacts: profiles(250, 250, "runtime.gopark:1 < time.Sleep:1 < main.later:9"), want: expected{
 			"pprof.goroutines_asleep_share": 1.0, "pprof.goroutine_stuck_site": "main.later:9",
@@ -255,9 +280,69 @@ func TestHeapGrowth(t *testing.T) {
 		},
 		"it came with new clients": {
 			delta: heapDelta().add(page, 500, 500_000, 500, 500_000),
-			whole: heapInUse().add(page, 500, 500_000),
+			whole: heapInUse().add(page, 750, 750_000),
 			load:  clients(50, 150),
-			want:  expected{"pprof.heap_grown_share": 0.0},
+			want:  expected{"pprof.heap_grown_share": 0.0, "pprof.heap_came_share": 1.0},
+		},
+		"as it came with new clients, the first there are": {
+			delta: heapDelta().add(page, 500, 500_000, 500, 500_000),
+			late:  heapDelta().add(page, 250, 250_000, 250, 250_000),
+			whole: heapInUse().add(page, 500, 500_000),
+			load:  clients(0, 150),
+			want:  expected{"pprof.heap_grown_share": 0.0, "pprof.heap_came_share": 1.0},
+		},
+		"new clients at once, and it grows on without": {
+			delta: heapDelta().add(page, 500, 500_000, 500, 500_000),
+			late:  heapDelta().add(page, 250, 250_000, 250, 250_000),
+			whole: heapInUse().add(page, 750, 750_000),
+			load:  opened(50, 150, 150),
+			want:  expected{"pprof.heap_grown_share": 2.0 / 3, "pprof.heap_came_share": 0.0},
+		},
+		"new clients late, and what grew before may be over": {
+			delta: heapDelta().add(page, 30, 30_000, 30, 30_000),
+			late:  heapDelta().add(page, 10, 10_000, 10, 10_000),
+			whole: heapInUse().add(page, 45, 45_000),
+			load:  opened(50, 50, 150),
+			want:  expected{"pprof.heap_grown_share": 0.0, "pprof.heap_came_share": 1.0},
+		},
+		"new clients at once, and it grows with them": {
+			delta: heapDelta().add(page, 500, 500_000, 500, 500_000),
+			late:  heapDelta().add(page, 3, 3_000, 3, 3_000),
+			whole: heapInUse().add(page, 750, 750_000),
+			load:  opened(50, 150, 150),
+			want:  expected{"pprof.heap_grown_share": 0.0, "pprof.heap_came_share": 1.0},
+		},
+		"far more than the clients before had": {
+			delta: heapDelta().add(page, 5000, 5_000_000, 5000, 5_000_000),
+			whole: heapInUse().add(page, 5025, 5_025_000),
+			load:  clients(50, 150),
+			want:  expected{"pprof.heap_grown_share": (5000 - 3*(25+3*math.Sqrt(26))) / 5025},
+		},
+		"a library keeps all of one kind, and drops much else": {
+			delta: heapDelta().add("lib.newSeries:4 < lib.With:9 < main.serve:8"+handler, 15, 15_000, 15, 15_000).
+				add("lib.labels:4 < lib.With:8 < main.serve:8"+handler, 400, 400_000, 2, 2_000),
+			late:  heapDelta().add("lib.newSeries:4 < lib.With:9 < main.serve:8"+handler, 1, 1000, 1, 1000),
+			whole: heapInUse().add("lib.newSeries:4 < lib.With:9 < main.serve:8"+handler, 30, 30_000),
+			want:  expected{"pprof.heap_kept_share": 1.0, "pprof.heap_grown_share": 0.5, "pprof.heap_alloc_site": "main.serve:8", "pprof.heap_late_share": 1.0 / 15},
+		},
+		"of many kinds, chance makes one that is kept": {
+			delta: manyKinds(60).add("lib.one:4 < main.serve:8"+handler, 10, 10_000, 10, 10_000),
+			whole: heapInUse().add("main.serve:8"+handler, 30, 30_000),
+			want:  expected{"pprof.heap_grown_share": 0.0, "pprof.heap_alloc_site": missing("nothing of the kind"), "pprof.heap_late_share": missing("nothing of the kind")},
+		},
+		"a slice of the request takes what is called there": {
+			delta: heapDelta().add("main.get:30 < main.show:42"+handler, 500, 500_000, 500, 500_000).
+				add("main.show:42"+handler, 200, 200_000, 10, 10_000),
+			whole: heapInUse().add("main.get:30 < main.show:42"+handler, 500, 500_000),
+			sites: calls(call("runtime.growslice", "main.show", 42)),
+			want:  expected{"pprof.heap_growth_site": "main.get:30", "pprof.heap_keepers": 0.0},
+		},
+		"a slice that grows takes what is called there": {
+			delta: heapDelta().add("main.get:30 < main.show:42"+handler, 500, 500_000, 500, 500_000).
+				add("main.show:42"+handler, 200, 200_000, 50, 50_000),
+			whole: heapInUse().add("main.get:30 < main.show:42"+handler, 500, 500_000),
+			sites: calls(call("runtime.growslice", "main.show", 42)),
+			want:  expected{"pprof.heap_growth_site": "main.show:42", "pprof.heap_keepers": 1.0},
 		},
 		"timers and pools are others'": {
 			delta: heapDelta().add("time.newTimer:1 < time.AfterFunc:1 < main.hold:3"+handler, 500, 500_000, 500, 500_000).

@@ -56,7 +56,7 @@ func (e *evidence) sleepersLeft() (leaving, error) {
 				continue
 			}
 			all, _ := k.Growth()
-			grown := float64(all) - came.explains(float64(k.Left))
+			grown := float64(all) - cameWith(came, k)
 			if float64(all) > chance(k) && grown > best.grown {
 				best = leaving{k, grown}
 			}

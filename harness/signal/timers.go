@@ -201,7 +201,15 @@ func (e *evidence) timers() (timersMade, error) {
 		if e.requestsPileUp() {
 			return m, nil // and their timers with them
 		}
-		m.kept, m.keptErr = e.keptOf(m.made, e.timerDraws(delta, whole, t.where))
+		var second *timerDraws
+		if late, err := e.profile(bundle.DimPprof, bundle.HeapLateProfile); err == nil {
+			second = &timerDraws{}
+			for _, k := range e.timerDraws(late, whole, t.where) {
+				second.allocated += k.allocated
+				second.added += k.added
+			}
+		}
+		m.kept, m.keptErr = e.keptOf(m.made, e.timerDraws(delta, whole, t.where), second)
 		return m, nil
 	})
 }
@@ -257,9 +265,10 @@ func withTimer(frames []stack.Frame, at stack.Frame) bool {
 // cannot be many: those kept must be among those in use. Else it is not known.
 //
 // What came into use and what went out of it are drawn each for itself, and their
-// numbers' variance is their sum. That which went need not have been in use before the
+// numbers' variance is their sum. Late are those of the window's second half, nil if that is
+// not known. That which went need not have been in use before the
 // window: most of it was made and dropped in it, and says nothing.
-func (e *evidence) keptOf(made float64, kinds map[stack.Frame]*timerDraws) (float64, error) {
+func (e *evidence) keptOf(made float64, kinds map[stack.Frame]*timerDraws, late *timerDraws) (float64, error) {
 	var all timerDraws
 	var variance float64
 	for _, k := range kinds {
@@ -271,14 +280,28 @@ func (e *evidence) keptOf(made float64, kinds map[stack.Frame]*timerDraws) (floa
 	}
 	if all.added > heapDoubt*math.Sqrt(variance) {
 		kept := made * min(1, all.added/all.allocated)
-		// What came with new clients goes with them, as for the heap.
-		came := e.newClients(e.span(bundle.HeapDeltaProfile))
-		return max(0, kept-1.5*came.share*made*all.inUse/all.allocated), nil
+		return kept - e.timersOfClients(kept, all, late), nil
 	}
 	if all.added <= 0 || all.inUse+heapDoubt*math.Sqrt(max(1, all.inUse)) < timersMany*all.allocated {
 		return 0, nil
 	}
 	return 0, fmt.Errorf("pprof: the profiler drew what timers are made of %.0f times, and %.0f more were in use at the end than before: too few to tell whether they are kept", all.allocated, all.added)
+}
+
+// timersOfClients is how many of the timers kept go with the clients that came in the
+// window, as for the heap.
+func (e *evidence) timersOfClients(kept float64, all timerDraws, late *timerDraws) float64 {
+	came := e.newClients(e.span(bundle.HeapDeltaProfile))
+	if came.more == 0 {
+		return 0
+	}
+	besides := 0.0
+	if late != nil && came.tells(all.added) {
+		variance := func(d timerDraws) float64 { return d.allocated + max(0, d.allocated-d.added) }
+		first := step{all.added - late.added, max(0, variance(all)-variance(*late))}
+		besides = came.besides(first, step{late.added, variance(*late)}, 0)
+	}
+	return kept * min(came.draws(all.added, all.inUse)/all.added, 1-besides)
 }
 
 // timersMany is the share of the timers made that must be kept for them to be a flaw.
