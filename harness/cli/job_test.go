@@ -288,7 +288,7 @@ func (j *job) again(t *testing.T, args ...string) string {
 func (j *job) passes(code int) {
 	j.t.Helper()
 	if !disturbed(code, j.out.String()) {
-		assert.Equal(j.t, cli.ExitPass, code, "%s", &j.err)
+		assert.Equal(j.t, cli.ExitPass, code, "%s\n%s", &j.out, &j.err)
 	}
 }
 
