@@ -103,8 +103,23 @@ func (c clients) explains(before float64) float64 {
 	return max(2*c.more, c.holding(before))
 }
 
-// step is by how much something grew in a half of a span, and the variance of that.
+// step is by how much something grew in a span or a half of it, and the variance of that.
 type step struct{ grown, variance float64 }
+
+// holds is the share of a growth, in draws, that goes with the new clients: for each as much as
+// for each of the others before they came, and a half more. Late is the growth in the span's
+// second half, nil if that is not known.
+func (c clients) holds(grown step, late *step, inUse float64) float64 {
+	if c.more == 0 || grown.grown <= 0 {
+		return 0
+	}
+	besides := 0.0
+	if late != nil && c.tells(grown.grown) {
+		first := step{grown.grown - late.grown, max(0, grown.variance-late.variance)}
+		besides = c.besides(first, *late, 0)
+	}
+	return min(c.draws(grown.grown, inUse)/grown.grown, 1-besides)
+}
 
 // fewComers is the part of the other half's new clients that a half may have at most for
 // its growth to be told from theirs.

@@ -327,28 +327,22 @@ func (l *lineGrowth) of(sites []string) drawnBytes {
 }
 
 // clientsHold is the share of a line's growth that goes with the clients that came in the
-// window: for each as much as it held for each of the others before they came, and a half more.
-// Late is the growth in the window's second half, nil if that is not known. Where
+// window. Late is the growth in the window's second half, nil if that is not known. Where
 // it is known which functions' memory grew, that of the others says nothing.
 func (e *evidence) clientsHold(whole *samples, at stack.Frame, l, late *lineGrowth, sites []string) float64 {
-	came := e.newClients(e.span(bundle.HeapDeltaProfile))
-	sum := func(l *lineGrowth) drawnBytes {
+	sum := func(l *lineGrowth) step {
+		d := l.drawnBytes
 		if len(sites) > 0 {
-			return l.of(sites)
+			d = l.of(sites)
 		}
-		return l.drawnBytes
+		return step{d.drawn, d.variance()}
 	}
-	grown := sum(l)
-	if came.more == 0 || grown.drawn <= 0 {
-		return 0
+	var second *step
+	if late != nil {
+		s := sum(late)
+		second = &s
 	}
-	besides := 0.0
-	if late != nil && came.tells(grown.drawn) {
-		second := sum(late)
-		first := step{grown.drawn - second.drawn, max(0, grown.variance()-second.variance())}
-		besides = came.besides(first, step{second.drawn, second.variance()}, 0)
-	}
-	return min(came.draws(grown.drawn, e.drawnAt(whole, at, sites))/grown.drawn, 1-besides)
+	return e.newClients(e.span(bundle.HeapDeltaProfile)).holds(sum(l), second, e.drawnAt(whole, at, sites))
 }
 
 // drawnAt is how often the profiler drew the memory in use that a line allocated, by some

@@ -72,14 +72,14 @@ func (e *evidence) orphaned() (orphans, error) {
 		if !serves || s.DurationNS() <= 0 {
 			return orphans{}, errors.New("trace: no requests are known as such")
 		}
-		c, err := e.calls()
+		c, err := e.callsByFunction()
 		if err != nil {
 			return orphans{}, err
 		}
 		if float64(atWorkNS(s.Program)) > workingMost*float64(s.DurationNS()) {
 			return orphans{}, nil
 		}
-		return findOrphans(e.program, standingInTrace(s), newCalls(c.Sites), float64(account.TotalNS)/float64(s.DurationNS())), nil
+		return findOrphans(e.program, standingInTrace(s), c, float64(account.TotalNS)/float64(s.DurationNS())), nil
 	})
 }
 

@@ -68,11 +68,11 @@ func (e *evidence) keepers() (atWork, error) {
 		if err != nil {
 			return atWork{}, err
 		}
-		sites, err := e.calls()
+		c, err := e.callsByFunction()
 		if err != nil {
 			return atWork{}, err
 		}
-		return findKeepers(e.program, standingInTrace(s), newCalls(sites.Sites)), nil
+		return findKeepers(e.program, standingInTrace(s), c), nil
 	})
 }
 
@@ -134,14 +134,14 @@ func (e *evidence) stall(dim string) (stall, error) {
 		} else if list, whole, wholeRequests, err = e.standingInProfile(); err != nil {
 			return stall{}, err
 		}
-		calls, err := e.calls()
+		c, err := e.callsByFunction()
 		if err != nil {
 			return stall{}, err
 		}
 		if whole <= 0 && wholeRequests <= 0 {
 			return stall{}, errors.New(dim + ": no goroutine ran code of the program")
 		}
-		found := findStall(e.program, list, newCalls(calls.Sites), whole, wholeRequests)
+		found := findStall(e.program, list, c, whole, wholeRequests)
 		if dim == bundle.DimPprof && found.share > 0 {
 			// Without a block profile all that stands is taken for stuck, and what is found so may move.
 			if _, err := e.blocked(); err != nil {
@@ -210,6 +210,17 @@ func (e *evidence) standingInProfile() (list []standing, whole, wholeRequests fl
 type calls struct {
 	locks, unlocks, receives map[string][]bundle.CallSite
 	locking                  bundle.Locking
+}
+
+// callsByFunction are those of the target, read once for all who ask.
+func (e *evidence) callsByFunction() (calls, error) {
+	return once(e, "calls by function", func() (calls, error) {
+		c, err := e.calls()
+		if err != nil {
+			return calls{}, err
+		}
+		return newCalls(c.Sites), nil
+	})
 }
 
 func newCalls(sites []bundle.CallSite) calls {

@@ -246,6 +246,9 @@ func (e *evidence) timerDraws(delta, whole *samples, at stack.Frame) map[stack.F
 // is in use, and of all in use at the end.
 type timerDraws struct{ allocated, added, inUse float64 }
 
+// variance is that of what was added: what came and what went are drawn each for itself.
+func (d timerDraws) variance() float64 { return d.allocated + max(0, d.allocated-d.added) }
+
 // withTimer reports whether the stack allocates for a call that the line at makes of
 // time or context.
 func withTimer(frames []stack.Frame, at stack.Frame) bool {
@@ -265,9 +268,9 @@ func withTimer(frames []stack.Frame, at stack.Frame) bool {
 // cannot be many: those kept must be among those in use. Else it is not known.
 //
 // What came into use and what went out of it are drawn each for itself, and their
-// numbers' variance is their sum. Late are those of the window's second half, nil if that is
-// not known. That which went need not have been in use before the
-// window: most of it was made and dropped in it, and says nothing.
+// numbers' variance is their sum. That which went need not have been in use before the
+// window: most of it was made and dropped in it, and says nothing. Late are those of the
+// window's second half, nil if that is not known.
 func (e *evidence) keptOf(made float64, kinds map[stack.Frame]*timerDraws, late *timerDraws) (float64, error) {
 	var all timerDraws
 	var variance float64
@@ -280,28 +283,18 @@ func (e *evidence) keptOf(made float64, kinds map[stack.Frame]*timerDraws, late 
 	}
 	if all.added > heapDoubt*math.Sqrt(variance) {
 		kept := made * min(1, all.added/all.allocated)
-		return kept - e.timersOfClients(kept, all, late), nil
+		// What came with new clients goes with them, as for the heap.
+		var second *step
+		if late != nil {
+			second = &step{late.added, late.variance()}
+		}
+		came := e.newClients(e.span(bundle.HeapDeltaProfile))
+		return kept * (1 - came.holds(step{all.added, all.variance()}, second, all.inUse)), nil
 	}
 	if all.added <= 0 || all.inUse+heapDoubt*math.Sqrt(max(1, all.inUse)) < timersMany*all.allocated {
 		return 0, nil
 	}
 	return 0, fmt.Errorf("pprof: the profiler drew what timers are made of %.0f times, and %.0f more were in use at the end than before: too few to tell whether they are kept", all.allocated, all.added)
-}
-
-// timersOfClients is how many of the timers kept go with the clients that came in the
-// window, as for the heap.
-func (e *evidence) timersOfClients(kept float64, all timerDraws, late *timerDraws) float64 {
-	came := e.newClients(e.span(bundle.HeapDeltaProfile))
-	if came.more == 0 {
-		return 0
-	}
-	besides := 0.0
-	if late != nil && came.tells(all.added) {
-		variance := func(d timerDraws) float64 { return d.allocated + max(0, d.allocated-d.added) }
-		first := step{all.added - late.added, max(0, variance(all)-variance(*late))}
-		besides = came.besides(first, step{late.added, variance(*late)}, 0)
-	}
-	return kept * min(came.draws(all.added, all.inUse)/all.added, 1-besides)
 }
 
 // timersMany is the share of the timers made that must be kept for them to be a flaw.
