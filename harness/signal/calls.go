@@ -327,14 +327,19 @@ func threadsPerP(e *evidence) (float64, error) {
 	if most == 0 {
 		return 0, errNone
 	}
-	// Without what the runtime says of itself, as many Ps as CPUs is the default.
-	procs := float64(max(1, e.manifest.Host.CPUs))
+	return float64(most) / e.procs(), nil
+}
+
+// procs is how many Ps the target had. Without what the runtime says of itself, as many
+// as CPUs is the default.
+func (e *evidence) procs() float64 {
 	if t, err := e.trace(); err == nil && t.Scheduler.Procs > 0 {
-		procs = float64(t.Scheduler.Procs)
-	} else if _, last, err := metrics(e, "/sched/gomaxprocs:threads"); err == nil && last.Values["/sched/gomaxprocs:threads"] > 0 {
-		procs = last.Values["/sched/gomaxprocs:threads"]
+		return float64(t.Scheduler.Procs)
 	}
-	return float64(most) / procs, nil
+	if _, last, err := metrics(e, "/sched/gomaxprocs:threads"); err == nil && last.Values["/sched/gomaxprocs:threads"] > 0 {
+		return last.Values["/sched/gomaxprocs:threads"]
+	}
+	return float64(max(1, e.manifest.Host.CPUs))
 }
 
 func sum(sites []site) float64 {

@@ -40,6 +40,9 @@ func (s *scan) chargeTo(id trace.GoID, g *goroutine, now int64, next *place, sam
 				c.RequestNS += ns
 			}
 		}
+		if g.keepsThread() {
+			s.beside.of(g).ns[g.at.own] += ns
+		}
 	case waiting:
 		if g.at != nil && g.at.turn && g.at.ours && !g.diag {
 			c := s.syscallsAt(g.at)

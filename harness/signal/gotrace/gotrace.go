@@ -79,6 +79,7 @@ type scan struct {
 	samples       map[*place]int64
 	other         *place // stands for stacks beyond keptStacks; it has no frames
 	syscalls      map[stack.Frame]*SiteCount
+	beside        beside
 	ranges        map[string]int64 // open global ranges, by name, since
 	paths         *paths
 	moments       *moments
@@ -115,6 +116,7 @@ func newScan(p stack.Program, b Beside) *scan {
 		samples:    map[*place]int64{},
 		other:      &place{},
 		syscalls:   map[stack.Frame]*SiteCount{},
+		beside:     beside{},
 		ranges:     map[string]int64{},
 		paths:      newPaths(),
 		moments:    newMoments(),
@@ -261,6 +263,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		if at != nil && at.ours && !g.diag {
 			s.syscallsAt(at).Count++
 		}
+		if g.keepsThread() {
+			s.beside.of(g).count++
+		}
 	case to == trace.GoRunnable && from == trace.GoRunning:
 		if at != nil {
 			s.settle(g, at)
@@ -321,6 +326,7 @@ func (s *scan) finish() *Summary {
 		s.park(g)
 	}
 	s.sum.Kinds = s.lives.finish(s.program, s.sum.DurationNS())
+	s.sum.ThreadsBeside = s.beside.finish(s.program)
 	s.finishHung()
 	s.finishTasks()
 	s.serving.resolve()

@@ -53,6 +53,7 @@ type place struct {
 
 	peer       stack.Peer // what a wait here wants of a peer
 	blocking   stack.Blocking
+	inC        bool
 	clientGone bool
 	takesSlot  bool // a wait here is for one of a bounded number
 	turn       bool // a wait here is for another to be done with the same file
@@ -122,6 +123,7 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.peer = s.program.PeerOf(pl.frames)
 	pl.asker = s.program.Asker(pl.frames)
 	pl.blocking = stack.BlockingOf(pl.frames)
+	pl.inC = stack.InC(pl.frames)
 	pl.takesSlot = s.program.TakesSlot(pl.frames)
 	pl.turn = s.program.AwaitsTurn(pl.frames)
 	pl.clientGone = clientGone(pl.frames)

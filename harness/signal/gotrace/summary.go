@@ -36,7 +36,10 @@ type Summary struct {
 	Running []Running
 	// Syscalls sums up the goroutines' system calls by the program's line.
 	Syscalls []SiteCount
-	GC       Collector
+	// ThreadsBeside are goroutines that requests started, by the function they start in,
+	// with the time they kept threads in system calls, longest first.
+	ThreadsBeside []ThreadsBeside
+	GC            Collector
 	// Kinds are goroutines by the function they start in, those first of which
 	// there were most more at the end of the trace than at its beginning.
 	Kinds []Kind
