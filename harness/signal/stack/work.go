@@ -97,7 +97,11 @@ func (p Program) within(frames []Frame, computing bool) []Computer {
 		}
 		name := gofunc.Base(f.Function)
 		if n := slices.IndexFunc(list, func(c Computer) bool { return gofunc.Base(c.Unit.Function) == name }); n >= 0 {
-			list[n].Itself = computing
+			// A function that comes again calls itself. One that is written in it, such as the
+			// wrapper that a goroutine starts in, does not make it so.
+			if list[n].Unit.Function == f.Function {
+				list[n].Itself = computing
+			}
 			continue
 		}
 		list = append(list, Computer{Unit: f, Own: f, Itself: computing && i == 0})

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"chokepoint/harness/gofunc"
 )
 
 func TestWorkOf(t *testing.T) {
@@ -48,4 +50,30 @@ func TestWorkOf(t *testing.T) {
 	}
 	w := p.WorkOf(on(at("main.scan.func1", 4), at("slices.IndexFunc", 1), at("main.scan", 3)))
 	assert.Equal(t, at("main.serve", 10), w.Caller, "a function's own closures do not call it")
+}
+
+func TestWorkWithin(t *testing.T) {
+	p := Program{MainModule: "shop"}
+	at := func(name string) Frame { return Frame{Function: name, File: "a.go", Line: 1} }
+	for name, c := range map[string]struct {
+		frames []string
+		itself map[string]bool
+	}{
+		"steps":                     {[]string{"main.rank", "main.serve"}, map[string]bool{"main.rank": true, "main.serve": false}},
+		"one that calls itself":     {[]string{"main.weigh", "main.visit", "main.each", "main.visit", "main.serve"}, map[string]bool{"main.weigh": true, "main.visit": true, "main.each": false, "main.serve": false}},
+		"a literal of its own":      {[]string{"main.visit.func1", "slices.SortFunc[...]", "main.visit"}, map[string]bool{"main.visit": true}},
+		"a literal started by name": {[]string{"main.rank", "main.build.func1", "main.every", "main.build.gowrap1", "runtime.goexit"}, map[string]bool{"main.rank": true, "main.build": false, "main.every": false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var frames []Frame
+			for _, f := range c.frames {
+				frames = append(frames, at(f))
+			}
+			got := map[string]bool{}
+			for _, x := range p.WorkOf(frames).Within {
+				got[gofunc.Base(x.Unit.Function)] = x.Itself
+			}
+			assert.Equal(t, c.itself, got)
+		})
+	}
 }
