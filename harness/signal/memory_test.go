@@ -507,6 +507,12 @@ func TestTimersByAllThatIsMadeWithThem(t *testing.T) {
 			whole: heapInUse().add(timer, 4, 400).add(made, 3, 300),
 			want:  expected{"pprof.timers_kept_share": missing("too few to tell"), "pprof.timers_kept_per_request": missing("too few to tell")},
 		},
+		"a request's own, of which none happened to be drawn when the window began": {
+			// 5,000 are in use all along, of which the profiler draws five in the mean.
+			delta: heapDelta().add(timer, 14, 1400, 9, 900).add(made, 1, 100, 1, 100),
+			whole: heapInUse().add(timer, 9, 900).add(made, 1, 100),
+			want:  expected{"pprof.timers_kept_share": missing("too few to tell")},
+		},
 		"as many as end": {
 			delta: heapDelta().add(timer, 40, 4000, 1, 100).add(made, 40, 4000, 0, 0),
 			whole: heapInUse().add(timer, 2, 200).add(made, 1, 100),
