@@ -13,6 +13,7 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 
+	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal"
 	"chokepoint/harness/strictyaml"
 )
@@ -405,10 +406,12 @@ func firstKnown(a, b ref.Val) ref.Val {
 	return a // both are errors
 }
 
+// sameFunction compares two places. Some signals name the function that a literal is written in,
+// and others the literal: the two are the same, while two literals of one function are not.
 func sameFunction(a, b ref.Val) ref.Val {
 	p, ok1 := a.(place)
 	q, ok2 := b.(place)
-	return types.Bool(ok1 && ok2 && p.Function == q.Function)
+	return types.Bool(ok1 && ok2 && (p.Function == q.Function || gofunc.Base(p.Function) == q.Function || p.Function == gofunc.Base(q.Function)))
 }
 
 func pick(f func(a, b float64) float64) func(a, b ref.Val) ref.Val {

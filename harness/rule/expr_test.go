@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -135,4 +136,22 @@ func TestCatalogueIsChecked(t *testing.T) {
 	d.Kind = "colour"
 	_, err = newLanguage([]signal.Definition{d})
 	assert.EqualError(t, err, `catalogue of signals: trace.x has kind "colour"; it must be number or place`)
+}
+
+func TestSameFunction(t *testing.T) {
+	for _, c := range []struct {
+		p, q string
+		want bool
+	}{
+		{"main.serve", "main.serve", true},
+		{"main.serve.func1", "main.serve", true},
+		{"main.serve", "main.serve.func2.1", true},
+		{"main.Each[...].func1", "main.Each", true},
+		{"main.serve.func1", "main.serve.func2", false}, // two handlers, written in one function
+		{"main.serve", "main.server", false},
+		{"main.(*api).get", "main.(*shop).get", false},
+	} {
+		at := func(function string) place { return place{Function: function, Line: 1} }
+		assert.Equal(t, types.Bool(c.want), sameFunction(at(c.p), at(c.q)), "%s and %s", c.p, c.q)
+	}
 }
