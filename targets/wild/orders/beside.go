@@ -10,26 +10,26 @@ import (
 	"time"
 )
 
-// besideVar is set in the environment of the process that stands for the collector.
+// besideVar is set in the environment of the process that stands for the archive.
 const besideVar = "BESIDE"
 
-// beside starts another process of this executable, which stands for the collector, and
+// beside starts another process of this executable, which stands for the archive, and
 // returns its address. What that process does must not count as this one's.
 // It ends with ctx, and with this process.
 func beside(ctx context.Context) (addr string, err error) {
 	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
-		return "", fmt.Errorf("listening for the collector: %w", err)
+		return "", fmt.Errorf("listening for the archive: %w", err)
 	}
 	defer l.Close()
 	f, err := l.File()
 	if err != nil {
-		return "", fmt.Errorf("handing over the listener of the collector: %w", err)
+		return "", fmt.Errorf("handing over the listener of the archive: %w", err)
 	}
 	defer f.Close()
 	exe, err := os.Executable()
 	if err != nil {
-		return "", fmt.Errorf("finding the executable of the collector: %w", err)
+		return "", fmt.Errorf("finding the executable of the archive: %w", err)
 	}
 	cmd := exec.CommandContext(ctx, exe)
 	cmd.Env = append(os.Environ(), besideVar+"=1")
@@ -37,10 +37,10 @@ func beside(ctx context.Context) (addr string, err error) {
 	cmd.Stderr = os.Stderr
 	cmd.WaitDelay = time.Second
 	if _, err := cmd.StdinPipe(); err != nil {
-		return "", fmt.Errorf("starting the collector: %w", err)
+		return "", fmt.Errorf("starting the archive: %w", err)
 	}
 	if err := cmd.Start(); err != nil {
-		return "", fmt.Errorf("starting the collector: %w", err)
+		return "", fmt.Errorf("starting the archive: %w", err)
 	}
 	go func() { _ = cmd.Wait() }()
 	return l.Addr().String(), nil

@@ -1,6 +1,6 @@
-// Orders takes orders and sends what it logs to a collector, too, as an audit wants
-// it. Version 1.7.0 of the logger holds its lock while its hooks run (its issue 1213):
-// each order waits for the collector's answer to every other.
+// Orders takes orders and sends what it logs to an archive, too, as auditors want it.
+// Version 1.7.0 of the logger holds its lock while its hooks run (its issue 1213):
+// each order waits for the archive's answer to every other.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 
 func main() {
 	if os.Getenv(besideVar) != "" {
-		standIn(serveCollector)
+		standIn(serveArchive)
 	}
 	listen := flag.String("listen", "127.0.0.1:0", "where to serve")
 	debug := flag.String("debug", "127.0.0.1:0", "where to serve profiles")
@@ -55,28 +55,28 @@ func main() {
 	}
 }
 
-// collector is sent each entry of the log.
-type collector struct {
+// archive is sent each entry of the log.
+type archive struct {
 	url    string
 	client *http.Client
 }
 
-func reach(url string) *collector {
+func reach(url string) *archive {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 64
-	return &collector{url, &http.Client{Transport: transport, Timeout: 5 * time.Second}}
+	return &archive{url, &http.Client{Transport: transport, Timeout: 5 * time.Second}}
 }
 
-func (c *collector) Levels() []logrus.Level {
+func (a *archive) Levels() []logrus.Level {
 	return []logrus.Level{logrus.InfoLevel, logrus.ErrorLevel}
 }
 
-func (c *collector) Fire(e *logrus.Entry) error {
+func (a *archive) Fire(e *logrus.Entry) error {
 	entry, err := json.Marshal(map[string]any{"said": e.Message, "order": e.Data["order"]})
 	if err != nil {
 		return fmt.Errorf("writing an entry: %w", err)
 	}
-	resp, err := c.client.Post(c.url, "application/json", bytes.NewReader(entry))
+	resp, err := a.client.Post(a.url, "application/json", bytes.NewReader(entry))
 	if err != nil {
 		return fmt.Errorf("sending an entry: %w", err)
 	}

@@ -83,22 +83,22 @@ func (c *chat) say(text string) error {
 	return resp.Body.Close()
 }
 
-// reading is what a meter sends.
-type reading struct {
+// consumption is what a meter sends.
+type consumption struct {
 	Meter string  `json:"meter"`
 	KWh   float64 `json:"kwh"`
 }
 
 type meters struct{ writes api.WriteAPI }
 
-// keep puts a reading into the next batch.
-func (m *meters) keep(r reading, at time.Time) {
+// keep puts what a meter has read into the next batch.
+func (m *meters) keep(c consumption, at time.Time) {
 	m.writes.WritePoint(influxdb2.NewPoint("energy",
-		map[string]string{"meter": r.Meter}, map[string]any{"kwh": r.KWh}, at))
+		map[string]string{"meter": c.Meter}, map[string]any{"kwh": c.KWh}, at))
 }
 
 func (m *meters) take(w http.ResponseWriter, r *http.Request) {
-	var sent reading
+	var sent consumption
 	if err := json.NewDecoder(r.Body).Decode(&sent); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
