@@ -271,7 +271,7 @@ func TestWaitsAtOneLine(t *testing.T) {
 		{Wait: stack.Cond, Where: bundle.Frame{Function: "main.(*mill).run", File: "/src/mill.go", Line: 70}, Goroutines: 1},
 		{Wait: stack.ChanRecv, Where: bundle.Frame{Function: "main.flush", File: "/src/flush.go", Line: 9}, Goroutines: 12},
 	}
-	const still = "Of the program's goroutines outside of handlers, these stood still all the while: 1 in cond, at main.(*mill).run mill.go:70; 12 in receive, at main.flush flush.go:9."
+	const still = "Of the program's goroutines outside of handlers, these stood still all the while, idle or held up: 1 in cond, at main.(*mill).run mill.go:70; 12 in receive, at main.flush flush.go:9."
 	assert.Contains(t, strings.Join(strings.Fields(said(stopped)), " "), still)
 	assert.Equal(t, stopped.Where.Still, reports.NewDocument(stopped).Still)
 	for range 5 {

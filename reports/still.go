@@ -33,5 +33,5 @@ func (r Report) stillSentence() string {
 	if more := len(r.Where.Still) - len(list); more > 0 {
 		parts = append(parts, "and at "+plural(more, "line")+" more")
 	}
-	return "Of the program's goroutines outside of handlers, these stood still all the while: " + strings.Join(parts, "; ") + "."
+	return "Of the program's goroutines outside of handlers, these stood still all the while, idle or held up: " + strings.Join(parts, "; ") + "."
 }
