@@ -38,6 +38,8 @@ type Document struct {
 	Host          bundle.Host        `json:"host"`
 	Notes         []string           `json:"notes"`
 	Marked        []signal.Marked    `json:"marked,omitempty"`
+	// Still is told where no request ended and no rule says why.
+	Still []signal.Still `json:"still,omitempty"`
 }
 
 // NewDocument is the document that JSON writes, for callers that put several
@@ -61,6 +63,7 @@ func NewDocument(r Report) Document {
 		Host:          r.Host,
 		Notes:         r.Notes,
 		Marked:        r.Marked,
+		Still:         r.still(),
 	}
 	if r.Scenario != (Scenario{}) {
 		d.Scenario = &r.Scenario

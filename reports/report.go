@@ -187,7 +187,7 @@ func (r Report) emptiness() string {
 	if len(r.Result.Findings) > 0 {
 		return text
 	}
-	for _, more := range []string{r.CPU.sentence(), waits(r.Where, r.stopped())} {
+	for _, more := range []string{r.CPU.sentence(), waits(r.Where, r.stopped()), r.stillSentence()} {
 		if more != "" {
 			text += " " + more
 		}

@@ -267,7 +267,21 @@ func TestWaitsAtOneLine(t *testing.T) {
 	assert.Contains(t, said(stopped), "Not one request ended in the window, with 300 in flight all the while, and no rule found out why: 1 rule had the evidence they need.")
 	assert.Contains(t, said(stopped), "nothing in the recording shows who should end the wait")
 	assert.NotContains(t, said(stopped), "No bottleneck found")
+	stopped.Where.Still = []signal.Still{
+		{Wait: stack.Cond, Where: bundle.Frame{Function: "main.(*mill).run", File: "/src/mill.go", Line: 70}, Goroutines: 1},
+		{Wait: stack.ChanRecv, Where: bundle.Frame{Function: "main.flush", File: "/src/flush.go", Line: 9}, Goroutines: 12},
+	}
+	const still = "Of the program's goroutines outside of handlers, these stood still all the while, idle or held up: 1 in cond, at main.(*mill).run mill.go:70; 12 in receive, at main.flush flush.go:9."
+	assert.Contains(t, strings.Join(strings.Fields(said(stopped)), " "), still)
+	assert.Equal(t, stopped.Where.Still, reports.NewDocument(stopped).Still)
+	for range 5 {
+		stopped.Where.Still = append(stopped.Where.Still, stopped.Where.Still[1])
+	}
+	assert.Contains(t, strings.Join(strings.Fields(said(stopped)), " "), "; and at 2 lines more.")
+	assert.Len(t, reports.NewDocument(stopped).Still, 5)
 	stopped.Load.Requests.Ended = 1
+	assert.NotContains(t, said(stopped), "stood still")
+	assert.Empty(t, reports.NewDocument(stopped).Still)
 	assert.Contains(t, said(stopped), "No bottleneck found")
 	assert.NotContains(t, said(stopped), "nothing in the recording shows")
 

@@ -16,6 +16,10 @@ const (
 	// wider of the two holds.
 	mostLag          = 0.010
 	mostLagOfService = 0.10
+	// fewestLags is how many requests must have ended for their lag to have a 99th percentile.
+	// Of fewer it is the slowest: where a target stops at the beginning of the window, the few
+	// that still end are those that left while capture began, which always takes some ms.
+	fewestLags = 100
 	// mostWorkerCPU of the CPUs that a worker may use may be busy.
 	mostWorkerCPU = 0.90
 	// scarceIdle: with less of the machine's CPU time idle, whoever runs keeps
@@ -201,6 +205,8 @@ func ownLag(e evidence) (Check, bool) {
 		return unknown(nameOwnLag, limit, "the recording does not hold the generator's own part of the send lag")
 	case lag.Count == 0:
 		return unknown(nameOwnLag, limit, "no request ended in the window")
+	case lag.Count < fewestLags && lag.P99 > most:
+		return unknown(nameOwnLag, limit, fmt.Sprintf("only %d requests ended in the window, too few to tell from one that left late, by %s", lag.Count, seconds(lag.Max)))
 	}
 	c := Check{Name: nameOwnLag, Measured: "p99 " + seconds(lag.P99), Limit: limit}
 	if lag.P99 > most && e.targetHogs() {
@@ -359,7 +365,7 @@ func (e evidence) targetHogs() bool {
 func targetHolds(l *bundle.Load) bool {
 	all, own := l.Generator.SendLagSeconds, l.Generator.OwnLagSeconds
 	full := l.Asked.AtMost > 0 && l.Reached.InFlightMax >= l.Asked.AtMost
-	if all.Count == 0 { // lag is told of requests that ended, and none did
+	if all.Count == 0 || full && all.Count < fewestLags { // lag is told of requests that ended, and none did, or too few
 		return full
 	}
 	// Those that waited for a place may not have ended yet either.

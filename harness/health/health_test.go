@@ -196,6 +196,15 @@ func TestChecks(t *testing.T) {
 			in.Load.Generator.OwnLagSeconds.P99 = 0.2
 			in.Proc = machine(0.51, 0.06)
 		}, fails, "p99 200 ms"},
+		{"own lag", "too few ended to have a 99th percentile", false, func(in *health.In) {
+			in.Load.Generator.OwnLagSeconds = bundle.Distribution{Count: 99, P99: 0.0502, Max: 0.0502}
+		}, unknown, ""},
+		{"own lag", "as many as it takes", false, func(in *health.In) {
+			in.Load.Generator.OwnLagSeconds = bundle.Distribution{Count: 100, P99: 0.0502, Max: 0.0502}
+		}, fails, "p99 50.2 ms"},
+		{"own lag", "few ended, and none of them late", false, func(in *health.In) {
+			in.Load.Generator.OwnLagSeconds = bundle.Distribution{Count: 20, P99: 0.002, Max: 0.002}
+		}, fine, "p99 2 ms"},
 		{"own lag", "nothing ended", false, func(in *health.In) { in.Load.Generator.OwnLagSeconds = bundle.Distribution{} }, unknown, ""},
 		{"own lag", "an older recording", false, func(in *health.In) { in.Load.Generator.Workers = nil }, unknown, ""},
 

@@ -25,6 +25,7 @@ func definitions() []definition {
 	var all []definition
 	for _, list := range [][]definition{traceSignals(), requestSignals(), queueSignals(), slotSignals(), pathSignals(), waitSignals(), callSignals(), besideSignals(), descriptorSignals(), pprofSignals(), ebpfSignals(), procSignals(), loadSignals(),
 		goroutineSignals(), sleeperSignals(), heapSignals(), collectorSignals(), timerSignals(), cpuSignals(), stalledSignals(), orphanSignals(),
+		behindSignals(),
 		againSignals(),
 	} {
 		all = append(all, list...)

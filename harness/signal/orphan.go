@@ -2,6 +2,7 @@ package signal
 
 import (
 	"errors"
+	"time"
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/signal/gotrace"
@@ -21,7 +22,7 @@ func orphanSignals() []definition {
 			return o.where, err
 		}, "The program's line at which most requests wait so."),
 		number("load.stopped_ratio", bundle.DimLoad, Ratio, stopped,
-			"Length of a window in which no request ended, in relation to the longest 99th percentile of latency of the seconds before it; 0 where a request ended, or none was in flight."),
+			"Length of the end of the window in which no request ended, all of it where none did, in relation to the longest 99th percentile of latency of the seconds before; 0 where requests ended until the end, or none was in flight."),
 	}
 }
 
@@ -30,19 +31,36 @@ func stopped(e *evidence) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if l.Requests.Ended > 0 || l.Reached.InFlightMin == 0 {
-		return 0, nil
+	return stoppedRatio(l, e.manifest.Window)
+}
+
+// stoppedRatio takes the time from the end of the last second in which a request ended: what
+// stops the server may do so when the window has just begun.
+func stoppedRatio(l *bundle.Load, w bundle.Window) (float64, error) {
+	from := w.StartNS
+	for _, s := range l.Seconds {
+		if l.Requests.Ended > 0 && s.StartNS < w.EndNS && s.Ended > 0 {
+			from = max(from, s.StartNS+int64(time.Second))
+		}
+	}
+	if l.Requests.Ended == 0 && l.Reached.InFlightMin == 0 || l.Requests.Ended > 0 && w.EndNS-from < int64(time.Second) {
+		return 0, nil // less than a second cannot be told from one that the window cuts
 	}
 	var longest float64
 	for _, s := range l.Seconds {
-		if s.StartNS < e.manifest.Window.StartNS && s.Ended > s.Errors {
-			longest = max(longest, s.LatencyP99)
+		switch {
+		case s.StartNS < from:
+			if s.Ended > s.Errors {
+				longest = max(longest, s.LatencyP99)
+			}
+		case s.StartNS < w.EndNS && s.InFlight == 0:
+			return 0, nil // nobody asked for anything
 		}
 	}
 	if longest <= 0 {
-		return 0, errors.New("load: no request ended before the window either")
+		return 0, errors.New("load: no request ended before that either")
 	}
-	return e.manifest.Window.Duration().Seconds() / longest, nil
+	return time.Duration(w.EndNS-from).Seconds() / longest, nil
 }
 
 // orphans are requests that nobody is left to wake; their share is 0 for none.

@@ -111,6 +111,9 @@ type standing struct {
 	requests   int64
 	stuck      int64 // of the goroutines, for all that is known
 	stuckReqs  int64
+
+	// Of the trace alone: how many stood there for all of it, and how many waits ended at that line.
+	throughout, woken int64
 }
 
 func (e *evidence) stall(dim string) (stall, error) {
@@ -155,7 +158,7 @@ func (e *evidence) stall(dim string) (stall, error) {
 func standingInTrace(s *gotrace.Summary) []standing {
 	var list []standing
 	for _, p := range s.Parked {
-		x := standing{frames: p.Frames, wait: p.Wait, goroutines: p.Goroutines, requests: p.Requests}
+		x := standing{frames: p.Frames, wait: p.Wait, goroutines: p.Goroutines, requests: p.Requests, throughout: p.Throughout, woken: p.Woken}
 		if p.Woken == 0 {
 			x.stuck, x.stuckReqs = p.Throughout, p.ThroughoutRequests
 		}

@@ -29,6 +29,8 @@ type Where struct {
 	Kernel    KernelView        `json:"kernel"`
 	// Turns are what requests of all endpoints wait for each other for, longest first.
 	Turns []Turn `json:"turns"`
+	// Still are goroutines outside of handlers that waited throughout the trace.
+	Still []Still `json:"still,omitempty"`
 
 	recorder *requests.Recorder
 	want     requests.Want
@@ -105,7 +107,7 @@ func (e *evidence) where(endpoint string) (*Where, error) {
 		if err != nil {
 			return nil, err
 		}
-		w := &Where{Cut: cmp.Or(s.Cut, e.endsEarly(s)), Scheduler: s.Scheduler, Threads: e.threads(s), Machine: e.machine(s), Kernel: e.kernelView(s), Turns: e.turns(s)}
+		w := &Where{Cut: cmp.Or(s.Cut, e.endsEarly(s)), Scheduler: s.Scheduler, Threads: e.threads(s), Machine: e.machine(s), Kernel: e.kernelView(s), Turns: e.turns(s), Still: stillStanding(e.program, s)}
 		want := requests.Want{Endpoint: endpoint, TraceNS: s.DurationNS(), OffCPU: w.Kernel.CutsMissing == ""}
 		w.recorder, w.want = s.Served, want
 		w.Table = s.Served.Table(want)

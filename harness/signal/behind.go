@@ -1,0 +1,168 @@
+package signal
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"chokepoint/harness/bundle"
+	"chokepoint/harness/gofunc"
+	"chokepoint/harness/signal/stack"
+)
+
+// behindSignals find requests that wait for a goroutine which has taken something from a channel
+// and has not come back for more: it waits itself, for another thing than they do, so that there
+// is no circle, and nobody is seen who could end that.
+func behindSignals() []definition {
+	return []definition{
+		number("trace.stalled_behind_share", bundle.DimTrace, Share, func(e *evidence) (float64, error) {
+			b, err := e.behind()
+			return b.share, err
+		}, "Share of request time in waits that lasted throughout the trace, of which some are to send or for a WaitGroup, where a goroutine outside of handlers that receives waits all along in turn, for a condition, a lock or a WaitGroup; 0 where somebody is at work, asleep, in I/O or may be told by an event."),
+		number("trace.stalled_behind_members", bundle.DimTrace, Count, func(e *evidence) (float64, error) {
+			b, err := e.behind()
+			return float64(b.members), err
+		}, "Goroutines outside of handlers that wait so."),
+		place("trace.stalled_behind_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
+			b, err := e.behind()
+			return b.where, err
+		}, "The program's line at which they wait, or the first of these lines."),
+		place("trace.stalled_behind_receive_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
+			b, err := e.behind()
+			return b.receives, err
+		}, "The line at which they receive; from the machine code."),
+		place("trace.stalled_behind_waiter_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
+			b, err := e.behind()
+			return b.waiter, err
+		}, "The program's line at which most requests wait to send, or for a WaitGroup."),
+	}
+}
+
+// behind is requests that wait for one who waits himself; its share is 0 for none.
+type behind struct {
+	share                   float64
+	members                 int64
+	where, receives, waiter stack.Frame
+}
+
+func (e *evidence) behind() (behind, error) {
+	return once(e, "behind", func() (behind, error) {
+		s, err := e.trace()
+		if err != nil {
+			return behind{}, err
+		}
+		account, serves, err := base(s)
+		if err != nil {
+			return behind{}, err
+		}
+		if !serves || s.DurationNS() <= 0 {
+			return behind{}, errors.New("trace: no requests are known as such")
+		}
+		c, err := e.callsByFunction()
+		if err != nil {
+			return behind{}, err
+		}
+		if float64(atWorkNS(s.Program)) > workingMost*float64(s.DurationNS()) {
+			return behind{}, nil
+		}
+		return findBehind(e.program, standingInTrace(s), c, float64(account.TotalNS)/float64(s.DurationNS())), nil
+	})
+}
+
+// unasked are waits that are never for news: who waits to receive, in a select or for a condition
+// may be there for an event that comes seldom, and has all he needs. Who waits to send, or until
+// others are done, is kept from what he came for.
+func unasked(w stack.Wait) bool { return w == stack.ChanSend || w == stack.WaitGroup }
+
+// heldUp are waits in which a goroutine that has just received is not idle: an idle one is back at
+// its channel. One that waits to send is left to findStall.
+func heldUp(w stack.Wait) bool {
+	return w == stack.Cond || w == stack.Lock || w == stack.WaitGroup
+}
+
+// findBehind looks for them. Requests is how many of these there were on average.
+//
+// What is left out may be honest: whoever sleeps, asks a peer or computes may be on the way to end
+// the waits. One that sleeps for a part of the trace, and ended none when it woke, is not: it
+// keeps a clock.
+func findBehind(p stack.Program, list []standing, c calls, requests float64) behind {
+	senders := map[string]bool{} // functions in which requests wait to send, or for others to be done
+	packages := map[string]bool{}
+	var evidence, most int64
+	var b behind
+	for _, x := range list {
+		if x.requests == 0 || !unasked(x.wait) {
+			continue
+		}
+		own := baseFrame(p.Own(x.frames))
+		senders[own.Function] = true
+		packages[sendingPackage(p, x.frames)] = true
+		evidence += x.stuckReqs
+		if x.stuckReqs > most {
+			most, b.waiter = x.stuckReqs, own
+		}
+	}
+	if evidence < fewestOrphans {
+		return behind{}
+	}
+
+	type member struct {
+		where, receives stack.Frame
+		near            bool // it receives in the package that sends
+		goroutines      int64
+	}
+	var members []member
+	var all int64
+	for _, x := range list {
+		if x.requests > 0 {
+			same := senders[gofunc.Base(p.Own(x.frames).Function)]
+			switch {
+			case !onOthers(x.wait) && !(x.wait == stack.Select && same):
+				return behind{} // it may hold what the others wait for, and will get on
+			case x.woken > 0 && (same || unasked(x.wait) || x.wait == stack.Lock):
+				return behind{} // it moves
+			case same || x.wait == stack.Lock:
+				all += x.stuckReqs
+			}
+			continue
+		}
+		switch {
+		case x.wait == stack.NetAccept, x.goroutines == 1 && p.Outermost(x.frames).Function == "main.main":
+		case x.wait == stack.ChanRecv, x.wait == stack.Select, x.wait == stack.ChanSend:
+			// Idle, or held up behind another.
+		case x.wait == stack.Sleep && x.throughout == 0 && x.woken > 0:
+		case !heldUp(x.wait):
+			return behind{}
+		case x.stuck > 0:
+			if at, receives := c.receivesAt(p, x.frames); receives {
+				members = append(members, member{baseFrame(p.Own(x.frames)), at, packages[gofunc.Package(at.Function)], x.stuck})
+			}
+		}
+	}
+	if len(members) == 0 {
+		return behind{}
+	}
+	// A channel rarely leaves its package: who receives in another is asked only if nobody else does.
+	if slices.ContainsFunc(members, func(m member) bool { return m.near }) {
+		members = slices.DeleteFunc(members, func(m member) bool { return !m.near })
+	}
+	slices.SortStableFunc(members, func(a, b member) int {
+		return cmp.Or(cmp.Compare(b.goroutines, a.goroutines), a.where.Compare(b.where))
+	})
+	for _, m := range members {
+		b.members += m.goroutines
+	}
+	b.where, b.receives = members[0].where, members[0].receives
+	b.share = min(1, float64(all)/max(1, requests))
+	return b
+}
+
+// sendingPackage is that of the code which itself waits, be it a library's.
+func sendingPackage(p stack.Program, frames []stack.Frame) string {
+	for _, f := range frames {
+		if !p.Foreign(f) {
+			return gofunc.Package(f.Function)
+		}
+	}
+	return ""
+}
