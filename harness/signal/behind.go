@@ -62,7 +62,7 @@ func (e *evidence) behind() (behind, error) {
 		if err != nil {
 			return behind{}, err
 		}
-		if float64(atWorkNS(s.Program)) > workingMost*float64(s.DurationNS()) {
+		if float64(atWorkNS(s)) > workingMost*float64(s.DurationNS()) {
 			return behind{}, nil
 		}
 		return findBehind(e.program, standingInTrace(s), c, float64(account.TotalNS)/float64(s.DurationNS())), nil

@@ -94,19 +94,23 @@ func (e *evidence) orphaned() (orphans, error) {
 		if err != nil {
 			return orphans{}, err
 		}
-		if float64(atWorkNS(s.Program)) > workingMost*float64(s.DurationNS()) {
+		if float64(atWorkNS(s)) > workingMost*float64(s.DurationNS()) {
 			return orphans{}, nil
 		}
 		return findOrphans(e.program, standingInTrace(s), c, float64(account.TotalNS)/float64(s.DurationNS())), nil
 	})
 }
 
-func atWorkNS(a gotrace.Account) int64 { return a.RunningNS + a.RunnableNS + a.SyscallNS }
+// atWorkNS is the time that goroutines of the program worked, or may have.
+func atWorkNS(s *gotrace.Summary) int64 {
+	return s.Program.RunningNS + s.Program.RunnableNS + s.Program.SyscallNS - s.AttendsNS
+}
 
 // findOrphans looks for them. Waits for a channel's next value and for a condition are left out, as
 // are those in a select: it may be an event that they are there for. So is every recording in which
 // a goroutine waits for such an event, or for time or a peer, as it may be on its way to end
-// the others' wait; but for the main function, which waits for the end of the program.
+// the others' wait; but for the main function, which waits for the end of the program, and those that
+// have waited throughout for something to do.
 func findOrphans(p stack.Program, list []standing, c calls, requests float64) orphans {
 	var o orphans
 	var all, most int64
@@ -117,6 +121,9 @@ func findOrphans(p stack.Program, list []standing, c calls, requests float64) or
 		}
 		if x.goroutines > x.stuck {
 			return orphans{}
+		}
+		if x.requests == 0 && (x.wait == stack.ChanRecv || x.wait == stack.Select) && p.Attends(x.frames) {
+			continue
 		}
 		switch x.wait {
 		case stack.WaitGroup, stack.ChanSend, stack.Lock:

@@ -23,7 +23,13 @@ type Parked struct {
 
 // park notes where a goroutine waits at the end.
 func (s *scan) park(g *goroutine) {
-	if g.state != waiting || g.at == nil || !g.at.ours || g.diag {
+	if g.at == nil || !g.at.ours || g.diag {
+		return
+	}
+	if g.state == inSyscall && !g.moved && !g.request && g.at.blocking == stack.Idle && !g.at.inC && s.program.Attends(g.at.frames) {
+		s.sum.AttendsNS += s.last - s.sum.StartNS
+	}
+	if g.state != waiting {
 		return
 	}
 	p := s.parked[g.at]

@@ -67,6 +67,9 @@ type Summary struct {
 	// Runnable is the time that goroutines of the program waited for a P, by the
 	// line that they stood at, largest first.
 	Runnable []SiteTime
+	// AttendsNS is the time of goroutines outside of requests that were in one system call for
+	// all of the trace, which waits, in the function that they start in: for a child's end, say.
+	AttendsNS int64
 	// Hung is what has waited for peers since before the trace.
 	Hung Hung
 }

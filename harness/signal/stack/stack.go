@@ -396,3 +396,12 @@ func Finalizing(frames []Frame) bool {
 	}
 	return false
 }
+
+// Attends reports whether who waits on this stack waits in the function that it was started in,
+// where a goroutine is when it has nothing to do: a worker at the channel that its work comes
+// by, or one that is there to see a signal or the end of another process. What
+// is done for somebody is done in what that calls.
+func (p Program) Attends(frames []Frame) bool {
+	own := p.Own(frames)
+	return !own.IsZero() && own == p.Outermost(frames)
+}

@@ -302,3 +302,18 @@ func TestRuntimeAlone(t *testing.T) {
 		assert.Equal(t, want, stack.RuntimeAlone(of(text)), text)
 	}
 }
+
+func TestAttends(t *testing.T) {
+	for name, c := range map[string]struct {
+		stack string
+		want  bool
+	}{
+		"at its channel":           {"runtime.chanrecv1 < example.com/app/jobs.(*pool).work < runtime.goexit", true},
+		"for a child's end":        {"syscall.Syscall6 < os.(*Process).Wait < os/exec.(*Cmd).Wait < main.main.func2", true},
+		"for an answer":            {"runtime.chanrecv1 < main.ask < main.work", false},
+		"in a library, for others": {"runtime.chanrecv1 < example.org/flight.(*Group).Do < main.get < main.work", false},
+		"nothing of the program":   {"runtime.gopark < runtime.bgsweep", false},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, app.Attends(of(c.stack))) })
+	}
+}
