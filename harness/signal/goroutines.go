@@ -40,6 +40,10 @@ func goroutineSignals() []definition {
 			l, err := e.leftBehind()
 			return l.kind.Library, err
 		}, "The library's line that starts them, where a library called at that line does so and none of the program's code runs in them."),
+		place("trace.goroutine_starter_site", trace, func(e *evidence) (stack.Frame, error) {
+			l, err := e.leftBehind()
+			return e.libraryAlone(l.kind), err
+		}, "The library's line that starts them, where no line of the program is known that has a part in it, and none of its code runs in them."),
 		place("trace.goroutine_stuck_site", trace, func(e *evidence) (stack.Frame, error) {
 			l, err := e.leftBehind()
 			return l.kind.Stuck, err
@@ -189,6 +193,7 @@ func (e *evidence) waitsForTime(at stack.Frame) bool {
 // growing is a kind of goroutines by the goroutine profiles.
 type growing struct {
 	grown, stock, asleep float64
+	calls                float64 // grown, in a system call or in C
 	where                stack.Frame
 }
 
@@ -224,6 +229,9 @@ func (e *evidence) grownKind() (growing, error) {
 			}
 			if e.program.WaitOf(x.frames) == stack.Sleep || e.waitsForTime(own) {
 				k.asleep += float64(x.values[n])
+			}
+			if inCall(x.frames) {
+				k.calls += float64(x.values[n])
 			}
 		}
 		n = whole.types["goroutine"]

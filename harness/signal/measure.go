@@ -24,8 +24,8 @@ type definition struct {
 func definitions() []definition {
 	var all []definition
 	for _, list := range [][]definition{traceSignals(), requestSignals(), queueSignals(), slotSignals(), pathSignals(), waitSignals(), callSignals(), besideSignals(), descriptorSignals(), pprofSignals(), ebpfSignals(), procSignals(), loadSignals(),
-		goroutineSignals(), sleeperSignals(), heapSignals(), collectorSignals(), timerSignals(), cpuSignals(), stalledSignals(), orphanSignals(),
-		behindSignals(),
+		goroutineSignals(), threadsLeftSignals(), sleeperSignals(), heapSignals(), collectorSignals(), timerSignals(), cpuSignals(),
+		stalledSignals(), orphanSignals(), behindSignals(),
 		againSignals(),
 	} {
 		all = append(all, list...)

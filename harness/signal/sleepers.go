@@ -25,6 +25,14 @@ func sleeperSignals() []definition {
 			l, err := e.sleepersLeft()
 			return baseFrame(l.kind.Origin), err
 		}, "The program's line that starts them."),
+		place("trace.sleeper_library_site", trace, func(e *evidence) (stack.Frame, error) {
+			l, err := e.sleepersLeft()
+			return baseFrame(l.kind.Library), err
+		}, "The library's line that starts them, where a library called at that line does so and none of the program's code runs in them."),
+		place("trace.sleeper_starter_site", trace, func(e *evidence) (stack.Frame, error) {
+			l, err := e.sleepersLeft()
+			return baseFrame(e.libraryAlone(l.kind)), err
+		}, "The library's line that starts them, where no line of the program is known that has a part in it, and none of its code runs in them."),
 		place("trace.sleeper_site", trace, func(e *evidence) (stack.Frame, error) {
 			l, err := e.sleepersLeft()
 			return baseFrame(l.kind.Stuck), err

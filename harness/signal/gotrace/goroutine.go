@@ -41,11 +41,12 @@ type goroutine struct {
 	assistAt stack.Frame
 
 	life     life
-	moved    bool  // it changed its state inside the trace
-	hung     bool  // it has waited since before the trace
-	stopping bool  // it has stopped the world
-	stopped  int64 // when it last did; 0: never
-	ran      int64 // since when it has been running
+	handed   *place // the program's stack that handed it work last; nil if not known
+	moved    bool   // it changed its state inside the trace
+	hung     bool   // it has waited since before the trace
+	stopping bool   // it has stopped the world
+	stopped  int64  // when it last did; 0: never
+	ran      int64  // since when it has been running
 	sampled  runSamples
 	service  service
 	queue    queueing

@@ -15,9 +15,9 @@ func TestGoroutinesOfALibrary(t *testing.T) {
 	run := stack.Frame{Function: "other.org/deadline.(*Deadline).Run", File: "d.go", Line: 34}
 	fare := stack.Frame{Function: "main.(*partner).fare", File: "main.go", Line: 43}
 	inside := stack.Frame{Function: "other.org/deadline.(*Deadline).Run.func1", File: "d.go", Line: 35}
-	k := &kind{entry: inside, origins: map[*place]int64{
-		{frames: []stack.Frame{run, fare}, own: fare}:                            3,
-		{frames: []stack.Frame{run, {Function: "main.test", Line: 9}}, own: run}: 1,
+	k := &kind{entry: inside, origins: map[origin]int64{
+		{by: &place{frames: []stack.Frame{run, fare}, own: fare, mine: true}}:                3,
+		{by: &place{frames: []stack.Frame{run, {Function: "main.test", Line: 9}}, own: run}}: 1,
 	}}
 	by, library := k.origin(p, inside)
 	assert.Equal(t, fare, by, "not the library, whose own closure it runs")

@@ -22,21 +22,23 @@ type Kind struct {
 	// Connections: they serve connections or requests of net/http's server.
 	Connections bool
 	// Origin is the program's line that starts most of them, else the line that
-	// started what started them; zero if that is not known. Where a helper starts
-	// what it is given, it is the line of the function that gives it.
+	// started what started them, else the one that handed work to what did; where none
+	// of these is known, a library's line that starts them, and zero if Go's own does.
+	// Where a helper starts what it is given, it is the line of the function that gives it.
 	Origin stack.Frame
-	// Library is the line of a library's that starts them below that one, and is zero
-	// where the program starts them or they run its code.
+	// Library is the line of a library's that starts them on behalf of that one, and is
+	// zero where the program starts them, where they run its code, and where it is Origin.
 	Library stack.Frame
 	// Left counts those that were started in the trace and had not ended when it
 	// did. Held is how many of these were started for a request that had not ended
 	// either. Stuck is the line where most of them stand, and of those that stand
 	// there Asleep counts the ones in a time.Sleep that is their first wait: it ends
-	// by itself.
+	// by itself. InCall is how many are in a system call there, or in C, which keeps a thread.
 	Left   int64
 	Held   int64
 	Stuck  stack.Frame
 	Asleep int64
+	InCall int64
 }
 
 // Growth is by how many there were more at the end of the trace than at its
@@ -76,10 +78,12 @@ type kind struct {
 	entry          stack.Frame
 	created, ended lifeSlices
 	connections    bool
-	origins        map[*place]int64
+	origins        map[origin]int64
+	handed         map[stack.Frame]int64 // by whose work a library's own goroutine started them; zero for unknown
 	left, held     int64
 	stuck          map[stack.Frame]int64
 	asleep         map[stack.Frame]int64
+	inCall         map[stack.Frame]int64
 }
 
 // life is what is known of one goroutine.
@@ -87,7 +91,7 @@ type life struct {
 	kind   *kind
 	born   bool   // in the trace
 	waits  int8   // how often it has waited, 0, 1 or more
-	origin *place // where it was started; nil if not by code of the program
+	origin origin // zero if it was not started in the trace, or by Go's own code alone
 }
 
 func newLives() *lives { return &lives{kinds: map[string]*kind{}, unknown: lifeSlices{}} }
@@ -108,7 +112,8 @@ func (l *lives) kind(entry stack.Frame) *kind {
 	if k == nil {
 		k = &kind{
 			entry: entry, connections: stack.ServesRequests(entry.Function), created: lifeSlices{}, ended: lifeSlices{},
-			origins: map[*place]int64{}, stuck: map[stack.Frame]int64{}, asleep: map[stack.Frame]int64{},
+			origins: map[origin]int64{}, handed: map[stack.Frame]int64{},
+			stuck: map[stack.Frame]int64{}, asleep: map[stack.Frame]int64{}, inCall: map[stack.Frame]int64{},
 		}
 		l.kinds[entry.Function] = k
 	}
@@ -136,15 +141,28 @@ func (l *lives) born(g *goroutine, start, by *place, creator *goroutine, begin, 
 		return
 	}
 	g.life.kind = k
-	if by != nil && !by.own.IsZero() {
-		g.life.origin = by
-	} else if creator != nil {
+	if creator != nil {
 		// A library's helper that a goroutine of the program's set going.
-		g.life.origin = creator.life.origin
+		g.life.origin, g.handed = creator.life.origin, creator.handed
+	}
+	switch {
+	case by == nil || !by.ours:
+	case by.mine || !g.life.origin.mine():
+		g.life.origin = origin{by: by}
+	default:
+		g.life.origin.at = by
 	}
 	k.created.add(begin, now)
-	if g.life.origin != nil {
-		k.origins[g.life.origin]++
+	if g.life.origin.by == nil {
+		return
+	}
+	k.origins[g.life.origin]++
+	if !g.life.origin.mine() {
+		var f stack.Frame
+		if g.handed != nil {
+			f = g.handed.own
+		}
+		k.handed[f]++
 	}
 }
 
@@ -194,6 +212,9 @@ func (l *lives) last(g *goroutine) {
 	if g.state == waiting && g.blamed == stack.Sleep && g.life.waits < 2 {
 		k.asleep[g.at.own]++
 	}
+	if g.state == inSyscall {
+		k.inCall[g.at.own]++
+	}
 }
 
 // finish lists the kinds, by growth, largest first.
@@ -208,7 +229,7 @@ func (l *lives) finish(p stack.Program, durationNS int64) []Kind {
 	for _, k := range l.kinds {
 		x := Kind{Entry: k.entry, Connections: k.connections, Left: k.left, Held: k.held, Stuck: most(k.stuck)}
 		x.Origin, x.Library = k.origin(p, x.Stuck)
-		x.Asleep = k.asleep[x.Stuck]
+		x.Asleep, x.InCall = k.asleep[x.Stuck], k.inCall[x.Stuck]
 		x.Created, x.LateCreated = k.created.sum(half)
 		x.Ended, x.LateEnded = k.ended.sum(half)
 		if x.Created > 0 || x.Ended > 0 {
@@ -246,22 +267,33 @@ func (l *lives) finish(p stack.Program, durationNS int64) []Kind {
 // keptKinds is how many kinds a summary keeps.
 const keptKinds = 64
 
-// origin is the line that starts most goroutines of the kind, and that of a library
-// whose doing they are.
+// origin is the line that starts most goroutines of the kind, or has a library do so, and
+// the library's.
 func (k *kind) origin(p stack.Program, stuck stack.Frame) (by, library stack.Frame) {
-	var best *place
-	for pl, n := range k.origins {
-		if best == nil || n > k.origins[best] || n == k.origins[best] && lessFrames(pl.frames, best.frames) {
-			best = pl
+	var best origin
+	for o, n := range k.origins {
+		if most := k.origins[best]; n > most || n == most && o.before(best) {
+			best = o
 		}
 	}
-	if best == nil {
+	if best.by == nil {
 		return stack.Frame{}, stack.Frame{}
 	}
-	if !p.Mine(stuck) && !p.Mine(k.entry) {
-		library = p.InLibrary(best.frames)
+	at := best.by
+	if best.at != nil {
+		at = best.at
 	}
-	return p.StartedBy(best.frames, stuck, k.entry), library
+	if !p.Mine(stuck) && !p.Mine(k.entry) {
+		library = p.InLibrary(at.frames)
+	}
+	by = p.StartedBy(best.by.frames, stuck, k.entry)
+	if f := k.handedBy(); !best.mine() && !f.IsZero() {
+		by = f
+	}
+	if library == by {
+		library = stack.Frame{}
+	}
+	return by, library
 }
 
 func most(counts map[stack.Frame]int64) stack.Frame {

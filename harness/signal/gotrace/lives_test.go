@@ -3,11 +3,13 @@ package gotrace
 import (
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // The programs under trace.
@@ -133,4 +135,35 @@ func TestHeapGoal(t *testing.T) {
 	}))
 	runtime.KeepAlive(kept)
 	assert.Greater(t, float64(s.GC.Goals)/float64(s.GC.Lives), 2.0, "there is no goal, and the heap grew by more than what is in use")
+}
+
+//go:noinline
+func livesInCall(fd int) { _, _ = unix.Read(fd, make([]byte, 1)) }
+
+func TestLivesInCalls(t *testing.T) {
+	var ends [2]int
+	require.NoError(t, unix.Pipe(ends[:]))
+	never := make(chan struct{})
+	const rounds = 8
+	var done sync.WaitGroup
+	s := read(t, record(t, func() {
+		for range rounds {
+			done.Add(1)
+			go func() {
+				defer done.Done()
+				livesInCall(ends[0])
+			}()
+			go livesStuck(never)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}))
+	close(never)
+	require.NoError(t, unix.Close(ends[1]))
+	done.Wait()
+	require.NoError(t, unix.Close(ends[0]))
+
+	calls := kindOf(t, s, "TestLivesInCalls.func1.1")
+	assert.EqualValues(t, rounds, calls.Left)
+	assert.EqualValues(t, rounds, calls.InCall, "each keeps a thread")
+	assert.Zero(t, kindOf(t, s, "livesStuck").InCall)
 }

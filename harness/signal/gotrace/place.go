@@ -25,6 +25,7 @@ type place struct {
 	finalizer bool
 	diag      bool
 	ours      bool       // code of the program is on it
+	mine      bool       // own is the main module's
 	ledgers   [2]int     // where its wait stands in each, as ledger.wait has it
 	calls     *SiteCount // system calls at own; nil until there is one
 
@@ -102,6 +103,7 @@ func (s *scan) resolve(st trace.Stack) *place {
 	s.interned[key.String()] = pl
 	pl.own = s.program.Own(pl.frames)
 	pl.ours = !pl.own.IsZero()
+	pl.mine = s.program.Mine(pl.own)
 	pl.outer = s.program.Outermost(pl.frames)
 	pl.wait = s.program.WaitOf(pl.frames)
 	pl.serving = stack.ServingOf(pl.frames)

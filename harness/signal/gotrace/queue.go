@@ -313,6 +313,7 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 	if by == nil || h == nil || by.diag || g.diag {
 		h, by = nil, nil
 	}
+	g.hand(h, by)
 	s.slots.woken(g, at, known, by, now)
 	if by == nil || known && at == nil || !by.ours && by.act != stack.Lends ||
 		by.act == stack.NoAct || by.act == stack.GivesUp || by.act == stack.Finishes || related(id, g, hid, h) {
