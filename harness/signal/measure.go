@@ -27,6 +27,7 @@ func definitions() []definition {
 		goroutineSignals(), threadsLeftSignals(), sleeperSignals(), heapSignals(), collectorSignals(), timerSignals(), cpuSignals(),
 		stalledSignals(), orphanSignals(), behindSignals(),
 		againSignals(),
+		unreadSignals(),
 	} {
 		all = append(all, list...)
 	}

@@ -210,6 +210,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			s.queues.created(g, ev.Goroutine(), s.gs[ev.Goroutine()], now)
 		}
 	}
+	if from == trace.GoSyscall && from != to {
+		s.pollEnds(g, now)
+	}
 	s.chargeTo(id, g, now, at, false)
 	if from == to {
 		// A generation of the trace begins by telling all states again, and of

@@ -164,6 +164,9 @@ type SiteCount struct {
 	ChildNS, QueuedChildNS int64
 	// Blocking is what the call that took longest there is good for.
 	Blocking stack.Blocking
+	// Polls are those of the calls that wait for descriptors, by epoll, poll or select, and
+	// have ended; PollsAtOnce those of them that did not sleep: see AtOnce.
+	Polls, PollsAtOnce int64
 
 	blockingNS [4]int64 // by stack.Blocking
 }
