@@ -1,6 +1,8 @@
 package signal
 
 import (
+	"slices"
+
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/gotrace"
@@ -157,27 +159,57 @@ func holderIn(h gotrace.Holder, what []string) stack.Frame {
 }
 
 // keptFrom is the wait for a peer, of those wanted, in which goroutines that hold a lock
-// have stood longest when the trace ended.
+// have stood longest when the trace ended. Which lock somebody holds is not known, but a lock
+// that a package keeps to itself is waited for in that package: those whose package nobody
+// waits in hold something else.
 func (e *evidence) keptFrom(s *gotrace.Summary, want wanted) (heldUp, error) {
 	c, err := e.callsByFunction()
 	if err != nil {
 		return heldUp{}, err
 	}
 	seen := c.waited(e.program, standingInTrace(s))
+	wanted := map[string]bool{} // packages in which somebody waits for a lock
+	for _, p := range s.Parked {
+		if p.Wait == stack.Lock {
+			for _, f := range c.takers(e.program, p.Frames) {
+				wanted[gofunc.Package(f.Function)] = true
+			}
+		}
+	}
 	var most heldUp
 	for _, p := range s.Parked {
 		if !want(e.program.PeerOf(p.Frames)) {
 			continue
 		}
-		_, holds := c.holds(e.program, p.Frames)
-		if !holds {
-			_, holds = seen.holds(e.program, p.Frames)
+		if !slices.ContainsFunc(p.Frames, func(f stack.Frame) bool {
+			held, holds := c.holds(e.program, []stack.Frame{f})
+			if !holds {
+				held, holds = seen.holds(e.program, []stack.Frame{f})
+			}
+			return holds && wanted[gofunc.Package(held.Function)]
+		}) {
+			continue
 		}
-		if v := min(1, share(p.StoodNS, p.Goroutines*s.DurationNS())); holds && v > most.share {
+		if v := min(1, share(p.StoodNS, p.Goroutines*s.DurationNS())); v > most.share {
 			most = heldUp{v, baseFrame(p.Where)}
 		}
 	}
 	return most, nil
+}
+
+// takers are the innermost frames that are not Go's own of who waits for a lock: the one that
+// takes it, and before that any that takes it for its caller.
+func (c calls) takers(p stack.Program, frames []stack.Frame) (found []stack.Frame) {
+	for _, f := range frames {
+		if p.Foreign(f) {
+			continue
+		}
+		found = append(found, f)
+		if !c.locking.Locks[gofunc.Base(f.Function)] {
+			break
+		}
+	}
+	return found
 }
 
 // lockAsking is for locks that only a library's own goroutine holds: what the program has to

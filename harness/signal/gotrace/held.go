@@ -2,6 +2,7 @@ package gotrace
 
 import (
 	"chokepoint/harness/gofunc"
+	"chokepoint/harness/signal/stack"
 )
 
 // taking is where a lock is taken that is let go of at some place: in the innermost
@@ -93,4 +94,14 @@ func (l *locks) outside(at *place, t taking) bool {
 		l.before[k] = out
 	}
 	return out
+}
+
+// after reports whether a stack is in the function of a frame, at its line or below.
+func (pl *place) after(f stack.Frame) bool {
+	for _, x := range pl.frames {
+		if x.Function == f.Function {
+			return x.Line >= f.Line
+		}
+	}
+	return false
 }

@@ -271,8 +271,9 @@ func (s *scan) blocked(g *goroutine, at *place, now int64) {
 		}
 		s.locks.wait(g, at, now)
 	}
-	// Outside the function that took the lock it holds it no more.
-	if h := g.acquired; h != nil && (at == nil || !at.holds(h.at.own.Function)) {
+	// Outside the function that took the lock it holds it no more, nor above the line that
+	// did: it let go of it while nobody waited, and comes round again.
+	if h := g.acquired; h != nil && (at == nil || !at.after(h.at.own)) {
 		g.acquired = nil
 	}
 }
