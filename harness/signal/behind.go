@@ -74,9 +74,9 @@ func (e *evidence) behind() (behind, error) {
 // others are done, is kept from what he came for.
 func unasked(w stack.Wait) bool { return w == stack.ChanSend || w == stack.WaitGroup }
 
-// heldUp are waits in which a goroutine that has just received is not idle: an idle one is back at
+// keptWaiting are waits in which a goroutine that has just received is not idle: an idle one is back at
 // its channel. One that waits to send is left to findStall.
-func heldUp(w stack.Wait) bool {
+func keptWaiting(w stack.Wait) bool {
 	return w == stack.Cond || w == stack.Lock || w == stack.WaitGroup
 }
 
@@ -131,7 +131,7 @@ func findBehind(p stack.Program, list []standing, c calls, requests float64) beh
 		case x.wait == stack.ChanRecv, x.wait == stack.Select, x.wait == stack.ChanSend:
 			// Idle, or held up behind another.
 		case x.wait == stack.Sleep && x.throughout == 0 && x.woken > 0:
-		case !heldUp(x.wait):
+		case !keptWaiting(x.wait):
 			return behind{}
 		case x.stuck > 0:
 			if at, receives := c.receivesAt(p, x.frames); receives {

@@ -23,11 +23,12 @@ type definition struct {
 // file of its dimension and an entry in that file's list.
 func definitions() []definition {
 	var all []definition
-	for _, list := range [][]definition{traceSignals(), requestSignals(), queueSignals(), slotSignals(), pathSignals(), waitSignals(), callSignals(), besideSignals(), descriptorSignals(), pprofSignals(), ebpfSignals(), procSignals(), loadSignals(),
-		goroutineSignals(), threadsLeftSignals(), sleeperSignals(), heapSignals(), collectorSignals(), timerSignals(), cpuSignals(),
-		stalledSignals(), orphanSignals(), behindSignals(),
-		againSignals(),
-		unreadSignals(),
+	for _, list := range [][]definition{
+		traceSignals(), holderSignals(), requestSignals(), queueSignals(), slotSignals(), pathSignals(), waitSignals(),
+		callSignals(), besideSignals(), threadsLeftSignals(), goroutineSignals(), sleeperSignals(),
+		stalledSignals(), orphanSignals(), behindSignals(), unreadSignals(), againSignals(), descriptorSignals(),
+		cpuSignals(), heapSignals(), collectorSignals(), timerSignals(),
+		pprofSignals(), ebpfSignals(), procSignals(), loadSignals(),
 	} {
 		all = append(all, list...)
 	}

@@ -39,7 +39,7 @@ func stillStanding(p stack.Program, s *gotrace.Summary) []Still {
 		list = append(list, Still{Wait: k.wait, Where: bundle.Frame{Function: k.own.Function, File: k.own.File, Line: k.own.Line}, Goroutines: n})
 	}
 	idle := func(w stack.Wait) int {
-		if heldUp(w) || w == stack.ChanSend {
+		if keptWaiting(w) || w == stack.ChanSend {
 			return 0
 		}
 		return 1

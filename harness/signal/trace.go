@@ -44,7 +44,7 @@ func traceSignals() []definition {
 		number("trace.lock_holder_io_share", dim, Share, holderDoing(string(stack.NetRead), string(stack.NetWrite), string(stack.NetConnect), string(stack.HTTPClient), string(stack.DBConn), "syscall"),
 			"Share of the holder's time under that lock spent in network or file I/O and other system calls."),
 		place("trace.lock_holder_blocked_site", dim, atLock(holderBlocked),
-			"Where the holder of that lock spends its time off the CPU."),
+			"Where the holder of that lock spends most of its time off the CPU, where that is a tenth of its time under the lock or more."),
 
 		number("trace.finalizer_busy_share", dim, Share, func(e *evidence) (float64, error) {
 			s, err := e.trace()
@@ -335,12 +335,21 @@ func holderBlocked(l gotrace.Lock) stack.Frame {
 	if len(l.Holders) == 0 {
 		return stack.Frame{}
 	}
-	for _, d := range l.Holders[0].Doing {
-		if d.What != "running" && d.What != "runnable" && !d.Where.IsZero() {
-			return d.Where
+	var off int64
+	var most stack.Frame
+	for _, d := range l.Holders[0].Doing { // by time, largest first
+		if d.What == "running" || d.What == "runnable" {
+			continue
+		}
+		off += d.NS
+		if most.IsZero() {
+			most = d.Where
 		}
 	}
-	return stack.Frame{}
+	if share(off, l.Holders[0].ObservedNS) < offCPU {
+		return stack.Frame{}
+	}
+	return most
 }
 
 func ofFinalizer(f func(gotrace.Finalizer) float64) func(*evidence) (float64, error) {

@@ -23,6 +23,8 @@ import (
 type locks struct {
 	program stack.Program
 	within  map[calling]stack.Frame // what calledBy has found
+	takings map[*place]taking       // by the place of a release
+	before  map[standing]bool       // what outside has found
 	groups  map[string]*group       // by site key, to the group or one merged into another
 	waiting map[*goroutine]lockWait
 }
@@ -40,7 +42,8 @@ type group struct {
 	callers     callers
 	libraries   map[stack.Frame]int64 // that take the lock; the zero frame for the program
 	called      map[stack.Frame]int64 // by who holds it, where a library does; see under
-	readers     map[stack.Frame]bool  // of these lines, those that wait in RLock
+	waits       map[*place]bool
+	readers     map[stack.Frame]bool // of these lines, those that wait in RLock
 	holders     map[holderKey]*holder
 	lastRelease int64
 }
@@ -59,14 +62,14 @@ type holder struct {
 }
 
 func newLocks(p stack.Program) *locks {
-	return &locks{program: p, within: map[calling]stack.Frame{}, groups: map[string]*group{}, waiting: map[*goroutine]lockWait{}}
+	return &locks{program: p, within: map[calling]stack.Frame{}, takings: map[*place]taking{}, before: map[standing]bool{}, groups: map[string]*group{}, waiting: map[*goroutine]lockWait{}}
 }
 
 func (l *locks) find(key string) *group {
 	g := l.groups[key]
 	if g == nil {
 		g = &group{waiters: map[stack.Frame]int64{}, readers: map[stack.Frame]bool{}, holders: map[holderKey]*holder{},
-			libraries: map[stack.Frame]int64{}, called: map[stack.Frame]int64{}}
+			libraries: map[stack.Frame]int64{}, called: map[stack.Frame]int64{}, waits: map[*place]bool{}}
 		l.groups[key] = g
 		return g
 	}
@@ -95,6 +98,9 @@ func (l *locks) join(a, b string) *group {
 	}
 	for f, ns := range y.called {
 		x.called[f] += ns
+	}
+	for at := range y.waits {
+		x.waits[at] = true
 	}
 	for f := range y.readers {
 		x.readers[f] = true
@@ -189,6 +195,7 @@ func (l *locks) endWait(g *goroutine, now int64) (w lockWait, ok bool) {
 	grp.waiters[w.at.own] += ns
 	grp.callers.add(w.at, ns)
 	grp.libraries[w.at.library] += ns
+	grp.waits[w.at] = true
 	if w.at.reads {
 		grp.readers[w.at.own] = true
 	}
@@ -230,7 +237,7 @@ func (l *locks) release(h *goroutine, at *place, w lockWait, now int64) {
 	hold.callers.add(at, ns+1)
 	if a == nil {
 		if h != nil {
-			hold.ObservedNS += h.recent.since(since, now, func(in *place, d Doing) {
+			hold.ObservedNS += h.recent.since(l.heldFrom(grp, h, at, since), now, func(in *place, d Doing) {
 				n := d.NS
 				d.NS = 0
 				hold.doing[d] += n
@@ -264,8 +271,9 @@ func (s *scan) blocked(g *goroutine, at *place, now int64) {
 		}
 		s.locks.wait(g, at, now)
 	}
-	// Outside the function that took the lock it holds it no more.
-	if h := g.acquired; h != nil && (at == nil || !at.holds(h.at.own.Function)) {
+	// Outside the function that took the lock it holds it no more, nor above the line that
+	// did: it let go of it while nobody waited, and comes round again.
+	if h := g.acquired; h != nil && (at == nil || !at.after(h.at.own)) {
 		g.acquired = nil
 	}
 }
@@ -305,7 +313,7 @@ func (l *locks) list() []Lock {
 			continue
 		}
 		seen[g] = true
-		lock := Lock{WaitedNS: g.waited, RequestWaitedNS: g.requests, Caller: largest(g.callers), Library: largest(g.libraries)}
+		lock := Lock{WaitedNS: g.waited, RequestWaitedNS: g.requests, ReleasedNS: g.lastRelease, Caller: largest(g.callers), Library: largest(g.libraries)}
 		if lock.Library == largest(g.waiters) {
 			lock.Called = largest(g.called)
 		}

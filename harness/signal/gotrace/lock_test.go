@@ -56,6 +56,10 @@ func TestWokenAndBeatenToIt(t *testing.T) {
 	g = &goroutine{blamed: stack.Lock, acquired: &hold{at: lock, since: 5}}
 	s.blocked(g, placeAt("main.use", 2, stack.Lock), 6)
 	assert.NotNil(t, g.acquired)
+	// Asleep above the lock in a loop it has let go of it while nobody waited.
+	loop := &goroutine{blamed: stack.Sleep, acquired: &hold{at: placeAt("main.use", 3, stack.Lock), since: 5}}
+	s.blocked(loop, placeAt("main.use", 2, stack.Sleep), 6)
+	assert.Nil(t, loop.acquired)
 	// Elsewhere it has let go of it.
 	g.blamed = stack.NetRead
 	s.blocked(g, placeAt("main.idle", 2, stack.NetRead), 7)

@@ -14,6 +14,7 @@ type Parked struct {
 	Goroutines int64
 	Requests   int64 // of these, inside a handler of net/http
 	Throughout int64 // of these, there for the whole trace: it saw no change of them
+	StoodNS    int64 // how long they had waited, inside the trace, summed
 	// ThroughoutRequests is those of both.
 	ThroughoutRequests int64
 	// Woken counts goroutines that were woken, inside the trace, from the same kind
@@ -38,6 +39,7 @@ func (s *scan) park(g *goroutine) {
 		s.parked[g.at] = p
 	}
 	p.Goroutines++
+	p.StoodNS += s.last - g.queue.parked
 	if g.request {
 		p.Requests++
 	}

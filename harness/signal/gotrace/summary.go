@@ -119,6 +119,8 @@ type Lock struct {
 	WaitedNS        int64
 	RequestWaitedNS int64
 	Waiters         []LockWaiter // the Lock lines waited at, by time
+	// ReleasedNS is when somebody last let go of it for others who waited; 0 for never.
+	ReleasedNS int64
 	// Caller is the User of most of that waiting; zero where most of it has none.
 	Caller stack.Frame
 	// Library is the line of a library that takes the lock, by waiting time; zero where
