@@ -368,6 +368,11 @@ func TestSignals(t *testing.T) {
 			},
 			want: expected{"pprof.pool_new_per_request": 1.0, "pprof.pool_new_site": "main.render:8"},
 		},
+		"a pool of Go's own": {
+			artifacts: map[string]any{bundle.AllocsProfile: newProfile("alloc_objects", "alloc_space").
+				add("bufio.NewWriterSize:4 < sync.(*Pool).Get:1 < net/http.(*conn).serve:1", 400, 400*4096).p},
+			want: expected{"pprof.pool_new_share": 0.0, "pprof.pool_new_per_request": 0.0, "pprof.pool_new_site": missing("nothing of the kind")},
+		},
 		"allocations without call sites": {
 			artifacts: map[string]any{bundle.AllocsProfile: newProfile("alloc_objects", "alloc_space").add("main.f:1", 1, 1).p},
 			want: expected{

@@ -17,7 +17,7 @@ const muchSmaller = 16
 // which small objects hardly change however many they seem to be.
 func poolMade(e *evidence, where stack.Frame) (int64, error) {
 	p, err := e.profile(bundle.DimPprof, bundle.AllocsProfile)
-	if err != nil {
+	if err != nil || where.IsZero() {
 		return 0, err
 	}
 	objects, ok := p.types["alloc_objects"]
