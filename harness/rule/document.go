@@ -34,8 +34,9 @@ type document struct {
 }
 
 type unlessDocument struct {
-	When    string `yaml:"when" jsonschema_description:"CEL condition over signals."`
-	Because string `yaml:"because" jsonschema_description:"What it is instead, or why it is no flaw: what is kept is growth, no pressure."`
+	Fires   []string `yaml:"fires,omitempty" jsonschema_description:"Ids of rules that the finding is left to: the exception holds only where one of them fires."`
+	When    string   `yaml:"when,omitempty" jsonschema_description:"CEL condition over signals; beside fires it must hold as well, and may be left out."`
+	Because string   `yaml:"because" jsonschema_description:"What it is instead, or why it is no flaw: what is kept is growth, no pressure."`
 }
 
 type relatedDocument struct {

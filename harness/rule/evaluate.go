@@ -55,7 +55,7 @@ func (r *Rule) fires(ev *evidence) (truth, []string) {
 // ruledOut is the first of the exceptions that holds.
 func (r *Rule) ruledOut(ev *evidence) (exception, bool) {
 	for _, e := range r.unless {
-		if holds, _ := e.when.condition(ev); holds == yes {
+		if e.holds(ev) {
 			return e, true
 		}
 	}

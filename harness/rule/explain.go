@@ -78,6 +78,8 @@ type Term struct {
 	Terms []Term `json:"terms,omitempty"`
 	// Signal is the name of the signal it is, if it is one.
 	Signal string `json:"signal,omitempty"`
+	// Rule is the id of the rule that it asks about, if it asks whether one fires.
+	Rule string `json:"rule,omitempty"`
 	// Missing are the signals whose absence leaves it unknown.
 	Missing []string `json:"missing,omitempty"`
 	// NotTaken marks the branch of an if that its condition ruled out, and with
@@ -121,7 +123,7 @@ func (r *Rule) Explain(signals signal.Set, captured func(dimension string) (bool
 		Because: []string{}, When: ev.explain(r.when), Impact: ev.explain(r.impact),
 	}
 	for _, e := range r.unless {
-		x.Unless = append(x.Unless, ExceptionExplanation{ev.explain(e.when), e.because})
+		x.Unless = append(x.Unless, ExceptionExplanation{ev.exception(e), e.because})
 	}
 	switch fires, missing := r.fires(ev); fires {
 	case yes:
@@ -302,6 +304,8 @@ func (ev *evidence) value(text string) (value string, missing []string) {
 func (t Term) deciding() []string {
 	var said []string
 	switch {
+	case t.Rule != "":
+		return []string{t.asksRule()}
 	case t.Made == If:
 		for _, branch := range t.Terms[1:] {
 			if !branch.NotTaken {

@@ -43,12 +43,6 @@ type Rule struct {
 // defaultImpactOf is what an impact is a share of when the rule does not say.
 const defaultImpactOf = "of request time"
 
-// exception is what rules the cause out.
-type exception struct {
-	when    *expression
-	because string
-}
-
 type relatedPlace struct {
 	role  string
 	where string // a place signal
@@ -171,7 +165,7 @@ func (p *parser) rule(doc document) *Rule {
 		if because == "" {
 			p.problem(field+".because", "is required: say what it is instead, or why it is no flaw")
 		}
-		r.unless = append(r.unless, exception{p.condition(field+".when", doc.When), because})
+		r.unless = append(r.unless, p.exception(field, doc, because))
 	}
 	r.impact = p.expression("impact", doc.Impact, cel.DoubleType, cel.IntType)
 	r.because = p.templates("because", doc.Because)
@@ -318,7 +312,7 @@ func (r *Rule) Signals() []string {
 	}
 	add(r.when)
 	for _, e := range r.unless {
-		add(e.when)
+		names = append(names, e.signals()...)
 	}
 	add(r.impact)
 	addTemplates(r.because)

@@ -69,6 +69,9 @@ func Load(catalogue []signal.Definition, sources ...Source) (*Set, error) {
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
+	if err := link(by); err != nil {
+		return nil, err
+	}
 	for _, r := range by {
 		set.rules = append(set.rules, r)
 	}

@@ -328,16 +328,6 @@ func top(sites []site) site {
 	return sites[0]
 }
 
-// valueAt is the value of the site at where, and 0 if it is not among them.
-func valueAt(sites []site, where stack.Frame) int64 {
-	for _, s := range sites {
-		if s.where == where {
-			return s.value
-		}
-	}
-	return 0
-}
-
 // byFunction merges sites of one function, the closures in it included, keeping
 // its largest line.
 func byFunction(sites []site) []site {

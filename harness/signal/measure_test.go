@@ -358,6 +358,21 @@ func TestSignals(t *testing.T) {
 				"pprof.pools_in_requests": 1.0, "pprof.pool_get_site": "main.render:8",
 			},
 		},
+		"a part of a new value, drawn once": {
+			artifacts: map[string]any{
+				bundle.AllocsProfile: newProfile("alloc_objects", "alloc_space").
+					add("main.block:4 < sync.(*Pool).Get:1 < main.render:8"+handler, 400, 400*65_536).
+					add("main.block:4 < sync.(*Pool).Get:1 < main.render:8"+handler, 100, 100*16_384).
+					// The header of a slice, of which one draw makes as many as fill 512 KiB.
+					add("main.block:4 < sync.(*Pool).Get:1 < main.render:8"+handler, 21_845, 21_845*24).p,
+			},
+			want: expected{"pprof.pool_new_per_request": 1.0, "pprof.pool_new_site": "main.render:8"},
+		},
+		"a pool of Go's own": {
+			artifacts: map[string]any{bundle.AllocsProfile: newProfile("alloc_objects", "alloc_space").
+				add("bufio.NewWriterSize:4 < sync.(*Pool).Get:1 < net/http.(*conn).serve:1", 400, 400*4096).p},
+			want: expected{"pprof.pool_new_share": 0.0, "pprof.pool_new_per_request": 0.0, "pprof.pool_new_site": missing("nothing of the kind")},
+		},
 		"allocations without call sites": {
 			artifacts: map[string]any{bundle.AllocsProfile: newProfile("alloc_objects", "alloc_space").add("main.f:1", 1, 1).p},
 			want: expected{

@@ -96,12 +96,12 @@ func pprofSignals() []definition {
 			if err != nil {
 				return 0, err
 			}
-			objects, _, err := poolNew(e, "alloc_objects")
+			made, err := poolMade(e, top(bytes).where)
 			if err != nil {
 				return 0, err
 			}
-			return perRequest(e, bundle.AllocsProfile, valueAt(objects, top(bytes).where))
-		}, "Objects made new by that line's Get for each request that ended."),
+			return perRequest(e, bundle.AllocsProfile, made)
+		}, "Objects made new by that line's Get for each request that ended; those much smaller than the ones that hold most of the bytes are parts of a new value and do not count."),
 		place("pprof.pool_new_site", dim, func(e *evidence) (stack.Frame, error) {
 			sites, _, err := poolNew(e, "alloc_space")
 			return top(sites).where, err

@@ -58,7 +58,8 @@ const (
 	// SettingUp: making something of the standard library that is made to be used
 	// many times, such as a compiled pattern or a parsed key.
 	SettingUp
-	// Answering: reading, writing and encoding, which answering takes in any case.
+	// Answering: reading, writing and encoding, which answering takes in any case. Functions of
+	// those packages that only compute a value are Calling.
 	Answering
 	// Managing: memory, goroutines, locks, channels and timers.
 	Managing
@@ -137,12 +138,13 @@ func workKind(above []Frame) WorkKind {
 	if slices.ContainsFunc(above, func(f Frame) bool { return setsUp(f.Function) }) {
 		return SettingUp
 	}
+	if answers(above) {
+		return Answering
+	}
 	kind := Computing
-	for i, f := range above {
+	for _, f := range above {
 		pkg := gofunc.Package(f.Function)
 		switch {
-		case f.Kernel(), i == 0 && syscallLeaf(f.Function), serves(pkg):
-			return Answering
 		case collecting(f.Function), manages(f.Function), pkg == "sync", pkg == "internal/sync":
 			kind = Managing
 		case kind == Computing && pkg != "" && pkg != "runtime" && !strings.HasPrefix(pkg, "internal/"):
@@ -175,6 +177,42 @@ func setsUp(name string) bool {
 		// once for each that is parsed.
 		"html/template.(*Template).escape", "html/template.(*Template).lookupAndEscape", "html/template.escapeTemplate", "html/template.(*escaper).",
 	} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// answers reports whether the calls above a line, innermost first, read, write or encode.
+// The outermost of what serves decides: a name that is made canonical while a header is
+// read goes with the reading, and one that the program wants canonical does not.
+func answers(above []Frame) bool {
+	if len(above) > 0 && syscallLeaf(above[0].Function) || slices.ContainsFunc(above, Frame.Kernel) {
+		return true
+	}
+	for _, f := range slices.Backward(above) {
+		if serves(gofunc.Package(f.Function)) {
+			return !computes(f.Function)
+		}
+	}
+	return false
+}
+
+// computes reports whether a function of a package that serves does none of that itself:
+// by its documentation it makes a value of its arguments and touches nothing else, as those of
+// strings and net/netip do. Answering does not take such calls in any case: whoever makes
+// them for a list that a client may make as long as it likes, or goes through a list
+// for each request, could make fewer.
+func computes(name string) bool {
+	switch name {
+	case "net/http.CanonicalHeaderKey", "net/http.DetectContentType", "net/http.ParseTime", "net/http.ParseHTTPVersion", "net/http.StatusText",
+		"net/textproto.CanonicalMIMEHeaderKey", "net/textproto.TrimString", "net/textproto.TrimBytes",
+		"net.ParseIP", "net.ParseCIDR", "net.ParseMAC", "net.IPv4", "net.IPv4Mask", "net.CIDRMask", "net.JoinHostPort", "net.SplitHostPort",
+		"os.Expand", "os.ExpandEnv":
+		return true
+	}
+	for _, prefix := range []string{"net.IP.", "net.(*IP).", "net.IPMask.", "net.(*IPNet).", "net.HardwareAddr."} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
