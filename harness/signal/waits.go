@@ -42,8 +42,10 @@ func waitSignals() []definition {
 // wanted are the peers that a kind of signals is about.
 type wanted func(stack.Peer) bool
 
-func answers(p stack.Peer) bool { return p == stack.AskedPeer || p == stack.ReadPeer }
-func room(p stack.Peer) bool    { return p == stack.FullPeer }
+func answers(p stack.Peer) bool {
+	return p == stack.AskedPeer || p == stack.ReadPeer || p == stack.RelayedPeer
+}
+func room(p stack.Peer) bool { return p == stack.FullPeer }
 
 const (
 	// endsSeldom is the share of the waits in the middle of the trace that may end in
@@ -106,10 +108,10 @@ func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Su
 			continue // too few to tell that no deadline ends them
 		}
 		middle, ended := k.Middle+s.Hung.Unknown, k.Middle-k.End+s.Hung.Unknown
-		if float64(ended) >= endsSeldom*float64(middle) {
+		h := held{where: k.Where, count: k.End, others: k.End - k.InRequests, ended: float64(ended) / float64(middle), late: k.LateNS}
+		if h.ended >= endsSeldom && (k.Peer == stack.FullPeer || !serves) {
 			continue
 		}
-		h := held{where: k.Where, count: k.End, others: k.End - k.InRequests, ended: float64(ended) / float64(middle), late: k.LateNS}
 		switch {
 		case k.Peer == stack.FullPeer:
 			if serves {
@@ -117,7 +119,7 @@ func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Su
 				h.beside = k.LateNS - k.LateRequestNS
 			}
 		case !serves:
-		case k.Peer == stack.ReadPeer:
+		case k.Peer == stack.ReadPeer, k.Peer == stack.RelayedPeer:
 			gone := min(taken, h.count)
 			taken -= gone
 			h.count -= gone
@@ -132,7 +134,10 @@ func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Su
 			h.count += n - h.others
 			h.late = k.LateRequestNS + part(k.LateNS-k.LateRequestNS, n, h.others)
 		}
-		if h.count > 0 {
+		if h.ended >= endsSeldom {
+			h.ended = e.endsLater(s, h.count)
+		}
+		if h.count > 0 && h.ended < endsSeldom {
 			list = append(list, h)
 		}
 	}
