@@ -2,6 +2,7 @@ package signal
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,13 +24,16 @@ import (
 //
 // There may have been fewer of them when the window began, as they pile up: on average half as
 // many, if there was none before. And one more may end than was seen to.
-func (e *evidence) endsLater(s *gotrace.Summary, n int) float64 {
+func (e *evidence) endsLater(s *gotrace.Summary, n int) (float64, error) {
 	ended, over, err := e.endedAfter(time.Duration(s.DurationNS()))
-	if err != nil || n <= 0 || over <= 0 {
-		return 1
+	switch {
+	case errors.Is(err, bundle.ErrDamaged):
+		return 0, err
+	case err != nil, n <= 0, over <= 0:
+		return 1, nil
 	}
 	stood := float64(n) / 2 * over.Seconds()
-	return min(1, float64(ended+1)/stood*time.Duration(s.DurationNS()/2).Seconds())
+	return min(1, float64(ended+1)/stood*time.Duration(s.DurationNS()/2).Seconds()), nil
 }
 
 // endedAfter is how many requests ended in the window that had taken so long or longer, and

@@ -2,6 +2,7 @@ package gotrace
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"golang.org/x/exp/trace"
@@ -46,6 +47,9 @@ type Hung struct {
 	// Helped is how many handlers have waited throughout for other goroutines of the
 	// program: for a group, or to receive.
 	Helped int
+	// Relayed are the lines where handlers wait for answers that another goroutine reads
+	// of a connection and hands on, in order.
+	Relayed []stack.Frame
 	// Queued is how many handlers have waited throughout for a connection that others
 	// hold: of database/sql's pool, or of net/http's client.
 	Queued int
@@ -146,6 +150,7 @@ func (s *scan) finishHung() {
 		return n
 	}
 	peerOf := s.relays.judge()
+	out.Relayed = slices.SortedFunc(maps.Keys(s.relays.known), stack.Frame.Compare)
 	for k, times := range s.hung.ended {
 		if k.peer == stack.RelayedPeer && !s.relays.known[k.where] {
 			continue
