@@ -19,9 +19,9 @@ func waitSignals() []definition {
 			"Share of request time in those waits, and in those at the same lines that began in the trace and have lasted for longer than any there that ended, or that the client's leaving ended."),
 		place("trace.upstream_stuck_site", bundle.DimTrace, stuckSite(answers), "The program's line where most requests wait so."),
 		number("trace.upstream_stuck_ended_share", bundle.DimTrace, Share, stuckEnded(answers),
-			"Share of the waits at that line, of those that had begun before the trace and lasted half of it, that ended in the other half."),
+			"Share of the waits at that line, of those that had begun before the trace and lasted half of it, that ended in the other half; where more do, as honest answers take that long, of those that lasted all of it, at most, that will end in as long as half of it, by how many requests that had taken longer than the trace the client saw end."),
 		number("pprof.upstream_wait_share", bundle.DimPprof, Share, peerShare(answers),
-			"Share of the goroutines in handlers that waited for a dependency's answer when the goroutine profile was taken; of all the program's goroutines in a program without a known server."),
+			"Share of the goroutines in handlers that waited for a dependency's answer when the goroutine profile was taken, be it one that another goroutine reads, by the trace; of all the program's goroutines in a program without a known server."),
 		place("pprof.upstream_wait_site", bundle.DimPprof, peerSite(answers), "The program's line where most of them waited."),
 		number("pprof.upstream_ended_ratio", bundle.DimPprof, Ratio, upstreamEnded,
 			"Time that waits at that line which ended in the window had taken, by the block profile, in relation to what the goroutines there waited over the window: near 1 where waits end as they begin, 0 where none ends."),
@@ -42,8 +42,10 @@ func waitSignals() []definition {
 // wanted are the peers that a kind of signals is about.
 type wanted func(stack.Peer) bool
 
-func answers(p stack.Peer) bool { return p == stack.AskedPeer || p == stack.ReadPeer }
-func room(p stack.Peer) bool    { return p == stack.FullPeer }
+func answers(p stack.Peer) bool {
+	return p == stack.AskedPeer || p == stack.ReadPeer || p == stack.RelayedPeer
+}
+func room(p stack.Peer) bool { return p == stack.FullPeer }
 
 const (
 	// endsSeldom is the share of the waits in the middle of the trace that may end in
@@ -106,10 +108,10 @@ func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Su
 			continue // too few to tell that no deadline ends them
 		}
 		middle, ended := k.Middle+s.Hung.Unknown, k.Middle-k.End+s.Hung.Unknown
-		if float64(ended) >= endsSeldom*float64(middle) {
+		h := held{where: k.Where, count: k.End, others: k.End - k.InRequests, ended: float64(ended) / float64(middle), late: k.LateNS}
+		if h.ended >= endsSeldom && (k.Peer == stack.FullPeer || !serves) {
 			continue
 		}
-		h := held{where: k.Where, count: k.End, others: k.End - k.InRequests, ended: float64(ended) / float64(middle), late: k.LateNS}
 		switch {
 		case k.Peer == stack.FullPeer:
 			if serves {
@@ -117,7 +119,7 @@ func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Su
 				h.beside = k.LateNS - k.LateRequestNS
 			}
 		case !serves:
-		case k.Peer == stack.ReadPeer:
+		case k.Peer == stack.ReadPeer, k.Peer == stack.RelayedPeer:
 			gone := min(taken, h.count)
 			taken -= gone
 			h.count -= gone
@@ -132,7 +134,12 @@ func (e *evidence) stuck(want wanted) (list []held, wholeNS int64, s *gotrace.Su
 			h.count += n - h.others
 			h.late = k.LateRequestNS + part(k.LateNS-k.LateRequestNS, n, h.others)
 		}
-		if h.count > 0 {
+		if h.ended >= endsSeldom {
+			if h.ended, err = e.endsLater(s, h.count); err != nil {
+				return nil, 0, nil, err
+			}
+		}
+		if h.count > 0 && h.ended < endsSeldom {
 			list = append(list, h)
 		}
 	}
@@ -223,8 +230,9 @@ func (e *evidence) parkedPeers(want wanted) (sites []site, all int64, err error)
 	}
 	var handlers, handlers1, watched, ours int64
 	var helped int64 // handlers that wait for other goroutines
+	peerOf := e.peerOf()
 	waitsForOthers := func(x sample) bool {
-		return e.program.PeerOf(x.frames) == stack.NoPeer && stack.ForOthers(e.program.WaitOf(x.frames))
+		return peerOf(x) == stack.NoPeer && stack.ForOthers(e.program.WaitOf(x.frames))
 	}
 	i := p.types["goroutine"]
 	for _, x := range p.list {
@@ -255,14 +263,14 @@ func (e *evidence) parkedPeers(want wanted) (sites []site, all int64, err error)
 	var reads []sample
 	var apart int64 // that wait for answers outside of handlers
 	for _, x := range p.list {
-		peer := e.program.PeerOf(x.frames)
+		peer := peerOf(x)
 		if handlers > 0 && want(stack.AskedPeer) && !e.program.Own(x.frames).IsZero() && (peer == stack.AskedPeer && stack.StageOf(x.frames) != stack.Handling || peer == stack.OwnPeer) {
 			apart += x.values[i]
 		}
 		if !want(peer) || handlers > 0 && peer != stack.FullPeer && stack.StageOf(x.frames) != stack.Handling {
 			continue
 		}
-		if peer == stack.ReadPeer {
+		if peer == stack.ReadPeer || peer == stack.RelayedPeer {
 			reads = append(reads, x)
 			continue
 		}
@@ -337,8 +345,9 @@ func upstreamEnded(e *evidence) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
+	peerOf := e.peerOf()
 	ended := b.of("delay", func(x sample) bool {
-		return e.program.Asker(x.frames) == at.where && answers(e.program.PeerOf(x.frames))
+		return e.program.Asker(x.frames) == at.where && answers(peerOf(x))
 	})
 	span := e.span(bundle.BlockProfile)
 	return float64(ended) / (float64(at.value) * float64(max(1, span.Duration()))), nil

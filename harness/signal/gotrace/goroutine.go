@@ -53,6 +53,7 @@ type goroutine struct {
 	freed    freed
 	recent   recent
 	member   member
+	talk     speech
 }
 
 type hold struct {

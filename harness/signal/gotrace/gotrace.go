@@ -89,6 +89,7 @@ type scan struct {
 	lives         *lives
 	heap          heapGoal
 	hung          hung
+	relays        relays
 	slots         slotWaits
 	gatherings    *gatherings
 	stopper       *goroutine // that stopped the world last
@@ -241,6 +242,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			g.blamed = stack.Runtime
 		}
 		s.tries(g, at, true)
+		s.relayBegins(g, at)
 		s.blocked(g, at, now)
 		s.queueBlocked(g, at, now)
 		g.at = at
@@ -253,6 +255,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			g.at.woken++
 		}
 		s.wakesHung(ev, g, now)
+		s.relayWoken(ev, g)
 		s.woken(ev, g, now)
 		s.queueWoken(ev, id, g, now)
 		s.gatherWoken(ev.Goroutine(), g, now)
@@ -262,6 +265,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		g.at = at
 		s.tries(g, at, false)
 		g.called(at)
+		g.talk.calls(at)
 		s.reach(id, g, at, now, false)
 		if at != nil && at.ours && !g.diag {
 			s.syscallsAt(at).Count++

@@ -56,8 +56,11 @@ type place struct {
 	blocking   stack.Blocking
 	inC        bool
 	clientGone bool
-	takesSlot  bool // a wait here is for one of a bounded number
-	turn       bool // a wait here is for another to be done with the same file
+	takesSlot  bool   // a wait here is for one of a bounded number
+	turn       bool   // a wait here is for another to be done with the same file
+	relayed    bool   // a wait here may be for an answer that another goroutine reads
+	listener   string // stack.Listener
+	speaker    string // stack.Speaker
 }
 
 // holds reports whether the function is on the stack.
@@ -128,6 +131,8 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.inC = stack.InC(pl.frames)
 	pl.takesSlot = s.program.TakesSlot(pl.frames)
 	pl.turn = s.program.AwaitsTurn(pl.frames)
+	pl.relayed = s.program.MayBeRelayed(pl.frames)
+	pl.listener, pl.speaker = stack.Listener(pl.frames), stack.Speaker(pl.frames)
 	pl.clientGone = clientGone(pl.frames)
 	pl.startsHTTP2 = stack.StartsHTTP2Handler(pl.frames)
 	pl.answers = stack.Answers(pl.frames)

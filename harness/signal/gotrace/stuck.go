@@ -2,6 +2,7 @@ package gotrace
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"golang.org/x/exp/trace"
@@ -46,6 +47,9 @@ type Hung struct {
 	// Helped is how many handlers have waited throughout for other goroutines of the
 	// program: for a group, or to receive.
 	Helped int
+	// Relayed are the lines where handlers wait for answers that another goroutine reads
+	// of a connection and hands on, in order.
+	Relayed []stack.Frame
 	// Queued is how many handlers have waited throughout for a connection that others
 	// hold: of database/sql's pool, or of net/http's client.
 	Queued int
@@ -75,10 +79,10 @@ type abandoned struct {
 
 // ends notes the end of a wait for a peer, of g on the stack by.
 func (p *hung) ends(g *goroutine, by *place, now int64) {
-	if g.diag || g.at == nil || g.at.peer == stack.NoPeer {
+	if g.diag || g.at == nil || g.at.wanted() == stack.NoPeer {
 		return
 	}
-	k, ns := stuckKey{g.at.peer, g.at.asker}, now-g.queue.parked
+	k, ns := stuckKey{g.at.wanted(), g.at.asker}, now-g.queue.parked
 	switch {
 	case by != nil && by.clientGone:
 		p.gone = noted(p.gone, k, abandoned{ns, g.hung, g.request})
@@ -113,14 +117,14 @@ func (p *hung) wakes(g *goroutine, by *place, now int64) {
 		p.unknown = append(p.unknown, now)
 		return
 	}
-	if g.at.peer == stack.NoPeer {
+	if g.at.wanted() == stack.NoPeer {
 		return
 	}
 	if g.at.peer == stack.FullPeer {
 		g.free(now) // why it ends is not known yet
 		return
 	}
-	p.ended = noted(p.ended, stuckKey{g.at.peer, g.at.asker}, now)
+	p.ended = noted(p.ended, stuckKey{g.at.wanted(), g.at.asker}, now)
 }
 
 // finish sums up at the end of the trace.
@@ -145,11 +149,19 @@ func (s *scan) finishHung() {
 		}
 		return n
 	}
+	peerOf := s.relays.judge()
+	out.Relayed = slices.SortedFunc(maps.Keys(s.relays.known), stack.Frame.Compare)
 	for k, times := range s.hung.ended {
+		if k.peer == stack.RelayedPeer && !s.relays.known[k.where] {
+			continue
+		}
 		of(k).Middle += late(times)
 	}
 	out.Unknown = late(s.hung.unknown)
 	for k, waits := range s.hung.gone {
+		if k.peer == stack.RelayedPeer && !s.relays.known[k.where] {
+			continue
+		}
 		for _, w := range waits {
 			s.hung.late(of(k), w.ns, w.before, w.inHandler)
 		}
@@ -173,12 +185,13 @@ func (s *scan) finishHung() {
 			continue
 		}
 		if !g.hung {
-			if g.at.peer != stack.NoPeer {
-				s.hung.late(of(stuckKey{g.at.peer, g.at.asker}), s.last-g.queue.parked, false, g.request)
+			if peer := peerOf(g.at); peer != stack.NoPeer {
+				s.hung.late(of(stuckKey{peer, g.at.asker}), s.last-g.queue.parked, false, g.request)
 			}
 			continue
 		}
-		if g.at.peer == stack.NoPeer {
+		peer := peerOf(g.at)
+		if peer == stack.NoPeer {
 			switch {
 			case !handler:
 			case g.at.wait == stack.DBConn, g.at.holds("net/http.(*Transport).getConn"):
@@ -188,7 +201,7 @@ func (s *scan) finishHung() {
 			}
 			continue
 		}
-		k := of(stuckKey{g.at.peer, g.at.asker})
+		k := of(stuckKey{peer, g.at.asker})
 		k.Middle++
 		k.End++
 		if g.request {
@@ -225,7 +238,7 @@ func clientGone(frames []stack.Frame) bool {
 
 // wakesHung ends a wait of g for a peer, or one that it began before the trace.
 func (s *scan) wakesHung(ev *trace.Event, g *goroutine, now int64) {
-	if !g.hung && (g.at == nil || g.at.peer == stack.NoPeer) {
+	if !g.hung && (g.at == nil || g.at.wanted() == stack.NoPeer) {
 		return
 	}
 	by := s.place(ev.Stack())

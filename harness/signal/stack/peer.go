@@ -25,6 +25,9 @@ const (
 	// a dependency, if a handler waits for the goroutine; a subscription; a client of a server
 	// of the program's own; a client whose connection was taken over: anything.
 	OwnPeer
+	// RelayedPeer has been asked, and what it answers another goroutine reads and hands on.
+	// No stack says so; see package gotrace.
+	RelayedPeer
 )
 
 // String is for reports and tests.
@@ -38,6 +41,8 @@ func (p Peer) String() string {
 		return "full"
 	case OwnPeer:
 		return "own"
+	case RelayedPeer:
+		return "relayed"
 	}
 	return "none"
 }
