@@ -23,7 +23,7 @@ type definition struct {
 // file of its dimension and an entry in that file's list.
 func definitions() []definition {
 	var all []definition
-	for _, list := range [][]definition{traceSignals(), requestSignals(), queueSignals(), slotSignals(), pathSignals(), waitSignals(), callSignals(), besideSignals(), descriptorSignals(), pprofSignals(), ebpfSignals(), procSignals(), loadSignals(),
+	for _, list := range [][]definition{traceSignals(), requestSignals(), queueSignals(), slotSignals(), pathSignals(), waitSignals(), callSignals(), besideSignals(), descriptorSignals(), poolMadeSignals(), pprofSignals(), ebpfSignals(), procSignals(), loadSignals(),
 		goroutineSignals(), sleeperSignals(), heapSignals(), collectorSignals(), timerSignals(), cpuSignals(), stalledSignals(), orphanSignals(),
 		againSignals(),
 	} {
