@@ -1,7 +1,10 @@
 package signal_test
 
 import (
+	"runtime"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
 
 	"chokepoint/harness/bundle"
 )
@@ -56,5 +59,47 @@ func TestSpinIsTheWholeLoop(t *testing.T) {
 			r := tenSeconds(map[string]any{bundle.CPUProfile: tt.profile.p})
 			check(t, measure(t, r.write(t)), tt.want)
 		})
+	}
+}
+
+// TestSpinThatYields holds that what the scheduler does on its own stack is the loop's that
+// lets others run each time round, as far as the trace says that it is this one which does.
+func TestSpinThatYields(t *testing.T) {
+	const asks, polite = "chokepoint/harness/signal_test.asksAndYields", "chokepoint/harness/signal_test.yields"
+	for name, tt := range map[string]struct {
+		body func()
+		want float64
+	}{
+		"it alone":     {func() { asksAndYields(2000) }, 0.9},
+		"and another":  {func() { asksAndYields(1000); yields(1000) }, 0.65},
+		"others alone": {func() { yields(2000) }, 0.4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := tenSeconds(map[string]any{
+				bundle.TraceOut: traceOf(t, tt.body),
+				bundle.CPUProfile: newProfile("samples", "cpu").
+					add("internal/poll.(*FD).Read:1 < net.(*conn).Read:1 < "+asks+":42", 20, 1).
+					add("time.Now:1 < "+asks+":41", 20, 1).
+					add("runtime.schedule:1 < runtime.goschedImpl:1 < runtime.gosched_m:1 < runtime.mcall:1", 50, 1).
+					add("runtime.Gosched:1 < "+polite+":3", 10, 1).p,
+			})
+			r.manifest.Target.MainModule = "chokepoint"
+			set := measure(t, r.write(t))
+			assert.InDelta(t, tt.want, set.Signals["pprof.netio_spin_share"].Value, 0.02, set.Missing["pprof.netio_spin_share"])
+		})
+	}
+}
+
+//go:noinline
+func asksAndYields(times int) {
+	for range times {
+		runtime.Gosched()
+	}
+}
+
+//go:noinline
+func yields(times int) {
+	for range times {
+		runtime.Gosched()
 	}
 }
