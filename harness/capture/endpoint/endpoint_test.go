@@ -96,7 +96,7 @@ func TestRefusal(t *testing.T) {
 	}{
 		"404":  {http.NotFound, "the target does not serve /x (status 404): register the handlers of net/http/pprof there, or correct the debug URL"},
 		"text": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "already\n in use", 500) }, "/x answered 500 Internal Server Error: already in use"},
-		"elsewhere": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://debug.example.com/x", 302) },
+		"elsewhere": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://debug.example.com/x", http.StatusFound) },
 			"/x answered 302 Found, to https://debug.example.com/x, which is not followed: if that is the target's too, give its address"},
 		"none": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, "/x answered 403 Forbidden"},
 		"long": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, strings.Repeat("x", 10_000), 400) },
