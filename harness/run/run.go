@@ -45,7 +45,8 @@ var (
 // Config is what to run.
 type Config struct {
 	Scenario scenario.Resolved
-	// Dir is the directory of the scenario's module, where a package target is built.
+	// Dir is the directory of the scenario's module, where a package target is built
+	// and where any target runs.
 	Dir string
 	// Out is the directory that the bundle is made in, by a name of its own.
 	Out string

@@ -13,7 +13,8 @@ import (
 // target under the same load.
 type Setup struct {
 	Scenario scenario.Resolved
-	// Dir is the directory of the scenario's module, where a package target is built.
+	// Dir is the directory of the scenario's module, where a package target is built
+	// and where any target runs.
 	Dir string
 }
 

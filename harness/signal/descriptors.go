@@ -67,7 +67,7 @@ func descriptorSignals() []definition {
 			return 0, nil
 		}, "System calls made at the line that accepts, for each request that ended."),
 		place("pprof.fd_holder_site", bundle.DimPprof, fdHolder,
-			"The program's line whose files and connections, of those in memory at the end of the window, are most; for connections of net/http's client, the line that asks for them."),
+			"The program's line whose files and connections, of those in memory at the end of the window, are most; for connections of net/http's client, the line that asks for them. The load's own connections are left out where there are others in number."),
 		number("pprof.fd_bodies_open", bundle.DimPprof, Count, func(e *evidence) (float64, error) {
 			n, err := e.openBodies()
 			return float64(n), err
@@ -330,6 +330,11 @@ func fdHolder(e *evidence) (stack.Frame, error) {
 	if len(sites) > 1 && accepting[sites[0].where] && float64(sites[1].value) >= goodPart*e.beyondClients() {
 		sites = sites[1:]
 	}
+	if len(sites) == 0 || accepting[sites[0].where] {
+		if at, ok := e.opensFiles(); ok {
+			return at, nil
+		}
+	}
 	if len(sites) == 0 {
 		return stack.Frame{}, errNone
 	}
@@ -351,7 +356,12 @@ func (e *evidence) beyondClients() float64 {
 	if err != nil {
 		return math.Inf(1)
 	}
-	return max(0, float64(s[len(s)-1].FDs-l.Reached.OpenSocketsMax))
+	clients := l.Reached.OpenSocketsMax
+	// Of the load's connections some may wait to be accepted, and are none of its descriptors.
+	if _, sockets, ok := e.socketsHeld(); ok {
+		clients = min(clients, sockets)
+	}
+	return max(0, float64(s[len(s)-1].FDs-clients))
 }
 
 // makesDescriptor reports whether what the function allocates stands for a descriptor.

@@ -56,12 +56,12 @@ func ebpfSignals() []definition {
 		}, "Share of the target's CPU samples at that line, the kernel's part included."),
 
 		number("ebpf.netio_spin_share", dim, Share, func(e *evidence) (float64, error) {
-			sites, all, err := spinSites(e, dim, bundle.EBPFOnCPUProfile, "samples")
-			return share(top(sites).value, all), err
-		}, "Share of the target's CPU samples in one call that reads, writes or accepts, and hardly ever reaches the kernel."),
+			s, err := e.spin(dim)
+			return share(s.loop, s.all), err
+		}, "Share of the target's CPU samples taken in one loop round a call that reads, writes or accepts, and hardly ever reaches the kernel: in the call, and in the outermost function of the program that does little else, with what the scheduler does because it lets others run."),
 		place("ebpf.netio_spin_site", dim, func(e *evidence) (stack.Frame, error) {
-			sites, _, err := spinSites(e, dim, bundle.EBPFOnCPUProfile, "samples")
-			return top(sites).where, err
+			s, err := e.spin(dim)
+			return s.where, err
 		}, "The program's line that makes that call."),
 		number("ebpf.netio_calls_per_cpu_ms", dim, PerCPUMilli, netCalls,
 			"System calls made at that line for each millisecond of CPU it takes; a call that does I/O makes about one for each few microseconds."),
@@ -160,12 +160,19 @@ func sched(f func(*bundle.Sched, bundle.Window) float64) func(*evidence) (float6
 
 // netCalls relates system calls to CPU at the line that spins, if any does.
 func netCalls(e *evidence) (float64, error) {
-	sites, _, err := spinSites(e, bundle.DimEBPF, bundle.EBPFOnCPUProfile, "cpu")
+	spin, err := e.spin(bundle.DimEBPF)
 	if err != nil {
 		return 0, err
 	}
-	spin := top(sites)
-	if spin.value == 0 {
+	cpu, err := e.profile(bundle.DimEBPF, bundle.EBPFOnCPUProfile)
+	if err != nil {
+		return 0, err
+	}
+	took := cpu.of("cpu", func(s sample) bool {
+		c := e.program.CPUOf(s.frames)
+		return netSpin(c) && c.Own == spin.where
+	})
+	if took == 0 {
 		return 0, errNone
 	}
 	p, err := e.profile(bundle.DimEBPF, bundle.EBPFSyscallsProfile)
@@ -173,5 +180,5 @@ func netCalls(e *evidence) (float64, error) {
 		return 0, err
 	}
 	calls := p.of("calls", func(s sample) bool { return e.program.Own(s.frames) == spin.where })
-	return float64(calls) / (float64(spin.value) / 1e6), nil
+	return float64(calls) / (float64(took) / 1e6), nil
 }

@@ -26,7 +26,7 @@ func definitions() []definition {
 	for _, list := range [][]definition{
 		traceSignals(), holderSignals(), requestSignals(), queueSignals(), slotSignals(), pathSignals(), waitSignals(),
 		callSignals(), besideSignals(), threadsLeftSignals(), goroutineSignals(), sleeperSignals(),
-		stalledSignals(), orphanSignals(), behindSignals(), unreadSignals(), againSignals(), descriptorSignals(),
+		stalledSignals(), orphanSignals(), behindSignals(), unreadSignals(), againSignals(), descriptorSignals(), poolMadeSignals(),
 		cpuSignals(), heapSignals(), collectorSignals(), timerSignals(),
 		pprofSignals(), ebpfSignals(), procSignals(), loadSignals(),
 	} {

@@ -323,7 +323,7 @@ func TestSignals(t *testing.T) {
 				add("main.compute:2"+handler, 10, 100).
 				add("runtime/pprof.profileWriter:1", 90, 900).p},
 			want: expected{
-				"pprof.netio_spin_share": 0.4, "pprof.netio_spin_site": "main.loop:12", "pprof.polling_share": 0.2,
+				"pprof.netio_spin_share": 0.45, "pprof.netio_spin_site": "main.loop:12", "pprof.polling_share": 0.2,
 				"pprof.polling_site": "main.poll:30", "pprof.cpu_gc_share": 0.1, "pprof.cpu_pool_new_share": 0.15,
 			},
 		},

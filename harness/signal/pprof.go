@@ -72,12 +72,12 @@ func pprofSignals() []definition {
 		}, "The finalizer or cleanup function in it."),
 
 		number("pprof.netio_spin_share", dim, Share, func(e *evidence) (float64, error) {
-			sites, all, err := spinSites(e, dim, bundle.CPUProfile, "cpu")
-			return share(top(sites).value, all), err
-		}, "Share of the CPU profile spent in one call that reads, writes or accepts, and hardly ever makes a system call."),
+			s, err := e.spin(dim)
+			return share(s.loop, s.all), err
+		}, "Share of the CPU profile taken in one loop round a call that reads, writes or accepts, and hardly ever reaches the kernel: in the call, and in the outermost function of the program that does little else, with what the scheduler does because it lets others run."),
 		place("pprof.netio_spin_site", dim, func(e *evidence) (stack.Frame, error) {
-			sites, _, err := spinSites(e, dim, bundle.CPUProfile, "cpu")
-			return top(sites).where, err
+			s, err := e.spin(dim)
+			return s.where, err
 		}, "The program's line that makes that call."),
 		number("pprof.polling_share", dim, Share, cpuShare(polling),
 			"Share of the CPU profile spent in one call of epoll_wait or poll that the program makes itself."),
@@ -297,38 +297,6 @@ func cpuSites(e *evidence, dimension, artifact, sampleType string, kind cpuKind)
 		c := e.program.CPUOf(s.frames)
 		return c.Own, kind(c)
 	}), all, nil
-}
-
-// mostlyKernel is the share of a real I/O call's CPU that the system call
-// takes, at least; around it stand a lock and a few checks.
-const mostlyKernel = 0.2
-
-// spinSites are the lines whose calls read, write or accept and hardly ever
-// reach the kernel, by the CPU they take.
-func spinSites(e *evidence, dimension, artifact, sampleType string) ([]site, int64, error) {
-	sites, all, err := cpuSites(e, dimension, artifact, sampleType, netSpin)
-	if err != nil {
-		return nil, 0, err
-	}
-	kernel, _, err := cpuSites(e, dimension, artifact, sampleType, func(c stack.CPU) bool { return netSpin(c) && c.InSyscall })
-	if err != nil {
-		return nil, 0, err
-	}
-	return withoutKernel(sites, kernel), all, nil
-}
-
-func withoutKernel(sites, kernel []site) []site {
-	inKernel := map[stack.Frame]int64{}
-	for _, k := range kernel {
-		inKernel[k.where] = k.value
-	}
-	var out []site
-	for _, s := range sites {
-		if share(inKernel[s.where], s.value) < mostlyKernel {
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 func cpuShare(kind cpuKind) func(*evidence) (float64, error) {

@@ -77,12 +77,12 @@ func traceSignals() []definition {
 		}, "The finalizer or cleanup function that takes the longest, at the line it is held up at."),
 
 		number("trace.netio_spin_share", dim, Share, func(e *evidence) (float64, error) {
-			sites, all, err := traceSpin(e)
-			return share(top(sites).value, all), err
-		}, "Share of the CPU samples in the trace taken in one call that reads, writes or accepts, and hardly ever makes a system call."),
+			s, err := e.spin(dim)
+			return share(s.loop, s.all), err
+		}, "Share of the CPU samples in the trace taken in one loop round a call that reads, writes or accepts, and hardly ever reaches the kernel: in the call, and in the outermost function of the program that does little else, with what the scheduler does because it lets others run."),
 		place("trace.netio_spin_site", dim, func(e *evidence) (stack.Frame, error) {
-			sites, _, err := traceSpin(e)
-			return top(sites).where, err
+			s, err := e.spin(dim)
+			return s.where, err
 		}, "The program's line that makes that call."),
 		number("trace.hog_share", dim, Share, func(e *evidence) (float64, error) {
 			s, err := e.trace()
@@ -363,30 +363,6 @@ func ofFinalizer(f func(gotrace.Finalizer) float64) func(*evidence) (float64, er
 		}
 		return f(s.Finalizers[0]), nil
 	}
-}
-
-func traceSpin(e *evidence) ([]site, int64, error) {
-	s, err := e.trace()
-	if err != nil {
-		return nil, 0, err
-	}
-	sums, kernel := map[stack.Frame]int64{}, map[stack.Frame]int64{}
-	var all int64
-	for _, x := range s.Samples {
-		all += x.Count
-		c := e.program.CPUOf(x.Frames)
-		if !netSpin(c) {
-			continue
-		}
-		sums[c.Own] += x.Count
-		if c.InSyscall {
-			kernel[c.Own] += x.Count
-		}
-	}
-	if all == 0 {
-		return nil, 0, errNoSamples
-	}
-	return withoutKernel(ranked(sums), ranked(kernel)), all, nil
 }
 
 // baseFrame names the function a closure or wrapper was written in.

@@ -240,7 +240,12 @@ func listeningAt(c Config) (string, error) {
 func (p *Process) await(ctx context.Context, c Config, ready string) error {
 	waiting, cancel := context.WithTimeout(ctx, c.StartTimeout)
 	defer cancel()
-	client := &http.Client{Timeout: askTimeout, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: c.TLS}}
+	client := &http.Client{
+		Timeout:   askTimeout,
+		Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: c.TLS},
+		// A redirect is an answer, and the target's: what it points to may be anybody's.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	var notYet error
 	for pause := askFirst; ; pause = min(2*pause, askMost) {
 		err := p.ask(waiting, client, ready)

@@ -79,6 +79,10 @@ func helper(mode string) {
 		if mode == "unwell" {
 			http.Error(w, "warming up", http.StatusServiceUnavailable)
 		}
+		if mode == "redirects" {
+			// To where nobody answers, so that one who follows never gets an answer.
+			http.Redirect(w, r, "http://127.0.0.1:1/elsewhere", http.StatusFound)
+		}
 	})
 	mux.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) {
 		fmt.Fprintln(os.Stderr, "helper: out of luck")
@@ -144,6 +148,14 @@ func requireNobodyLeft(t *testing.T, marker string) {
 			t.Errorf("process %d is left", pid)
 		}
 	}
+}
+
+func TestRedirectIsReady(t *testing.T) {
+	c := helperConfig(t, "redirects")
+	c.Ready = "{address}/"
+	p, err := start(t, c)
+	require.NoError(t, err, "an answer below 500 is enough, and where it points to is not asked")
+	require.NoError(t, p.Stop(t.Context()))
 }
 
 // marked gives the target an environment variable that all it starts inherits.

@@ -51,7 +51,11 @@ func Open(ctx context.Context, url string) (*Conn, error) {
 		IdleConnTimeout:     0, // never: the load may take a minute to build up
 		DisableCompression:  true,
 	}
-	c := &Conn{client: &http.Client{Transport: t}, transport: t}
+	c := &Conn{transport: t, client: &http.Client{
+		Transport: t,
+		// What a redirect points to may be another machine, or not the target's.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 	resp, err := c.Get(ctx, url)
 	if err != nil {
 		c.Close()
@@ -66,7 +70,7 @@ func Open(ctx context.Context, url string) (*Conn, error) {
 	return c, nil
 }
 
-// Get asks for url over the connection. The caller closes the body; closing it
+// Get asks for url over the connection, and follows no redirect. The caller closes the body; closing it
 // before its end closes the connection, by which a Go server notices that its
 // client has had enough. Errors name the url and the mend.
 func (c *Conn) Get(ctx context.Context, url string) (*http.Response, error) {
@@ -95,6 +99,9 @@ func Refusal(resp *http.Response) string {
 	path := resp.Request.URL.Path
 	if resp.StatusCode == http.StatusNotFound {
 		return fmt.Sprintf("the target does not serve %s (status 404): register the handlers of net/http/pprof there, or correct the debug URL", path)
+	}
+	if to, err := resp.Location(); err == nil && resp.StatusCode < http.StatusBadRequest {
+		return fmt.Sprintf("%s answered %s, to %s, which is not followed: if that is the target's too, give its address", path, resp.Status, to.Redacted())
 	}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, bodyExcerpt))
 	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "?")), " ")

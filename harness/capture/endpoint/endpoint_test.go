@@ -96,6 +96,10 @@ func TestRefusal(t *testing.T) {
 	}{
 		"404":  {http.NotFound, "the target does not serve /x (status 404): register the handlers of net/http/pprof there, or correct the debug URL"},
 		"text": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "already\n in use", 500) }, "/x answered 500 Internal Server Error: already in use"},
+		"elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://debug.example.com/x", http.StatusFound)
+		},
+			"/x answered 302 Found, to https://debug.example.com/x, which is not followed: if that is the target's too, give its address"},
 		"none": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, "/x answered 403 Forbidden"},
 		"long": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, strings.Repeat("x", 10_000), 400) },
 			"/x answered 400 Bad Request: " + strings.Repeat("x", bodyExcerpt)},
@@ -103,7 +107,10 @@ func TestRefusal(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			s, _ := counting(t, tt.handler)
-			resp, err := http.Get(s.URL + "/x")
+			c, err := Open(t.Context(), s.URL+"/x")
+			require.NoError(t, err)
+			defer c.Close()
+			resp, err := c.Get(t.Context(), s.URL+"/x")
 			require.NoError(t, err)
 			defer resp.Body.Close()
 			assert.Equal(t, tt.want, Refusal(resp))

@@ -78,6 +78,7 @@ type scan struct {
 	finalizers    map[trace.GoID]*finalizing
 	samples       map[*place]int64
 	other         *place // stands for stacks beyond keptStacks; it has no frames
+	yields        map[*place]int64
 	syscalls      map[stack.Frame]*SiteCount
 	beside        beside
 	ranges        map[string]int64 // open global ranges, by name, since
@@ -115,6 +116,7 @@ func newScan(p stack.Program, b Beside) *scan {
 		queues:     newQueues(),
 		finalizers: map[trace.GoID]*finalizing{},
 		samples:    map[*place]int64{},
+		yields:     map[*place]int64{},
 		other:      &place{},
 		syscalls:   map[stack.Frame]*SiteCount{},
 		beside:     beside{},
@@ -275,6 +277,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		}
 	case to == trace.GoRunnable && from == trace.GoRunning:
 		if at != nil {
+			s.yielded(g, at, st.Reason)
 			s.settle(g, at)
 			g.at = at
 			s.reach(id, g, at, now, false)

@@ -54,16 +54,7 @@ func (s *scan) sample(ev *trace.Event) {
 
 func (s *scan) finishSites() {
 	s.sum.Running = longest(s.sum.Running)
-	for at, n := range s.samples {
-		s.sum.Samples = append(s.sum.Samples, Sample{Frames: at.frames, Count: n})
-	}
-	sort.Slice(s.sum.Samples, func(i, j int) bool {
-		a, b := s.sum.Samples[i], s.sum.Samples[j]
-		if a.Count != b.Count {
-			return a.Count > b.Count
-		}
-		return lessFrames(a.Frames, b.Frames)
-	})
+	s.sum.Samples, s.sum.Yields = counted(s.samples), counted(s.yields)
 	for _, c := range s.syscalls {
 		for b, ns := range c.blockingNS {
 			if ns > c.blockingNS[c.Blocking] {

@@ -32,6 +32,8 @@ type Summary struct {
 	// Samples are the CPU samples inside the trace; present only while a CPU
 	// profile ran.
 	Samples []Sample
+	// Yields are the calls by which goroutines let others run (runtime.Gosched).
+	Yields []Sample
 	// Running holds the goroutines that ran longest, largest first.
 	Running []Running
 	// Syscalls sums up the goroutines' system calls by the program's line.
