@@ -26,6 +26,7 @@ func definitions() []definition {
 	for _, list := range [][]definition{traceSignals(), requestSignals(), queueSignals(), slotSignals(), pathSignals(), waitSignals(), callSignals(), besideSignals(), descriptorSignals(), pprofSignals(), ebpfSignals(), procSignals(), loadSignals(),
 		goroutineSignals(), sleeperSignals(), heapSignals(), collectorSignals(), timerSignals(), cpuSignals(), stalledSignals(), orphanSignals(),
 		againSignals(),
+		turnSignals(), heldSignals(),
 	} {
 		all = append(all, list...)
 	}

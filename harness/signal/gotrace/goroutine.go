@@ -52,6 +52,7 @@ type goroutine struct {
 	freed    freed
 	recent   recent
 	member   member
+	write    writeTurn
 }
 
 type hold struct {

@@ -91,6 +91,8 @@ type scan struct {
 	hung          hung
 	slots         slotWaits
 	gatherings    *gatherings
+	heldPs        heldPs
+	lines         []*writers
 	stopper       *goroutine // that stopped the world last
 
 	lastStack trace.Stack // and its place: events come in pairs with the same
@@ -124,6 +126,7 @@ func newScan(p stack.Program, b Beside) *scan {
 		sched:      newScheduler(b.Kernel),
 		lives:      newLives(),
 		gatherings: newGatherings(),
+		heldPs:     newHeldPs(),
 		parked:     map[*place]*Parked{},
 	}
 }
@@ -157,6 +160,9 @@ func (s *scan) event(ev *trace.Event) {
 			from, to := st.Proc()
 			s.sched.proc(st.Resource.Proc(), to, now)
 			s.states.proc(from, to, now)
+			if to != trace.ProcRunning {
+				s.heldPs.release(st.Resource.Proc(), now)
+			}
 		}
 	case trace.EventMetric:
 		s.sched.metric(ev, now)
@@ -227,6 +233,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	if g.state == running {
 		s.sched.ranFrom(id, g, at, now)
 	}
+	if from == trace.GoSyscall {
+		s.heldPs.leaves(id, now)
+	}
 
 	switch {
 	case to == trace.GoWaiting:
@@ -240,6 +249,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		s.tries(g, at, true)
 		s.blocked(g, at, now)
 		s.queueBlocked(g, at, now)
+		g.writeBlocked(at, now)
 		g.at = at
 		s.reach(id, g, at, now, true)
 	case from == trace.GoWaiting && to == trace.GoRunnable:
@@ -252,6 +262,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		s.wakesHung(ev, g, now)
 		s.woken(ev, g, now)
 		s.queueWoken(ev, id, g, now)
+		s.writeWoken(ev, g, now)
 		s.gatherWoken(ev.Goroutine(), g, now)
 		s.awoken(id, g, now)
 	case to == trace.GoSyscall:
@@ -262,6 +273,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		s.reach(id, g, at, now, false)
 		if at != nil && at.ours && !g.diag {
 			s.syscallsAt(at).Count++
+			s.heldPs.enters(id, g, ev.Proc(), s.syscallsAt(at), now)
 		}
 		if g.keepsThread() {
 			s.beside.of(g).count++
@@ -327,6 +339,8 @@ func (s *scan) finish() *Summary {
 	}
 	s.sum.Kinds = s.lives.finish(s.program, s.sum.DurationNS())
 	s.sum.ThreadsBeside = s.beside.finish(s.program)
+	s.heldPs.finish(s.last)
+	s.finishLines()
 	s.finishHung()
 	s.finishTasks()
 	s.serving.resolve()
