@@ -96,23 +96,28 @@ func (e *evidence) heldAsleep() (heldCalls, error) {
 		if err != nil {
 			return heldCalls{}, err
 		}
-		window := float64(e.span(bundle.EBPFOffCPUProfile).Duration())
-		sums := map[stack.Frame]int64{}
-		var unknown int64
-		for _, c := range h.sites {
-			at := threads[c.Where]
-			if float64(2*at.all()) < float64(c.NS)*window/float64(max(1, h.length)) {
-				unknown += h.of(c)
-				continue
-			}
-			sums[c.Where] += int64(float64(h.of(c)) * share(at.slept, at.all()))
-		}
+		sums, unknown := h.mix(threads, int64(e.span(bundle.EBPFOffCPUProfile).Duration()))
 		if 2*unknown > h.all && h.share(unknown) > hiddenMost {
 			return heldCalls{}, fmt.Errorf("ebpf: what threads did is not known for %.0f%% of the P time that system calls kept", 100*share(unknown, h.all))
 		}
 		h.asleep = ranked(sums)
 		return h, nil
 	})
+}
+
+// mix is the P time slept in, by line, and how much is of lines that a window of the kernel's view
+// does not know.
+func (h heldCalls) mix(threads map[stack.Frame]threadTime, windowNS int64) (asleep map[stack.Frame]int64, unknown int64) {
+	asleep = map[stack.Frame]int64{}
+	for _, c := range h.sites {
+		at := threads[c.Where]
+		if float64(2*at.all()) < float64(c.NS)*float64(windowNS)/float64(max(1, h.length)) {
+			unknown += h.of(c)
+			continue
+		}
+		asleep[c.Where] += int64(float64(h.of(c)) * share(at.slept, at.all()))
+	}
+	return asleep, unknown
 }
 
 // threadTimes is what threads did at each of the program's lines.
