@@ -115,7 +115,9 @@ func (h heldCalls) mix(threads map[stack.Frame]threadTime, windowNS int64) (asle
 			unknown += h.of(c)
 			continue
 		}
-		asleep[c.Where] += int64(float64(h.of(c)) * share(at.slept, at.all()))
+		if ns := int64(float64(h.of(c)) * share(at.slept, at.all())); ns > 0 {
+			asleep[c.Where] += ns // none is no place
+		}
 	}
 	return asleep, unknown
 }
