@@ -24,8 +24,8 @@ type definition struct {
 func definitions() []definition {
 	var all []definition
 	for _, list := range [][]definition{
-		traceSignals(), holderSignals(), requestSignals(), queueSignals(), slotSignals(), pathSignals(), waitSignals(),
-		callSignals(), besideSignals(), threadsLeftSignals(), goroutineSignals(), sleeperSignals(),
+		traceSignals(), holderSignals(), requestSignals(), queueSignals(), slotSignals(), turnSignals(), pathSignals(), waitSignals(),
+		callSignals(), heldSignals(), besideSignals(), threadsLeftSignals(), goroutineSignals(), sleeperSignals(),
 		stalledSignals(), orphanSignals(), behindSignals(), unreadSignals(), againSignals(), descriptorSignals(), poolMadeSignals(),
 		cpuSignals(), heapSignals(), collectorSignals(), timerSignals(),
 		pprofSignals(), ebpfSignals(), procSignals(), loadSignals(),

@@ -54,6 +54,7 @@ type goroutine struct {
 	recent   recent
 	member   member
 	talk     speech
+	write    writeTurn
 }
 
 type hold struct {

@@ -93,6 +93,8 @@ type scan struct {
 	relays        relays
 	slots         slotWaits
 	gatherings    *gatherings
+	heldPs        heldPs
+	lines         []*writers
 	stopper       *goroutine // that stopped the world last
 
 	lastStack trace.Stack // and its place: events come in pairs with the same
@@ -127,6 +129,7 @@ func newScan(p stack.Program, b Beside) *scan {
 		sched:      newScheduler(b.Kernel),
 		lives:      newLives(),
 		gatherings: newGatherings(),
+		heldPs:     newHeldPs(),
 		parked:     map[*place]*Parked{},
 	}
 }
@@ -160,6 +163,9 @@ func (s *scan) event(ev *trace.Event) {
 			from, to := st.Proc()
 			s.sched.proc(st.Resource.Proc(), to, now)
 			s.states.proc(from, to, now)
+			if to != trace.ProcRunning {
+				s.heldPs.release(st.Resource.Proc(), now)
+			}
 		}
 	case trace.EventMetric:
 		s.sched.metric(ev, now)
@@ -233,6 +239,9 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 	if g.state == running {
 		s.sched.ranFrom(id, g, at, now)
 	}
+	if from == trace.GoSyscall {
+		s.heldPs.leaves(id, now)
+	}
 
 	switch {
 	case to == trace.GoWaiting:
@@ -247,6 +256,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		s.relayBegins(g, at)
 		s.blocked(g, at, now)
 		s.queueBlocked(g, at, now)
+		g.writeBlocked(at, now)
 		g.at = at
 		s.reach(id, g, at, now, true)
 	case from == trace.GoWaiting && to == trace.GoRunnable:
@@ -260,6 +270,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		s.relayWoken(ev, g)
 		s.woken(ev, g, now)
 		s.queueWoken(ev, id, g, now)
+		s.writeWoken(ev, g, now)
 		s.gatherWoken(ev.Goroutine(), g, now)
 		s.awoken(id, g, now)
 	case to == trace.GoSyscall:
@@ -271,6 +282,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		s.reach(id, g, at, now, false)
 		if at != nil && at.ours && !g.diag {
 			s.syscallsAt(at).Count++
+			s.heldPs.enters(id, g, ev.Proc(), s.syscallsAt(at), now)
 		}
 		if g.keepsThread() {
 			s.beside.of(g).count++
@@ -337,6 +349,8 @@ func (s *scan) finish() *Summary {
 	}
 	s.sum.Kinds = s.lives.finish(s.program, s.sum.DurationNS())
 	s.sum.ThreadsBeside = s.beside.finish(s.program)
+	s.heldPs.finish(s.last)
+	s.finishLines()
 	s.finishHung()
 	s.finishTasks()
 	s.serving.resolve()

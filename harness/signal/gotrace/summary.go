@@ -166,6 +166,13 @@ type SiteCount struct {
 	// goroutines that requests started and waited for meanwhile: the time divided
 	// by how many such were at work, since the request itself waits but once.
 	ChildNS, QueuedChildNS int64
+	// TurnsNS is the part of QueuedNS in waits to write that another goroutine ended in
+	// the trace, and TurnsFullNS what of these whoever had the turn at that
+	// descriptor waited for its peer to take what it wrote.
+	TurnsNS, TurnsFullNS int64
+	// HeldNS is P time that the calls there kept: from the call until it returned or the
+	// runtime took the P away. HeldRequestNS is the part of it in requests.
+	HeldNS, HeldRequestNS int64
 	// Blocking is what the call that took longest there is good for.
 	Blocking stack.Blocking
 	// Polls are those of the calls that wait for descriptors, by epoll, poll or select, and
