@@ -493,6 +493,7 @@ func TestTimersByAllThatIsMadeWithThem(t *testing.T) {
 	for name, c := range map[string]struct {
 		delta, whole *profileMaker
 		piled        int64
+		inFlight     float64 // 100 unless said; 500 requests ended
 		want         expected
 	}{
 		"contexts that nobody cancels": {
@@ -511,7 +512,14 @@ func TestTimersByAllThatIsMadeWithThem(t *testing.T) {
 			// 5,000 are in use all along, of which the profiler draws five in the mean.
 			delta: heapDelta().add(timer, 14, 1400, 9, 900).add(made, 1, 100, 1, 100),
 			whole: heapInUse().add(timer, 9, 900).add(made, 1, 100),
-			want:  expected{"pprof.timers_kept_share": missing("too few to tell")},
+
+			inFlight: 250,
+			want:     expected{"pprof.timers_kept_share": missing("too few to tell")},
+		},
+		"as many, and few requests that could have them": {
+			delta: heapDelta().add(timer, 14, 1400, 9, 900).add(made, 1, 100, 1, 100),
+			whole: heapInUse().add(timer, 9, 900).add(made, 1, 100),
+			want:  expected{"pprof.timers_kept_share": 10.0 / 15},
 		},
 		"as many as end": {
 			delta: heapDelta().add(timer, 40, 4000, 1, 100).add(made, 40, 4000, 0, 0),
@@ -526,10 +534,16 @@ func TestTimersByAllThatIsMadeWithThem(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			check(t, measure(t, tenSeconds(map[string]any{
+			r := tenSeconds(map[string]any{
 				bundle.HeapDeltaProfile: heapProfile(c.delta), bundle.HeapProfile: heapProfile(c.whole),
 				bundle.GoroutineDeltaProfile: newProfile("goroutine").add("runtime.gopark:1 < main.save:9"+handler, c.piled).add("main.tick:1", 1).p,
-			}).write(t)), c.want)
+			})
+			if c.inFlight > 0 {
+				load := r.artifacts[bundle.LoadSummary].(bundle.Load)
+				load.Reached.InFlightMean = c.inFlight
+				r.artifacts[bundle.LoadSummary] = load
+			}
+			check(t, measure(t, r.write(t)), c.want)
 		})
 	}
 }

@@ -269,9 +269,11 @@ func withTimer(frames []stack.Frame, at stack.Frame) bool {
 //
 // What came into use and what went out of it are drawn each for itself, and their
 // numbers' variance is their sum. That which went need not have been in use before the
-// window: most of it was made and dropped in it, and says nothing. Ten drawn at the end and none
-// at the beginning, with as many in use all along, is three deviations and comes once in a thousand
-// recordings. Late are those of the
+// window: most of it was made and dropped in it, and says nothing.
+//
+// Where requests in flight may hold all that are in use, more than three deviations are asked for: ten
+// drawn at the end and none at the beginning, with as many in use all along, come once in
+// a thousand recordings. Late are those of the
 // window's second half, nil if that is not known.
 func (e *evidence) keptOf(made float64, kinds map[stack.Frame]*timerDraws, late *timerDraws) (float64, error) {
 	var all timerDraws
@@ -283,7 +285,11 @@ func (e *evidence) keptOf(made float64, kinds map[stack.Frame]*timerDraws, late 
 		went := min(max(0, k.allocated-k.added), max(0, k.inUse-k.added))
 		variance += max(0, k.added+went) + went
 	}
-	if all.added > doubt*math.Sqrt(variance) {
+	sure := float64(heapDoubt)
+	if e.requestsHold(all) {
+		sure = doubt
+	}
+	if all.added > sure*math.Sqrt(variance) {
 		kept := made * min(1, all.added/all.allocated)
 		// What came with new clients goes with them, as for the heap.
 		var second *step
@@ -297,6 +303,21 @@ func (e *evidence) keptOf(made float64, kinds map[stack.Frame]*timerDraws, late 
 		return 0, nil
 	}
 	return 0, fmt.Errorf("pprof: the profiler drew what timers are made of %.0f times, and %.0f more were in use at the end than before: too few to tell whether they are kept", all.allocated, all.added)
+}
+
+// requestsHold reports whether the timers in use at the end are no more than requests in flight have,
+// as far as so few draws tell, if each has until its end what requests make.
+func (e *evidence) requestsHold(t timerDraws) bool {
+	l, err := e.load()
+	if err != nil {
+		return false
+	}
+	ended, err := e.requests(e.span(bundle.HeapDeltaProfile))
+	if err != nil {
+		return true // none ended: they have them all
+	}
+	theirs := t.allocated / ended * l.Reached.InFlightMean
+	return t.inUse <= theirs+heapDoubt*math.Sqrt(max(1, theirs))
 }
 
 // timersMany is the share of the timers made that must be kept for them to be a flaw.
