@@ -17,7 +17,8 @@ func queueSignals() []definition {
 	const dim = bundle.DimTrace
 	resource, consumer := theQueue(gotrace.Bounded), theQueue(gotrace.Served)
 	io := []string{string(stack.NetRead), string(stack.NetWrite), string(stack.NetConnect), string(stack.HTTPClient), string(stack.DBConn), "syscall"}
-	onCPU := []string{"running", "runnable"}
+	// Who helps the collector, or waits for the runtime to be done, waits for CPU as well.
+	onCPU := []string{"running", "runnable", string(stack.Assist), string(stack.Runtime)}
 	return []definition{
 		number("trace.resource_wait_share", dim, Share, waitShareOf(resource),
 			"Share of request time spent waiting for the one bounded resource that costs requests most, a semaphore or a pool, of which each is given to the next by one that had waited for it as well; of all the program's goroutine time in a program without a known server."),
@@ -49,7 +50,7 @@ func queueSignals() []definition {
 		number("trace.resource_waiting_share", dim, Share, queueDoing(resource, string(stack.ChanRecv), string(stack.ChanSend), string(stack.Select), string(stack.Cond), string(stack.WaitGroup), string(stack.Lock)),
 			"Share of the time for which it is held that its holder spends waiting for other goroutines or a timer."),
 		number("trace.resource_cpu_share", dim, Share, queueDoing(resource, onCPU...),
-			"Share of the time for which it is held that its holder spends running or waiting for a P."),
+			"Share of the time for which it is held that its holder spends running, or waiting for a P or the runtime, such as for the collector."),
 		place("trace.resource_blocked_site", dim, atQueue(resource, queueBlocked), "Where its holder spends its time off the CPU."),
 
 		number("trace.consumer_wait_share", dim, Share, waitShareOf(consumer),
@@ -66,7 +67,7 @@ func queueSignals() []definition {
 			"Share of their time at work, which is neither waiting for something to do nor reading what was not asked for; of each goroutine by how long those had waited that it served."),
 		number("trace.consumer_asleep_share", dim, Share, queueDoing(consumer, string(stack.Sleep)), "Share of that work spent in time.Sleep."),
 		number("trace.consumer_io_share", dim, Share, queueDoing(consumer, io...), "Share of that work spent in network or file I/O and other system calls."),
-		number("trace.consumer_cpu_share", dim, Share, queueDoing(consumer, onCPU...), "Share of that work spent running or waiting for a P."),
+		number("trace.consumer_cpu_share", dim, Share, queueDoing(consumer, onCPU...), "Share of that work spent running, or waiting for a P or the runtime, such as for the collector."),
 		place("trace.consumer_site", dim, atQueue(consumer, func(q gotrace.Queue) stack.Frame { return q.Serve }),
 			"Where they take what they serve, or give the answer if that is not known."),
 		place("trace.consumer_waiter_site", dim, atQueue(consumer, firstWaiter), "Where goroutines wait longest for them."),
