@@ -82,7 +82,7 @@ type Target struct {
 	// Placeholders and none are as in Debug. Default for a package target:
 	// http://{debug}/debug/metrics; for the others: none.
 	Metrics string `yaml:"metrics" json:"metrics,omitempty"`
-	// Ready is the path asked until the server answers with a status below 500.
+	// Ready is the path asked until the server answers with any status but 503, by which one says that it is not ready yet.
 	// Default: /.
 	Ready string `yaml:"ready" json:"ready,omitempty"`
 	// StartTimeout is how long the server may take to answer on Ready.

@@ -154,7 +154,7 @@ func TestRedirectIsReady(t *testing.T) {
 	c := helperConfig(t, "redirects")
 	c.Ready = "{address}/"
 	p, err := start(t, c)
-	require.NoError(t, err, "an answer below 500 is enough, and where it points to is not asked")
+	require.NoError(t, err, "an answer is enough, and where it points to is not asked")
 	require.NoError(t, p.Stop(t.Context()))
 }
 
