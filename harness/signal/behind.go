@@ -2,7 +2,6 @@ package signal
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 
 	"chokepoint/harness/bundle"
@@ -47,25 +46,11 @@ type behind struct {
 
 func (e *evidence) behind() (behind, error) {
 	return once(e, "behind", func() (behind, error) {
-		s, err := e.trace()
-		if err != nil {
+		x, err := e.atRest()
+		if err != nil || !x.rests {
 			return behind{}, err
 		}
-		account, serves, err := base(s)
-		if err != nil {
-			return behind{}, err
-		}
-		if !serves || s.DurationNS() <= 0 {
-			return behind{}, errors.New("trace: no requests are known as such")
-		}
-		c, err := e.callsByFunction()
-		if err != nil {
-			return behind{}, err
-		}
-		if float64(atWorkNS(s)) > workingMost*float64(s.DurationNS()) {
-			return behind{}, nil
-		}
-		return findBehind(e.program, standingInTrace(s), c, float64(account.TotalNS)/float64(s.DurationNS())), nil
+		return findBehind(e.program, x.list, x.calls, x.requests), nil
 	})
 }
 

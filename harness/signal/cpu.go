@@ -396,37 +396,43 @@ type hotSpot struct {
 
 func (e *evidence) hot(dim string) (hotSpots, error) {
 	return once(e, "hot "+dim, func() (hotSpots, error) {
-		var list []gotrace.Sample
-		switch dim {
-		case bundle.DimTrace:
-			s, err := e.trace()
-			if err != nil {
-				return hotSpots{}, err
-			}
-			list = s.Samples
-		default:
-			artifact, value := bundle.CPUProfile, "samples"
-			if dim == bundle.DimEBPF {
-				artifact = bundle.EBPFOnCPUProfile
-			}
-			p, err := e.profile(dim, artifact)
-			if err != nil {
-				return hotSpots{}, err
-			}
-			n := p.types[value]
-			for _, x := range p.list {
-				list = append(list, gotrace.Sample{Frames: x.frames, Count: x.values[n]})
-			}
+		list, err := e.cpuSamples(dim)
+		if err != nil {
+			return hotSpots{}, err
 		}
-		h := hottest(e.program, list)
-		if h.all == 0 && dim == bundle.DimTrace {
-			return h, errNoSamples
-		}
-		if h.all == 0 {
-			return h, fmt.Errorf("%s: the profile holds no samples", dim)
-		}
-		return h, nil
+		return hottest(e.program, list), nil
 	})
+}
+
+// cpuSamples are the samples of a dimension's CPU profile.
+func (e *evidence) cpuSamples(dim string) ([]gotrace.Sample, error) {
+	if dim == bundle.DimTrace {
+		s, err := e.trace()
+		if err == nil && len(s.Samples) == 0 {
+			err = errNoSamples
+		}
+		if err != nil {
+			return nil, err
+		}
+		return s.Samples, nil
+	}
+	artifact := bundle.CPUProfile
+	if dim == bundle.DimEBPF {
+		artifact = bundle.EBPFOnCPUProfile
+	}
+	p, err := e.profile(dim, artifact)
+	if err != nil {
+		return nil, err
+	}
+	n, ok := p.types["samples"]
+	if !ok || p.of("samples", nil) == 0 {
+		return nil, fmt.Errorf("%s: the profile holds no samples", dim)
+	}
+	list := make([]gotrace.Sample, 0, len(p.list))
+	for _, x := range p.list {
+		list = append(list, gotrace.Sample{Frames: x.frames, Count: x.values[n]})
+	}
+	return list, nil
 }
 
 const (

@@ -79,25 +79,44 @@ const (
 
 func (e *evidence) orphaned() (orphans, error) {
 	return once(e, "orphans", func() (orphans, error) {
+		x, err := e.atRest()
+		if err != nil || !x.rests {
+			return orphans{}, err
+		}
+		return findOrphans(e.program, x.list, x.calls, x.requests), nil
+	})
+}
+
+// atRest is who stood where, and what the machine code says of these functions, in a
+// trace in which nobody of the program is at work; rests is false where somebody is.
+type atRest struct {
+	rests    bool
+	list     []standing
+	calls    calls
+	requests float64 // on average
+}
+
+func (e *evidence) atRest() (atRest, error) {
+	return once(e, "at rest", func() (atRest, error) {
 		s, err := e.trace()
 		if err != nil {
-			return orphans{}, err
+			return atRest{}, err
 		}
 		account, serves, err := base(s)
 		if err != nil {
-			return orphans{}, err
+			return atRest{}, err
 		}
 		if !serves || s.DurationNS() <= 0 {
-			return orphans{}, errors.New("trace: no requests are known as such")
+			return atRest{}, errors.New("trace: no requests are known as such")
 		}
 		c, err := e.callsByFunction()
 		if err != nil {
-			return orphans{}, err
+			return atRest{}, err
 		}
 		if float64(atWorkNS(s)) > workingMost*float64(s.DurationNS()) {
-			return orphans{}, nil
+			return atRest{}, nil
 		}
-		return findOrphans(e.program, standingInTrace(s), c, float64(account.TotalNS)/float64(s.DurationNS())), nil
+		return atRest{true, standingInTrace(s), c, float64(account.TotalNS) / float64(s.DurationNS())}, nil
 	})
 }
 

@@ -1,10 +1,8 @@
 package signal
 
 import (
-	"fmt"
 	"strings"
 
-	"chokepoint/harness/bundle"
 	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/gotrace"
 	"chokepoint/harness/signal/stack"
@@ -42,37 +40,6 @@ func (e *evidence) spin(dim string) (spinning, error) {
 		}
 		return spinOf(e.program, list, yields), nil
 	})
-}
-
-// cpuSamples are the samples of a dimension's CPU profile.
-func (e *evidence) cpuSamples(dim string) ([]gotrace.Sample, error) {
-	if dim == bundle.DimTrace {
-		s, err := e.trace()
-		if err == nil && len(s.Samples) == 0 {
-			err = errNoSamples
-		}
-		if err != nil {
-			return nil, err
-		}
-		return s.Samples, nil
-	}
-	artifact := bundle.CPUProfile
-	if dim == bundle.DimEBPF {
-		artifact = bundle.EBPFOnCPUProfile
-	}
-	p, err := e.profile(dim, artifact)
-	if err != nil {
-		return nil, err
-	}
-	n, ok := p.types["samples"]
-	if !ok || p.of("samples", nil) == 0 {
-		return nil, fmt.Errorf("%s: the profile holds no samples", dim)
-	}
-	list := make([]gotrace.Sample, 0, len(p.list))
-	for _, x := range p.list {
-		list = append(list, gotrace.Sample{Frames: x.frames, Count: x.values[n]})
-	}
-	return list, nil
 }
 
 // spun is what is known of a line whose calls read, write or accept.
