@@ -195,20 +195,56 @@ type threadTime struct{ slept, ran, queued int64 }
 
 func (t threadTime) all() int64 { return t.slept + t.ran + t.queued }
 
-func (e *evidence) threadTime(of func(sample) bool) (threadTime, error) {
+func (t *threadTime) add(u threadTime) {
+	t.slept += u.slept
+	t.ran += u.ran
+	t.queued += u.queued
+}
+
+// eachThreadTime visits the kernel's samples of what threads did.
+func (e *evidence) eachThreadTime(visit func(sample, threadTime)) error {
 	off, err := e.profile(bundle.DimEBPF, bundle.EBPFOffCPUProfile)
 	if err != nil {
-		return threadTime{}, err
+		return err
 	}
 	on, err := e.profile(bundle.DimEBPF, bundle.EBPFOnCPUProfile)
 	if err != nil {
-		return threadTime{}, err
+		return err
 	}
-	t := threadTime{slept: off.of("delay", func(x sample) bool { return asleep(x) && of(x) }), ran: on.of("cpu", of)}
+	off.each("delay", func(x sample, ns int64) {
+		if asleep(x) {
+			visit(x, threadTime{slept: ns})
+		}
+	})
+	on.each("cpu", func(x sample, ns int64) { visit(x, threadTime{ran: ns}) })
 	if queue, err := e.profile(bundle.DimEBPF, bundle.EBPFRunQueueProfile); err == nil {
-		t.queued = queue.of("delay", of)
+		queue.each("delay", func(x sample, ns int64) { visit(x, threadTime{queued: ns}) })
 	}
-	return t, nil
+	return nil
+}
+
+// threadTime is what threads did in the samples of a kind.
+func (e *evidence) threadTime(of func(sample) bool) (threadTime, error) {
+	var t threadTime
+	err := e.eachThreadTime(func(x sample, did threadTime) {
+		if of(x) {
+			t.add(did)
+		}
+	})
+	return t, err
+}
+
+// threadTimes is what threads did at each of the program's lines.
+func (e *evidence) threadTimes() (map[stack.Frame]threadTime, error) {
+	times := map[stack.Frame]threadTime{}
+	err := e.eachThreadTime(func(x sample, did threadTime) {
+		if own := e.program.Own(x.frames); !own.IsZero() {
+			t := times[own]
+			t.add(did)
+			times[own] = t
+		}
+	})
+	return times, err
 }
 
 func asleepShare(e *evidence) (float64, error) {

@@ -225,17 +225,25 @@ func (s sample) label(key string) string {
 
 // of sums the values of one sample type over the samples that match.
 func (s *samples) of(sampleType string, match func(sample) bool) int64 {
+	var sum int64
+	s.each(sampleType, func(x sample, value int64) {
+		if match == nil || match(x) {
+			sum += value
+		}
+	})
+	return sum
+}
+
+// each visits all samples with their values of one sample type; none where the profile
+// does not have it.
+func (s *samples) each(sampleType string, visit func(sample, int64)) {
 	i, ok := s.types[sampleType]
 	if !ok {
-		return 0
+		return
 	}
-	var sum int64
 	for _, x := range s.list {
-		if match == nil || match(x) {
-			sum += x.values[i]
-		}
+		visit(x, x.values[i])
 	}
-	return sum
 }
 
 // bySite sums the values of one sample type by the site that pick gives a

@@ -121,35 +121,3 @@ func (h heldCalls) mix(threads map[stack.Frame]threadTime, windowNS int64) (asle
 	}
 	return asleep, unknown
 }
-
-// threadTimes is what threads did at each of the program's lines.
-func (e *evidence) threadTimes() (map[stack.Frame]threadTime, error) {
-	times := map[stack.Frame]threadTime{}
-	for _, k := range []struct {
-		file, value string
-		want        func(sample) bool
-		add         func(*threadTime, int64)
-		optional    bool
-	}{
-		{bundle.EBPFOffCPUProfile, "delay", asleep, func(t *threadTime, ns int64) { t.slept += ns }, false},
-		{bundle.EBPFOnCPUProfile, "cpu", func(sample) bool { return true }, func(t *threadTime, ns int64) { t.ran += ns }, false},
-		{bundle.EBPFRunQueueProfile, "delay", func(sample) bool { return true }, func(t *threadTime, ns int64) { t.queued += ns }, true},
-	} {
-		p, err := e.profile(bundle.DimEBPF, k.file)
-		if err != nil {
-			if k.optional {
-				continue
-			}
-			return nil, err
-		}
-		for _, s := range p.bySite(k.value, func(x sample) (stack.Frame, bool) {
-			own := e.program.Own(x.frames)
-			return own, !own.IsZero() && k.want(x)
-		}) {
-			t := times[s.where]
-			k.add(&t, s.value)
-			times[s.where] = t
-		}
-	}
-	return times, nil
-}

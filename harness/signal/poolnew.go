@@ -12,10 +12,10 @@ import (
 // (512 KiB / 24). Those of a sixteenth of the size come with draws enough for their bytes.
 const muchSmaller = 16
 
-// poolMade is how many objects a line's Get makes new: those that hold the bytes, without what
+// madeAnew is how many objects a line's Get makes new: those that hold the bytes, without what
 // is much smaller. The size to compare with is that of the object that a byte is in, on average,
 // which small objects hardly change however many they seem to be.
-func poolMade(e *evidence, where stack.Frame) (int64, error) {
+func madeAnew(e *evidence, where stack.Frame) (int64, error) {
 	p, err := e.profile(bundle.DimPprof, bundle.AllocsProfile)
 	if err != nil || where.IsZero() {
 		return 0, err

@@ -96,7 +96,7 @@ func pprofSignals() []definition {
 			if err != nil {
 				return 0, err
 			}
-			made, err := poolMade(e, top(bytes).where)
+			made, err := madeAnew(e, top(bytes).where)
 			if err != nil {
 				return 0, err
 			}
