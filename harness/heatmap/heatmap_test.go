@@ -258,6 +258,30 @@ func TestASlowHalfSecondIsASpell(t *testing.T) {
 	assert.Positive(t, m.Failed)
 }
 
+// Answers that come early before a stall are another thing than the stall.
+func TestAStallAfterFastAnswersIsASpellOfItsOwn(t *testing.T) {
+	for _, hastened := range []int64{100 * ms, 300 * ms} {
+		r := rand.New(rand.NewPCG(1, 12))
+		points := noise(r, 2000)
+		at := start + 3*second
+		for i := range points {
+			if p := &points[i]; p.EndNS >= at-hastened && p.EndNS < at {
+				p.LatencyNS /= 3
+			}
+		}
+		stall(r, points, at)
+		m := heatmap.New(input(points, pulses("stop-the-world", at)))
+		require.Len(t, m.Spells, 2, "hastened for %d ns", hastened)
+		assert.Equal(t, heatmap.Faster, m.Spells[0].Kind)
+		assert.LessOrEqual(t, m.Spells[0].EndNS, at)
+		s := m.Spells[1]
+		assert.NotEqual(t, heatmap.Faster, s.Kind)
+		assert.InDelta(t, at, s.SinceNS, float64(10*ms))
+		require.Len(t, s.Causes, 1)
+		assert.Equal(t, "stop-the-world", s.Causes[0].Kind)
+	}
+}
+
 // All requests wait for a lock that is let go of once a second.
 func TestBurstsAreSaidAndExplained(t *testing.T) {
 	for seed := range uint64(20) {

@@ -50,17 +50,28 @@ func (g *grid) spells(endNS int64) ([]Spell, string) {
 		if kinds[c] == "" {
 			continue
 		}
-		end := c + 1
-		for end < whole && (kinds[end] != "" || end+1 < whole && kinds[end+1] != "") {
-			end++
-		}
-		for kinds[end-1] == "" {
-			end--
-		}
+		end := spellEnd(kinds, c)
 		out = append(out, g.spell(c, end, kinds, distance, usual))
-		c = end
+		c = end - 1
 	}
 	return out, ""
+}
+
+// spellEnd is the column after the last of the spell that begins at from; one usual
+// column does not end it. Answers that come late and none at all have one reason;
+// answers that come early have another, and stand beside a stall by chance.
+func spellEnd(kinds []string, from int) int {
+	end := from + 1
+	for c := end; c < len(kinds) && c <= end+1; c++ {
+		if kinds[c] == "" {
+			continue
+		}
+		if (kinds[c] == Faster) != (kinds[from] == Faster) {
+			break
+		}
+		end = c + 1
+	}
+	return end
 }
 
 // usual is the cumulative distribution of the median column: at each bin the
