@@ -16,14 +16,14 @@ import (
 
 // Bounds of `chokepoint overhead` that keep a slip of the pen from becoming a day.
 const (
-	maxRounds         = 1000
+	maxRounds         = 1000                   // and times in each
 	minOverheadWindow = 500 * time.Millisecond // the target's requests must be many in each
 	maxOverheadWindow = 2 * time.Minute
 )
 
 type overheadFlags struct {
 	variant                   string
-	inFlight, rounds          int
+	inFlight, rounds, times   int
 	window                    time.Duration
 	modes                     []string
 	pin, beside               bool
@@ -67,6 +67,7 @@ the CPUs busy.`,
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.rounds, "rounds", 6, "rounds, each with the target and the load started anew")
+	f.IntVar(&o.times, "times", 1, "windows of each mode in a round")
 	f.DurationVar(&o.window, "window", 3*time.Second, "length of a window")
 	f.StringVar(&o.variant, "variant", "", "flawed or fixed (default: fixed, where there are variants)")
 	f.IntVar(&o.inFlight, "in-flight", 0, "requests in flight, in place of the scenario's")
@@ -91,6 +92,8 @@ func (o *overheadFlags) config(file string) (overhead.Config, error) {
 		return none, fmt.Errorf("--in-flight %d: it must be at least 1", o.inFlight)
 	case o.rounds < 1 || o.rounds > maxRounds:
 		return none, fmt.Errorf("--rounds %d: it must be between 1 and %d", o.rounds, maxRounds)
+	case o.times < 1 || o.times > maxRounds:
+		return none, fmt.Errorf("--times %d: it must be between 1 and %d", o.times, maxRounds)
 	case o.window < minOverheadWindow || o.window > maxOverheadWindow:
 		return none, fmt.Errorf("--window %s: it must be between %s and %s", o.window, minOverheadWindow, maxOverheadWindow)
 	case !(o.others >= 0 && o.others <= 100):
@@ -123,7 +126,7 @@ func (o *overheadFlags) config(file string) (overhead.Config, error) {
 		seed = rand.Uint64N(1<<32) + 1
 	}
 	return overhead.Config{
-		Setup: run.Setup{Scenario: resolved, Dir: dir}, Modes: modes, Rounds: o.rounds, Window: o.window,
+		Setup: run.Setup{Scenario: resolved, Dir: dir}, Modes: modes, Rounds: o.rounds, Times: o.times, Window: o.window,
 		Seed: seed, Pin: o.pin, MostOthers: o.others / 100,
 	}, nil
 }

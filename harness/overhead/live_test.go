@@ -31,7 +31,7 @@ func hello(t *testing.T, modes ...string) Config {
 	picked, err := Select(Modes(r.Scenario, true), modes)
 	require.NoError(t, err)
 	return Config{
-		Setup: run.Setup{Scenario: r, Dir: dir}, Modes: picked, Rounds: 1, Window: 500 * time.Millisecond, Seed: 1, MostOthers: 1,
+		Setup: run.Setup{Scenario: r, Dir: dir}, Modes: picked, Rounds: 1, Times: 1, Window: 500 * time.Millisecond, Seed: 1, MostOthers: 1,
 	}
 }
 

@@ -129,9 +129,9 @@ func Select(all []Mode, names []string) ([]Mode, error) {
 	return picked, nil
 }
 
-// orderOf is the order of the windows in one round: every mode but Off once, in
-// random order, each between two windows of Off.
-func orderOf(random *rand.Rand, modes []Mode) []Mode {
+// orderOf is the order of the windows in one round: every mode but Off so many times, each
+// time round in another random order, each window between two of Off.
+func orderOf(random *rand.Rand, modes []Mode, times int) []Mode {
 	var off Mode
 	var others []Mode
 	for _, m := range modes {
@@ -141,10 +141,12 @@ func orderOf(random *rand.Rand, modes []Mode) []Mode {
 			others = append(others, m)
 		}
 	}
-	random.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
 	order := []Mode{off}
-	for _, m := range others {
-		order = append(order, m, off)
+	for range times {
+		random.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+		for _, m := range others {
+			order = append(order, m, off)
+		}
 	}
 	return order
 }

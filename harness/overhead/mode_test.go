@@ -53,20 +53,21 @@ func TestSelect(t *testing.T) {
 	}
 }
 
-// Every mode comes once a round, each between two windows of nothing; the order
+// Every mode comes as often as was asked for in a round, each between two windows of nothing; the order
 // differs from round to round, and is the seed's.
 func TestOrder(t *testing.T) {
 	all := Modes(scenario.Scenario{}, true)
+	const times = 3
 	order := func(seed uint64) (rounds [][]string) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		for range 4 {
-			rounds = append(rounds, names(orderOf(random, all)))
+			rounds = append(rounds, names(orderOf(random, all, times)))
 		}
 		return rounds
 	}
 	first := order(1)
 	for _, round := range first {
-		require.Len(t, round, 2*len(all)-1)
+		require.Len(t, round, 2*times*(len(all)-1)+1)
 		var between []string
 		for i, name := range round {
 			assert.Equal(t, i%2 == 0, name == Off, "window %d is %s", i, name)
@@ -74,7 +75,9 @@ func TestOrder(t *testing.T) {
 				between = append(between, name)
 			}
 		}
-		assert.ElementsMatch(t, names(all)[1:], between)
+		for pass := range slices.Chunk(between, len(all)-1) {
+			assert.ElementsMatch(t, names(all)[1:], pass)
+		}
 	}
 	assert.NotEqual(t, first[0], first[1])
 	assert.Equal(t, first, order(1))

@@ -44,6 +44,7 @@ type Config struct {
 	Setup  run.Setup
 	Modes  []Mode // of Modes, by Select
 	Rounds int    // each with a target and a load of its own
+	Times  int    // how often each mode is measured in a round
 	Window time.Duration
 	Seed   uint64 // of the order of modes
 	// Pin binds the target to one CPU and the load generator and this process to
@@ -85,7 +86,7 @@ func Run(ctx context.Context, c Config) (Result, error) {
 		if ctx.Err() != nil {
 			return m.end(context.Cause(ctx))
 		}
-		if err := m.round(ctx, n, orderOf(random, m.present())); err != nil {
+		if err := m.round(ctx, n, orderOf(random, m.present(), m.Times)); err != nil {
 			return m.end(err)
 		}
 	}
