@@ -67,6 +67,7 @@ func rank(findings []Finding) []Finding {
 	slices.SortFunc(findings, func(a, b Finding) int {
 		return cmp.Or(
 			cmp.Compare(costsLater(a), costsLater(b)),
+			cmp.Compare(doubtful(a), doubtful(b)),
 			cmp.Compare(b.Impact, a.Impact),
 			cmp.Compare(sureness(b.Confidence), sureness(a.Confidence)),
 			strings.Compare(a.Cause, b.Cause),
@@ -95,6 +96,15 @@ func rank(findings []Finding) []Finding {
 // two cannot be compared, and time is what is lost now.
 func costsLater(f Finding) int {
 	if f.resource {
+		return 1
+	}
+	return 0
+}
+
+// doubtful findings stand behind the others: as many dimensions deny as confirm what they
+// say, and so what it costs.
+func doubtful(f Finding) int {
+	if f.Confidence == Low {
 		return 1
 	}
 	return 0

@@ -210,11 +210,11 @@ func TestRanking(t *testing.T) {
 		also []string
 	}
 	want := []line{
-		{1, "lock-contention/b", []string{"lock-contention/c"}},
-		{2, "gc-pressure", nil},
-		{3, "gc-thrash", nil},
-		{4, "pool-misuse", nil},
-		{5, "lock-contention/d", nil},
+		{1, "gc-pressure", nil},
+		{2, "gc-thrash", nil},
+		{3, "lock-contention/c", []string{"lock-contention/b"}},
+		{4, "lock-contention/d", nil},
+		{5, "pool-misuse", nil}, // doubtful
 		{6, "goroutine-leak", nil}, // what it loses is no time
 	}
 	for range len(in) { // in any order of arrival
