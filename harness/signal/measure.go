@@ -27,7 +27,7 @@ func definitions() []definition {
 		traceSignals(), holderSignals(), requestSignals(), queueSignals(), slotSignals(), turnSignals(), pathSignals(), waitSignals(),
 		callSignals(), heldSignals(), besideSignals(), threadsLeftSignals(), goroutineSignals(), sleeperSignals(),
 		stalledSignals(), orphanSignals(), behindSignals(), unreadSignals(), againSignals(), descriptorSignals(), poolMadeSignals(),
-		cpuSignals(), heapSignals(), collectorSignals(), timerSignals(),
+		cpuSignals(), busyWaitSignals(), heapSignals(), collectorSignals(), timerSignals(),
 		pprofSignals(), ebpfSignals(), procSignals(), loadSignals(),
 	} {
 		all = append(all, list...)

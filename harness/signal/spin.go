@@ -114,19 +114,13 @@ func (l *spun) loop(p stack.Program, list, yields []gotrace.Sample, under, deadl
 	if most == 0 {
 		return 0
 	}
-	var its, all, scheduling int64
+	var its int64
 	for _, y := range yields {
-		all += y.Count
 		if functionsOf(p, y.Frames)[function] {
 			its += y.Count
 		}
 	}
-	for _, x := range list {
-		if p.Own(x.Frames).IsZero() && stackHas(x.Frames, "runtime.gosched_m") {
-			scheduling += x.Count
-		}
-	}
-	return most + int64(share(its, all)*float64(scheduling))
+	return most + int64(share(its, samplesIn(yields))*float64(schedulingOf(p, list)))
 }
 
 // functionsOf are the functions outside the standard library that a stack is under, each

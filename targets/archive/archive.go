@@ -19,6 +19,7 @@ import (
 type archive struct {
 	page  int // bytes
 	store *kit.Dependency
+	views *views       // nil where they are not counted
 	state atomic.Value // string: what the last pass found
 }
 

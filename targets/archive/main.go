@@ -4,6 +4,8 @@
 //	check  a checksum of the whole snapshot, again and again. The flawed variant takes it in
 //	       one call, the fixed one piece by piece
 //	rank   a rank for each page, out of the links between them; both variants alike
+//	views  which page is read most. The flawed variant looks for another view, or whether it is
+//	       time to tell, without ever sleeping; the fixed one waits for them
 //
 // Reading the whole snapshot takes a large part of a second either way.
 package main
@@ -23,7 +25,7 @@ func service() kit.Service {
 	return kit.Service{
 		About: "An archive of pages that watches over its snapshot.",
 		Knobs: map[string]string{
-			"mode":     "check|rank",
+			"mode":     "check|rank|views",
 			"delay":    "2.5s",   // what a request waits for the store
 			"page":     "64KiB",  // that a request renders
 			"snapshot": "1GiB",   // in memory
@@ -36,10 +38,18 @@ func service() kit.Service {
 
 func build(ctx context.Context, o kit.Options) (http.Handler, error) {
 	a := &archive{page: max(1, o.Bytes("page")), store: kit.NewDependency(ctx, o.Duration("delay"))}
-	if o.String("mode") == "rank" {
+	switch o.String("mode") {
+	case "rank":
 		g := newGraph(o.Int("pages"))
 		go every(ctx, o.Duration("pause"), func() { a.state.Store(fmt.Sprintf("ranked to %.3f", g.rank(passes))) })
-	} else {
+	case "views":
+		a.views = newViews()
+		tally := a.views.tallyByTicks
+		if o.Flawed() {
+			tally = a.views.tally
+		}
+		go tally(ctx, o.Duration("pause"), func(state string) { a.state.Store(state) })
+	default:
 		s, err := newSnapshot(o.Bytes("snapshot"))
 		if err != nil {
 			return nil, err
@@ -66,6 +76,9 @@ func (a *archive) servePage(w http.ResponseWriter, r *http.Request) {
 	if err := a.store.Call(r.Context()); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
+	}
+	if a.views != nil {
+		a.views.seen(n)
 	}
 	fmt.Fprintf(w, "page %d, %d letters\n", n, a.render(n))
 }

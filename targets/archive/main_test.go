@@ -14,7 +14,7 @@ import (
 
 func TestEveryModeServes(t *testing.T) {
 	states := map[string]map[string]bool{}
-	for _, mode := range []string{"check", "rank"} {
+	for _, mode := range []string{"check", "rank", "views"} {
 		states[mode] = map[string]bool{}
 		for _, variant := range []kit.Variant{kit.Flawed, kit.Fixed} {
 			t.Run(mode+"/"+string(variant), func(t *testing.T) {

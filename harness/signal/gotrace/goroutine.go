@@ -32,7 +32,11 @@ type goroutine struct {
 	runningNS int64
 	syscallNS int64
 	samples   map[stack.Frame]int64
-	counted   [2]bool // in the ledger of that index, among its goroutines
+	stacks    map[*place]int64 // its CPU samples
+	waits     int64            // Awake.Waits
+	yielded   *place           // where it last called runtime.Gosched
+	yields    int64            // calls of runtime.Gosched
+	counted   [2]bool          // in the ledger of that index, among its goroutines
 
 	// Of a lock that it took after a wait, while it holds it:
 	acquired *hold

@@ -252,6 +252,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 			// The collector stopped it to scan its stack, wherever it was.
 			g.blamed = stack.Runtime
 		}
+		g.waitsAwake()
 		s.tries(g, at, true)
 		s.relayBegins(g, at)
 		s.blocked(g, at, now)
@@ -305,6 +306,7 @@ func (s *scan) transition(ev *trace.Event, st *trace.StateTransition, now int64)
 		s.paths.goroutineEnded(id)
 		s.lastG[uint64(id)%recentGs] = recentG{}
 		s.keepRunning(id, g)
+		s.keepAwake(id, g)
 		if v := g.queue.server; v != nil {
 			v.leave()
 		}
@@ -345,6 +347,7 @@ func (s *scan) finish() *Summary {
 		}
 		s.cut(g)
 		s.keepRunning(id, g)
+		s.keepAwake(id, g)
 		s.park(g)
 	}
 	s.sum.Kinds = s.lives.finish(s.program, s.sum.DurationNS())

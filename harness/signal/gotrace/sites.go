@@ -40,6 +40,10 @@ func (s *scan) sample(ev *trace.Event) {
 	if g == nil {
 		return
 	}
+	if g.stacks == nil {
+		g.stacks = map[*place]int64{}
+	}
+	g.stacks[at]++
 	if !at.own.IsZero() {
 		g.sampled.add(g.ran, at.own)
 		if g.samples == nil {
@@ -54,6 +58,7 @@ func (s *scan) sample(ev *trace.Event) {
 
 func (s *scan) finishSites() {
 	s.sum.Running = longest(s.sum.Running)
+	s.finishAwake()
 	s.sum.Samples, s.sum.Yields = counted(s.samples), counted(s.yields)
 	for _, c := range s.syscalls {
 		for b, ns := range c.blockingNS {

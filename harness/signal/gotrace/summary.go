@@ -36,6 +36,9 @@ type Summary struct {
 	Yields []Sample
 	// Running holds the goroutines that ran longest, largest first.
 	Running []Running
+	// Awake holds the goroutines that have CPU samples enough to tell what they do,
+	// those first that ran longest.
+	Awake []Awake
 	// Syscalls sums up the goroutines' system calls by the program's line.
 	Syscalls []SiteCount
 	// ThreadsBeside are goroutines that requests started, by the function they start in,

@@ -13,6 +13,7 @@ func (s *scan) yielded(g *goroutine, at *place, reason string) {
 	if reason != yieldReason || at.diag || g.diag {
 		return
 	}
+	g.yields, g.yielded = g.yields+1, at
 	if _, known := s.yields[at]; !known && len(s.yields) >= keptStacks {
 		at = s.other
 	}
