@@ -42,9 +42,7 @@ func againSignals() []definition {
 			if err != nil {
 				return 0, err
 			}
-			return cpuTotal(e, dim, bundle.EBPFOnCPUProfile, "samples", func(c stack.CPU) bool {
-				return !a.where.IsZero() && c.Own == a.where
-			})
+			return e.kernelCPUAt(a.where)
 		}, "Share of the target's CPU samples at that line, the kernel's part included."),
 
 		number("pprof.io_call_share", bundle.DimPprof, Share, func(e *evidence) (float64, error) {
@@ -81,11 +79,7 @@ type asking struct {
 // must have come back empty but as many as succeeded anywhere in the program.
 func (e *evidence) again() (asking, error) {
 	return once(e, "asked again", func() (asking, error) {
-		s, err := document[bundle.Syscalls](e, bundle.DimEBPF, bundle.EBPFSyscalls)
-		if err != nil {
-			return asking{}, err
-		}
-		p, err := e.profile(bundle.DimEBPF, bundle.EBPFSyscallsProfile)
+		s, p, err := e.systemCalls()
 		if err != nil {
 			return asking{}, err
 		}
@@ -104,6 +98,24 @@ func (e *evidence) again() (asking, error) {
 			}
 		}
 		return most, nil
+	})
+}
+
+// systemCalls are all system calls of the target, by number and by stack.
+func (e *evidence) systemCalls() (*bundle.Syscalls, *samples, error) {
+	s, err := document[bundle.Syscalls](e, bundle.DimEBPF, bundle.EBPFSyscalls)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := e.profile(bundle.DimEBPF, bundle.EBPFSyscallsProfile)
+	return s, p, err
+}
+
+// kernelCPUAt is the share of the target's CPU samples at a line of the program, the
+// kernel's part included; 0 of no line.
+func (e *evidence) kernelCPUAt(where stack.Frame) (float64, error) {
+	return cpuTotal(e, bundle.DimEBPF, bundle.EBPFOnCPUProfile, "samples", func(c stack.CPU) bool {
+		return !where.IsZero() && c.Own == where
 	})
 }
 
