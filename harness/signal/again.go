@@ -89,10 +89,7 @@ func (e *evidence) again() (asking, error) {
 			if again == 0 || !slices.Contains(againCalls, c.Name) {
 				continue
 			}
-			t := top(p.bySite("calls", func(x sample) (stack.Frame, bool) {
-				own, ok := e.owner(x)
-				return own, ok && x.label("syscall") == c.Name
-			}))
+			t := top(e.callersOf(p, c.Name, nil))
 			if empty := min(again, t.value-(c.Count-again)); empty > most.empty {
 				most = asking{c.Name, t.value, empty, t.where}
 			}
@@ -109,6 +106,15 @@ func (e *evidence) systemCalls() (*bundle.Syscalls, *samples, error) {
 	}
 	p, err := e.profile(bundle.DimEBPF, bundle.EBPFSyscallsProfile)
 	return s, p, err
+}
+
+// callersOf are the program's lines by their calls of a system call, of those alone that match
+// where that is said.
+func (e *evidence) callersOf(p *samples, call string, match func(sample) bool) []site {
+	return p.bySite("calls", func(x sample) (stack.Frame, bool) {
+		own, ok := e.owner(x)
+		return own, ok && x.label("syscall") == call && (match == nil || match(x))
+	})
 }
 
 // kernelCPUAt is the share of the target's CPU samples at a line of the program, the

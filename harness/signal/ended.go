@@ -22,6 +22,10 @@ func endedSignals() []definition {
 				r, err := e.ended()
 				return r.call, err
 			}),
+		number("ebpf.ended_reads_at_most", dim, Hertz, func(e *evidence) (float64, error) {
+			n, err := e.endedAtMost()
+			return float64(n) / max(1e-9, e.span(bundle.EBPFSyscalls).Duration().Seconds()), err
+		}, "How many such reads one line can have made in each second of the window, also where they were not counted: its calls of a system call that reads, as far as not more than all of that system call that did not fail."),
 		number("ebpf.ended_per_success", dim, Ratio, func(e *evidence) (float64, error) {
 			r, err := e.ended()
 			return float64(r.ended) / float64(max(1, r.others)), err
@@ -64,35 +68,51 @@ func (e *evidence) ended() (readOn, error) {
 			return readOn{}, err
 		}
 		var most readOn
+		var closes int64
 		for _, c := range s.Calls {
+			if c.Name == "close" {
+				closes = c.Count
+			}
 			if !slices.Contains(endCalls, c.Name) {
 				continue
 			}
 			if c.Ended == nil {
 				return readOn{}, fmt.Errorf("ebpf: how often %s found an end (returned 0) was not counted when this was recorded; record it anew", c.Name)
 			}
-			lines := func(ended bool) []site {
-				return p.bySite("calls", func(x sample) (stack.Frame, bool) {
-					own, ok := e.owner(x)
-					return own, ok && x.label("syscall") == c.Name && (x.label("op") == "end") == ended
-				})
-			}
-			t := top(lines(true))
+			t := top(e.callersOf(p, c.Name, atEnd))
 			if t.value <= most.ended {
 				continue
 			}
 			most = readOn{call: c.Name, ended: t.value, where: t.where}
-			for _, x := range lines(false) {
+			for _, x := range e.callersOf(p, c.Name, func(x sample) bool { return !atEnd(x) }) {
 				if x.where == t.where {
 					most.others = x.value
 				}
 			}
 		}
-		for _, c := range s.Calls {
-			if c.Name == "close" {
-				most.closes = c.Count
-			}
-		}
+		most.closes = closes
 		return most, nil
 	})
+}
+
+// atEnd reports whether the calls found the end of what they read.
+func atEnd(x sample) bool { return x.label("op") == "end" }
+
+// endedAtMost is how many reads of one line can have found the end, by what all recordings have.
+func (e *evidence) endedAtMost() (most int64, err error) {
+	s, p, err := e.systemCalls()
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range s.Calls {
+		if !slices.Contains(endCalls, c.Name) {
+			continue
+		}
+		did := c.Count
+		for _, failed := range c.Errors {
+			did -= failed
+		}
+		most = max(most, min(did, top(e.callersOf(p, c.Name, nil)).value))
+	}
+	return most, nil
 }
