@@ -10,7 +10,7 @@
 // scripts/generate-check compiles them again and compares.
 package bpf
 
-//go:generate go tool bpf2go -target amd64 -type op -type call_key -type call_value -type call_totals -type op_totals -type error_key -type slow_call -type stack -type counter Syscalls syscalls.bpf.c -- -O2 -mcpu=v3 -Wall -Werror -I/usr/include/x86_64-linux-gnu
+//go:generate go tool bpf2go -target amd64 -type op -type asked -type call_key -type call_value -type call_totals -type op_totals -type error_key -type slow_call -type stack -type counter Syscalls syscalls.bpf.c -- -O2 -mcpu=v3 -Wall -Werror -I/usr/include/x86_64-linux-gnu
 //go:generate go tool bpf2go -target amd64 -type state -type holder -type idle -type cpu -type thread -type sched_totals -type thread_sums -type wait_key -type wait_value -type idle_waits -type cut Sched sched.bpf.c -- -O2 -mcpu=v3 -Wall -Werror -I/usr/include/x86_64-linux-gnu
 //go:generate go tool bpf2go -target amd64 -type sample_key OnCPU oncpu.bpf.c -- -O2 -Wall -Werror -I/usr/include/x86_64-linux-gnu
 //go:generate go tool bpf2go -target amd64 -type tcp_totals -type times -type tally_kind -type tally_key -type socket_owner -type peer Net net.bpf.c -- -O2 -Wall -Werror -I/usr/include/x86_64-linux-gnu

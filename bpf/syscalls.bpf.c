@@ -30,7 +30,8 @@ enum op {
 	OP_EPOLL_ZERO,	   // asked not to block
 	OP_EPOLL_FINITE,   // asked to block for some time
 	OP_EPOLL_INFINITE, // asked to block until something happens
-	OPS,
+	OPS, // that many are told at the entry, and counted together whatever the number
+	OP_READ_END = OPS, // told at the exit, and counted by number: see ends
 };
 exported_enum(op);
 
@@ -78,17 +79,24 @@ struct given {
 	struct call_key last;
 };
 
-// All calls of one number. User space says of which stacks are kept.
+// What user space asks to be kept of the calls of one number, in bits.
+enum asked {
+	ASKED_STACKS = 1,
+	ASKED_ENDS = 2, // with stacks alone: a result of 0 is the end of what is read
+};
+exported_enum(asked);
+
+// All calls of one number.
 struct call_totals {
 	__u64 calls;
 	__u64 ns;
 	__u64 again; // failed with EAGAIN, which is how a socket says "not yet"
 	struct sampler sampler;
-	__u32 stacks; // 1: are kept
+	__u32 asked;
 	__u32 pad;
 	struct given given;
 	__u64 log2_ns[LOG2_SLOTS];
-	__u64 fill[4]; // up to whole cache lines
+	__u64 fill[8]; // up to whole cache lines
 };
 
 struct {
@@ -104,7 +112,7 @@ struct op_totals {
 	__u64 empty; // returned 0
 	struct sampler sampler;
 	struct given given;
-	__u64 fill[2];
+	__u64 fill[4]; // up to whole cache lines
 };
 
 struct {
@@ -113,6 +121,16 @@ struct {
 	__type(key, __u32);
 	__type(value, struct op_totals);
 } ops SEC(".maps");
+
+// Calls that read and returned 0, by number: a file or a connection was at its end. They are a
+// kind of their own, so that the line which finds an end again and again is not given the
+// calls of those that read something.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SYSCALLS);
+	__type(key, __u32);
+	__type(value, struct op_totals);
+} ends SEC(".maps");
 
 struct error_key {
 	__u32 nr;
@@ -386,6 +404,26 @@ static __always_inline void add_op(__u32 nr, __u32 op, long result, __u64 ns, __
 		give_op(o, nr, op);
 }
 
+// add_end counts a call that found an end. Its stack is that of its own kind, so it is taken
+// off what waits for one among the other calls of its number. It is not inlined: nearly all
+// calls that read get something.
+static __noinline int add_end(struct call_totals *t, __u32 nr, __u64 ns, __u64 now)
+{
+	struct op_totals *o = bpf_map_lookup_elem(&ends, &nr);
+
+	if (!t || !o)
+		return 0;
+	t->given.sum.calls++;
+	t->given.sum.ns += ns;
+	o->sum.calls++;
+	o->sum.ns += ns;
+	if (ns >= QUICK_NS)
+		return give_one(&o->given, nr, OP_READ_END, ns, 0);
+	if (walk_due(&o->sampler, now))
+		return give_op(o, nr, OP_READ_END);
+	return 0;
+}
+
 // Not inlined: it is for the few calls that are slow.
 static __noinline int add_slow(__u64 start, __u32 nr, long result, __u64 ns)
 {
@@ -457,8 +495,10 @@ int chokepoint_sys_exit(__u64 *ctx)
 		add_slow(start, nr, result, ns);
 	if (op)
 		add_op(nr, op, result, ns, now);
-	else if (t->stacks) {
-		if (ns >= QUICK_NS)
+	else if (t->asked) {
+		if (!result && t->asked & ASKED_ENDS)
+			add_end(t, nr, ns, now);
+		else if (ns >= QUICK_NS)
 			give_one(&t->given, nr, OP_NONE, ns, 0);
 		else if (walk_due(&t->sampler, now))
 			give_waiting(t, nr);

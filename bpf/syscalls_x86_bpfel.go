@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type SyscallsAsked uint32
+
+const (
+	SyscallsAskedASKED_STACKS SyscallsAsked = 1
+	SyscallsAskedASKED_ENDS   SyscallsAsked = 2
+)
+
 type SyscallsCallKey struct {
 	_      structs.HostLayout
 	Caller uint64
@@ -34,15 +41,15 @@ type SyscallsCallTotals struct {
 		First  uint32
 		Pad    uint32
 	}
-	Stacks uint32
-	Pad    uint32
-	Given  struct {
+	Asked uint32
+	Pad   uint32
+	Given struct {
 		_    structs.HostLayout
 		Sum  SyscallsCallValue
 		Last SyscallsCallKey
 	}
 	Log2Ns [36]uint64
-	Fill   [4]uint64
+	Fill   [8]uint64
 }
 
 type SyscallsCallValue struct {
@@ -103,6 +110,7 @@ const (
 	SyscallsOpOP_EPOLL_FINITE   SyscallsOp = 5
 	SyscallsOpOP_EPOLL_INFINITE SyscallsOp = 6
 	SyscallsOpOPS               SyscallsOp = 7
+	SyscallsOpOP_READ_END       SyscallsOp = 7
 )
 
 type SyscallsOpTotals struct {
@@ -122,7 +130,7 @@ type SyscallsOpTotals struct {
 		Sum  SyscallsCallValue
 		Last SyscallsCallKey
 	}
-	Fill [2]uint64
+	Fill [4]uint64
 }
 
 type SyscallsRecent struct {
@@ -172,6 +180,7 @@ type SyscallsWalk struct {
 const (
 	SyscallsMapCalls               = "calls"
 	SyscallsMapCounters            = "counters"
+	SyscallsMapEnds                = "ends"
 	SyscallsMapFailures            = "failures"
 	SyscallsMapInflight            = "inflight"
 	SyscallsMapOps                 = "ops"
@@ -182,6 +191,7 @@ const (
 	SyscallsMapWalks               = "walks"
 	SyscallsProgChokepointSysEnter = "chokepoint_sys_enter"
 	SyscallsProgChokepointSysExit  = "chokepoint_sys_exit"
+	SyscallsVarEnumAsked           = "enum_asked"
 	SyscallsVarEnumCounter         = "enum_counter"
 	SyscallsVarEnumOp              = "enum_op"
 	SyscallsVarFirstEnd            = "first_end"
@@ -251,6 +261,7 @@ type SyscallsProgramSpecs struct {
 type SyscallsMapSpecs struct {
 	Calls    *ebpf.MapSpec `ebpf:"calls"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
+	Ends     *ebpf.MapSpec `ebpf:"ends"`
 	Failures *ebpf.MapSpec `ebpf:"failures"`
 	Inflight *ebpf.MapSpec `ebpf:"inflight"`
 	Ops      *ebpf.MapSpec `ebpf:"ops"`
@@ -265,6 +276,7 @@ type SyscallsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SyscallsVariableSpecs struct {
+	EnumAsked   *ebpf.VariableSpec `ebpf:"enum_asked"`
 	EnumCounter *ebpf.VariableSpec `ebpf:"enum_counter"`
 	EnumOp      *ebpf.VariableSpec `ebpf:"enum_op"`
 	FirstEnd    *ebpf.VariableSpec `ebpf:"first_end"`
@@ -304,6 +316,7 @@ func (o *SyscallsObjects) Close() error {
 type SyscallsMaps struct {
 	Calls    *ebpf.Map `ebpf:"calls"`
 	Counters *ebpf.Map `ebpf:"counters"`
+	Ends     *ebpf.Map `ebpf:"ends"`
 	Failures *ebpf.Map `ebpf:"failures"`
 	Inflight *ebpf.Map `ebpf:"inflight"`
 	Ops      *ebpf.Map `ebpf:"ops"`
@@ -318,6 +331,7 @@ func (m *SyscallsMaps) Close() error {
 	return _SyscallsClose(
 		m.Calls,
 		m.Counters,
+		m.Ends,
 		m.Failures,
 		m.Inflight,
 		m.Ops,
@@ -333,6 +347,7 @@ func (m *SyscallsMaps) Close() error {
 //
 // It can be passed to LoadSyscallsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SyscallsVariables struct {
+	EnumAsked   *ebpf.Variable `ebpf:"enum_asked"`
 	EnumCounter *ebpf.Variable `ebpf:"enum_counter"`
 	EnumOp      *ebpf.Variable `ebpf:"enum_op"`
 	FirstEnd    *ebpf.Variable `ebpf:"first_end"`

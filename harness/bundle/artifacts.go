@@ -166,7 +166,10 @@ type Syscall struct {
 	Name    string           `json:"name"`
 	Count   int64            `json:"count"`
 	Errors  map[string]int64 `json:"errors,omitempty"` // by errno name, "EAGAIN"
-	TotalNS int64            `json:"total_ns"`
+	// Ended counts calls that read and returned 0: a file or a connection was at its end. It
+	// is nil of calls that do not read, and where it was not counted.
+	Ended   *int64 `json:"ended,omitempty"`
+	TotalNS int64  `json:"total_ns"`
 	// Log2NS[i] counts calls that took 2^i to 2^(i+1) ns; the first also holds shorter ones.
 	Log2NS []int64 `json:"log2_ns"`
 }

@@ -14,7 +14,7 @@ type Cause struct {
 // All lists the taxonomy, in its own order.
 func All() []Cause {
 	return []Cause{
-		{"netpoll-spin", "a poll loop that never blocks burns CPU: epoll_wait with timeout 0, an event that nobody takes, or I/O deadlines in the past"},
+		{"netpoll-spin", "a poll loop that never blocks burns CPU: epoll_wait with timeout 0, an event that nobody takes, reads that go on after the end, or I/O deadlines in the past"},
 		{"fd-exhaustion", "accept or open fails because the process has no file descriptors left"},
 		{"finalizer-backlog", "finalizers or cleanups are queued faster than they run, because one blocks"},
 		{"lock-contention", "goroutines queue on a Mutex or RWMutex"},

@@ -42,9 +42,7 @@ func againSignals() []definition {
 			if err != nil {
 				return 0, err
 			}
-			return cpuTotal(e, dim, bundle.EBPFOnCPUProfile, "samples", func(c stack.CPU) bool {
-				return !a.where.IsZero() && c.Own == a.where
-			})
+			return e.kernelCPUAt(a.where)
 		}, "Share of the target's CPU samples at that line, the kernel's part included."),
 
 		number("pprof.io_call_share", bundle.DimPprof, Share, func(e *evidence) (float64, error) {
@@ -81,11 +79,7 @@ type asking struct {
 // must have come back empty but as many as succeeded anywhere in the program.
 func (e *evidence) again() (asking, error) {
 	return once(e, "asked again", func() (asking, error) {
-		s, err := document[bundle.Syscalls](e, bundle.DimEBPF, bundle.EBPFSyscalls)
-		if err != nil {
-			return asking{}, err
-		}
-		p, err := e.profile(bundle.DimEBPF, bundle.EBPFSyscallsProfile)
+		s, p, err := e.systemCalls()
 		if err != nil {
 			return asking{}, err
 		}
@@ -95,15 +89,39 @@ func (e *evidence) again() (asking, error) {
 			if again == 0 || !slices.Contains(againCalls, c.Name) {
 				continue
 			}
-			t := top(p.bySite("calls", func(x sample) (stack.Frame, bool) {
-				own, ok := e.owner(x)
-				return own, ok && x.label("syscall") == c.Name
-			}))
+			t := top(e.callersOf(p, c.Name, nil))
 			if empty := min(again, t.value-(c.Count-again)); empty > most.empty {
 				most = asking{c.Name, t.value, empty, t.where}
 			}
 		}
 		return most, nil
+	})
+}
+
+// systemCalls are all system calls of the target, by number and by stack.
+func (e *evidence) systemCalls() (*bundle.Syscalls, *samples, error) {
+	s, err := document[bundle.Syscalls](e, bundle.DimEBPF, bundle.EBPFSyscalls)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := e.profile(bundle.DimEBPF, bundle.EBPFSyscallsProfile)
+	return s, p, err
+}
+
+// callersOf are the program's lines by their calls of a system call, of those alone that match
+// where that is said.
+func (e *evidence) callersOf(p *samples, call string, match func(sample) bool) []site {
+	return p.bySite("calls", func(x sample) (stack.Frame, bool) {
+		own, ok := e.owner(x)
+		return own, ok && x.label("syscall") == call && (match == nil || match(x))
+	})
+}
+
+// kernelCPUAt is the share of the target's CPU samples at a line of the program, the
+// kernel's part included; 0 of no line.
+func (e *evidence) kernelCPUAt(where stack.Frame) (float64, error) {
+	return cpuTotal(e, bundle.DimEBPF, bundle.EBPFOnCPUProfile, "samples", func(c stack.CPU) bool {
+		return !where.IsZero() && c.Own == where
 	})
 }
 

@@ -26,7 +26,7 @@ func definitions() []definition {
 	for _, list := range [][]definition{
 		traceSignals(), holderSignals(), requestSignals(), queueSignals(), slotSignals(), turnSignals(), pathSignals(), waitSignals(),
 		callSignals(), heldSignals(), besideSignals(), threadsLeftSignals(), goroutineSignals(), sleeperSignals(),
-		stalledSignals(), orphanSignals(), behindSignals(), unreadSignals(), againSignals(), descriptorSignals(), poolMadeSignals(),
+		stalledSignals(), orphanSignals(), behindSignals(), unreadSignals(), againSignals(), endedSignals(), descriptorSignals(), poolMadeSignals(),
 		cpuSignals(), busyWaitSignals(), heapSignals(), collectorSignals(), timerSignals(),
 		pprofSignals(), ebpfSignals(), procSignals(), loadSignals(),
 	} {

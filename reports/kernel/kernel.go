@@ -55,6 +55,7 @@ type Syscall struct {
 	Calls   int64            `json:"calls"`
 	RateHz  float64          `json:"rate_hz"`
 	Errors  map[string]int64 `json:"errors,omitempty"` // by errno
+	Ended   *int64           `json:"ended,omitempty"`  // found a file or a connection at its end; absent where that was not counted
 	TotalNS int64            `json:"total_ns"`
 	MeanNS  int64            `json:"mean_ns"`
 	// P50NS and P99NS are upper bounds out of a histogram by powers of two.
@@ -232,7 +233,7 @@ func (r *reader) syscalls() {
 	seconds := float64(r.view.WindowNS) / 1e9
 	for _, c := range doc.Calls {
 		s := Syscall{
-			Name: c.Name, Calls: c.Count, Errors: c.Errors, TotalNS: c.TotalNS,
+			Name: c.Name, Calls: c.Count, Errors: c.Errors, Ended: c.Ended, TotalNS: c.TotalNS,
 			MeanNS: c.TotalNS / max(1, c.Count), P50NS: quantile(c.Log2NS, 0.50), P99NS: quantile(c.Log2NS, 0.99),
 		}
 		if seconds > 0 {

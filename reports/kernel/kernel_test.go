@@ -25,11 +25,12 @@ func synthetic(t *testing.T, without ...string) bundle.Evidence {
 	w, err := bundle.Create(dir, bundle.Manifest{})
 	require.NoError(t, err)
 	save := []bundle.Frame{{Function: "syscall.write"}, {Function: "main.save", File: "/src/save.go", Line: 12}, {Function: "main.handle", File: "/src/main.go", Line: 30}}
+	ended := int64(12)
 	documents := map[string]any{
 		bundle.EBPFSyscalls: bundle.Syscalls{
 			Calls: []bundle.Syscall{
 				{Name: "write", Count: 4, TotalNS: 9_000_000, Log2NS: []int64{20: 2, 21: 1, 22: 1}},
-				{Name: "read", Count: 4000, TotalNS: 4_000_000, Errors: map[string]int64{"EAGAIN": 2000}, Log2NS: []int64{9: 3990, 14: 10}},
+				{Name: "read", Count: 4000, TotalNS: 4_000_000, Errors: map[string]int64{"EAGAIN": 2000}, Ended: &ended, Log2NS: []int64{9: 3990, 14: 10}},
 			},
 			Epoll: bundle.EpollFacts{Waits: 90, ReturnedEvents: 80, Empty: 10, ZeroTimeout: 12},
 		},

@@ -81,7 +81,7 @@ func (p *printer) syscalls(v *View) {
 	for _, s := range v.Syscalls {
 		rows = append(rows, table.Row{
 			s.Name, s.Calls, fmt.Sprintf("%.0f/s", s.RateHz), duration(s.TotalNS), duration(s.MeanNS),
-			"< " + duration(s.P50NS), "< " + duration(s.P99NS), counts(s.Errors),
+			"< " + duration(s.P50NS), "< " + duration(s.P99NS), cameTo(s),
 		})
 	}
 	p.table(table.Row{"call", "calls", "rate", "time", "mean", "p50", "p99", "errors"}, []int{0, 7}, rows)
@@ -102,6 +102,18 @@ func (p *printer) slow(v *View) {
 			fmt.Fprintf(&p.b, "     %s\n", place(stack.Frame{Function: f.Function, File: f.File, Line: f.Line}))
 		}
 	}
+}
+
+// cameTo says what calls came to that did nothing.
+func cameTo(s Syscall) string {
+	errors := counts(s.Errors)
+	if s.Ended == nil || *s.Ended == 0 {
+		return errors
+	}
+	if errors != "" {
+		errors += ", "
+	}
+	return fmt.Sprintf("%s%d at an end", errors, *s.Ended)
 }
 
 func failed(errors map[string]int) string {

@@ -27,6 +27,10 @@ type counted struct {
 		GoID, Count       int64
 		Errors            map[syscall.Errno]int64
 	}
+	Reads []struct {
+		Syscall, Function  string
+		GoID, Count, Ended int64
+	}
 	Sleeps struct {
 		Function                       string
 		GoID, Asked, Took, Interrupted int64
@@ -116,6 +120,7 @@ func TestCountsAreTheProgramsOwn(t *testing.T) {
 					assert.NotContains(t, p.Lost, "map_full", p.Name)
 				}
 				t.Run("syscalls", c.checkCalls)
+				t.Run("reads", c.checkReads)
 				t.Run("sleeps", c.checkSleeps)
 				t.Run("goroutines", c.checkGoroutines)
 				t.Run("sums", c.checkSums)
@@ -165,6 +170,46 @@ func (c counts) checkCalls(t *testing.T) {
 		checkGoID(t, stacks, own.Function, own.GoID)
 	}
 	assert.Equal(t, 3, placed, "calls with stacks")
+}
+
+// checkReads compares calls that read, and those of them that found an end, in all and by
+// the function that made them: two take turns at each system call, and one of
+// them finds nothing but ends.
+func (c counts) checkReads(t *testing.T) {
+	var doc bundle.Syscalls
+	c.json(t, bundle.EBPFSyscalls, &doc)
+	stacks := c.profile(t, bundle.EBPFSyscallsProfile)
+	require.NotEmpty(t, c.Reads)
+	count, ended := map[string]int64{}, map[string]int64{}
+	for _, own := range c.Reads {
+		count[own.Syscall] += own.Count
+		ended[own.Syscall] += own.Ended
+		of := map[string]string{"syscall": own.Syscall}
+		at := map[string]string{"syscall": own.Syscall, "op": "end"}
+		assert.Equal(t, own.Count, sum(stacks, 0, own.Function, of), "%s by %s", own.Syscall, own.Function)
+		assert.Equal(t, own.Ended, sum(stacks, 0, own.Function, at), "%s by %s, at an end", own.Syscall, own.Function)
+		checkGoID(t, stacks, own.Function, own.GoID)
+	}
+	for name, calls := range count {
+		i := slices.IndexFunc(doc.Calls, func(s bundle.Syscall) bool { return s.Name == name })
+		require.GreaterOrEqual(t, i, 0, name)
+		got := doc.Calls[i]
+		require.Positive(t, ended[name], name)
+		assert.Equal(t, calls, got.Count, name)
+		require.NotNil(t, got.Ended, name)
+		assert.Equal(t, ended[name], *got.Ended, "%s at an end", name)
+		of := map[string]string{"syscall": name}
+		assert.Equal(t, got.Count, sum(stacks, 0, "", of), "%s: its stacks", name)
+		assert.Equal(t, got.TotalNS, sum(stacks, 1, "", of), "%s: its time", name)
+	}
+	for _, call := range doc.Calls {
+		reads := slices.ContainsFunc(endCalls(), func(nr uint32) bool { return syscallName(nr) == call.Name })
+		assert.Equal(t, reads, call.Ended != nil, "%s: said how often it found an end", call.Name)
+		if !reads {
+			continue
+		}
+		assert.Equal(t, *call.Ended, sum(stacks, 0, "", map[string]string{"syscall": call.Name, "op": "end"}), "%s: its stacks at an end", call.Name)
+	}
 }
 
 // stackless is calls whose stack found no room.

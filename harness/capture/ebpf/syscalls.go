@@ -46,6 +46,16 @@ func stackCalls() []uint32 {
 	}
 }
 
+// endCalls are those of stackCalls that read what has an end, and say by a result of 0
+// that they are there: a file, a connection whose other side has closed. A pread is told
+// where to read, and one beyond the end is no news.
+func endCalls() []uint32 {
+	return []uint32{
+		unix.SYS_READ, unix.SYS_READV, unix.SYS_RECVFROM, unix.SYS_RECVMSG,
+		unix.SYS_SENDFILE, unix.SYS_SPLICE, unix.SYS_COPY_FILE_RANGE,
+	}
+}
+
 // idleCalls are those in which threads with nothing to do wait. However long they
 // take, nobody need wait for them.
 func idleCalls() []uint32 {
@@ -91,20 +101,24 @@ func (p *syscallsProbe) load(s subject) error {
 	return p.attachTracing()
 }
 
-// askForStacks tells the programs which calls' stacks are kept: beside their sums, so
-// that no other memory has to be looked at.
+// askForStacks tells the programs which calls' stacks are kept, and which of these read to an
+// end: beside their sums, so that no other memory has to be looked at.
 func (p *syscallsProbe) askForStacks() error {
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
 		return fmt.Errorf("how many CPUs are possible: %w", err)
 	}
 	asked := make([]bpf.SyscallsCallTotals, cpus)
-	for i := range asked {
-		asked[i].Stacks = 1
-	}
 	for _, nr := range stackCalls() {
 		if nr == unix.SYS_FUTEX || isEpollWait(nr) {
 			continue // these always have an op, and their stacks are kept by that
+		}
+		ask := bpf.SyscallsAskedASKED_STACKS
+		if slices.Contains(endCalls(), nr) {
+			ask |= bpf.SyscallsAskedASKED_ENDS
+		}
+		for i := range asked {
+			asked[i].Asked = uint32(ask)
 		}
 		if err := p.coll.Maps["totals"].Put(nr, asked); err != nil {
 			return fmt.Errorf("ask for the stacks of %s: %w", syscallName(nr), err)
@@ -179,6 +193,9 @@ func (p *syscallsProbe) write(ctx context.Context, w *bundle.Writer, window bund
 		return res, err
 	}
 	if err := p.addFailures(calls); err != nil {
+		return res, err
+	}
+	if err := p.addEnds(calls); err != nil {
 		return res, err
 	}
 	doc := bundle.Syscalls{Calls: byTotalTime(calls)}
@@ -295,6 +312,31 @@ func (p *syscallsProbe) addFailures(calls map[uint32]*bundle.Syscall) error {
 	return nil
 }
 
+// eachEnd gives what every CPU counted of the calls of a number that found an end.
+func (p *syscallsProbe) eachEnd(do func(nr uint32, each []bpf.SyscallsOpTotals)) error {
+	for _, nr := range endCalls() {
+		var each []bpf.SyscallsOpTotals
+		if err := p.coll.Maps["ends"].Lookup(nr, &each); err != nil {
+			return fmt.Errorf("read how often %s found an end: %w", syscallName(nr), err)
+		}
+		do(nr, each)
+	}
+	return nil
+}
+
+func (p *syscallsProbe) addEnds(calls map[uint32]*bundle.Syscall) error {
+	return p.eachEnd(func(nr uint32, each []bpf.SyscallsOpTotals) {
+		c := calls[nr]
+		if c == nil {
+			return
+		}
+		c.Ended = new(int64)
+		for _, cpu := range each {
+			*c.Ended += int64(cpu.Sum.Calls)
+		}
+	})
+}
+
 func byTotalTime(calls map[uint32]*bundle.Syscall) []bundle.Syscall {
 	out := make([]bundle.Syscall, 0, len(calls))
 	for _, c := range calls {
@@ -363,7 +405,7 @@ func (p *syscallsProbe) readStacks(stacks *stackReader, img *image, e *bundle.Ep
 	// Calls that the window's end kept from a stack of their own.
 	err := p.eachTotals(func(_ uint32, each []bpf.SyscallsCallTotals) {
 		for _, cpu := range each {
-			if cpu.Stacks != 0 {
+			if cpu.Asked != 0 {
 				s.add(cpu.Given.Last, waiting(bpf.SyscallsCallValue{Calls: cpu.Calls, Ns: cpu.Ns}, cpu.Given.Sum))
 			}
 		}
@@ -373,6 +415,14 @@ func (p *syscallsProbe) readStacks(stacks *stackReader, img *image, e *bundle.Ep
 	}
 	err = p.eachOp(func(_ bpf.SyscallsOp, t bpf.SyscallsOpTotals) {
 		s.add(t.Given.Last, waiting(t.Sum, t.Given.Sum))
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = p.eachEnd(func(_ uint32, each []bpf.SyscallsOpTotals) {
+		for _, cpu := range each {
+			s.add(cpu.Given.Last, waiting(cpu.Sum, cpu.Given.Sum))
+		}
 	})
 	return s.prof, err
 }
@@ -447,6 +497,8 @@ func opName(op bpf.SyscallsOp) string {
 		return "finite"
 	case bpf.SyscallsOpOP_EPOLL_INFINITE:
 		return "infinite"
+	case bpf.SyscallsOpOP_READ_END:
+		return "end"
 	}
 	return ""
 }

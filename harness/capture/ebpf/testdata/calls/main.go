@@ -19,6 +19,8 @@ func main() {
 	check(err)
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
 	check(err)
+	null, err := unix.Open("/dev/null", unix.O_RDONLY, 0)
+	check(err)
 	poll, err := unix.EpollCreate1(0)
 	check(err)
 	var (
@@ -32,6 +34,7 @@ func main() {
 	}{
 		{"getppid", 1, func() { unix.Getppid() }},
 		{"read-again", 1, func() { unix.Read(again, buffer[:8]) }},
+		{"read-end", 1, func() { unix.Read(null, buffer[:8]) }},
 		{"write-read", 2, func() { unix.Write(pair[0], buffer[:]); unix.Read(pair[1], buffer[:]) }},
 		{"epoll-zero", 1, func() { unix.EpollWait(poll, events[:], 0) }},
 	}

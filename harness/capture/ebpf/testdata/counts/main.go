@@ -29,6 +29,15 @@ type Calls struct {
 	Errors   map[int]int64 // by errno
 }
 
+// Reads are the calls of one kind that one function made to read.
+type Reads struct {
+	Syscall  string
+	Function string
+	GoID     int64
+	Count    int64
+	Ended    int64 // of these, returned 0
+}
+
 // Sleeps are calls in which a thread sleeps.
 type Sleeps struct {
 	Function    string
@@ -57,6 +66,7 @@ type Burn struct {
 // Counted is all that was done.
 type Counted struct {
 	Calls  []Calls
+	Reads  []Reads
 	Sleeps Sleeps
 	Burns  []Burn
 	GCs    int64 // collections that ended meanwhile
@@ -78,6 +88,8 @@ func main() {
 	apart(func() { c.Calls = append(c.Calls, unlinkNothing(120)) })
 	apart(func() { c.Calls = append(c.Calls, callNothing(77)) })
 	apart(func() { c.Calls = append(c.Calls, lockAtDepths(40, 5)) })
+	apart(func() { c.Reads = append(c.Reads, readFiles(500)...) })
+	apart(func() { c.Reads = append(c.Reads, readSockets(500)...) })
 	apart(func() { c.Sleeps = rest(25, 2*time.Millisecond) })
 	var wg sync.WaitGroup
 	burns := make([]Burn, 2)
@@ -191,6 +203,69 @@ func deeper(c *Calls, left, each int) {
 	c.count(each, syscall.SYS_FLOCK, none, syscall.LOCK_SH)
 	if left > 1 {
 		deeper(c, left-1, each)
+	}
+}
+
+// readFiles reads a file that has no end and one that is nothing but its end, in turns, so
+// that whoever mixes the two gives the calls of one function to the other.
+func readFiles(turns int) []Reads {
+	b := make([]byte, 1)
+	into := syscall.Iovec{Base: &b[0], Len: 1}
+	zero, err := syscall.Open("/dev/zero", syscall.O_RDONLY, 0)
+	must(err)
+	null, err := syscall.Open("/dev/null", syscall.O_RDONLY, 0)
+	must(err)
+	some, none := reads("readv", "main.(*Reads).readSome"), reads("readv", "main.(*Reads).readNone")
+	for range turns {
+		some.readSome(syscall.SYS_READV, zero, uintptr(unsafe.Pointer(&into)), 1)
+		none.readNone(syscall.SYS_READV, null, uintptr(unsafe.Pointer(&into)), 1)
+	}
+	runtime.KeepAlive(b)
+	return []Reads{some, none}
+}
+
+// readSockets is the same with a connection that has something to read, and one whose
+// other side has closed.
+func readSockets(turns int) []Reads {
+	full, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	must(err)
+	_, err = syscall.Write(full[0], make([]byte, turns))
+	must(err)
+	over, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	must(err)
+	must(syscall.Close(over[0]))
+	b := make([]byte, 1)
+	some, none := reads("recvfrom", "main.(*Reads).readSome"), reads("recvfrom", "main.(*Reads).readNone")
+	for range turns {
+		some.readSome(syscall.SYS_RECVFROM, full[1], uintptr(unsafe.Pointer(&b[0])), 1)
+		none.readNone(syscall.SYS_RECVFROM, over[1], uintptr(unsafe.Pointer(&b[0])), 1)
+	}
+	runtime.KeepAlive(b)
+	return []Reads{some, none}
+}
+
+func reads(name, function string) Reads {
+	return Reads{Syscall: name, Function: function, GoID: goid()}
+}
+
+//go:noinline
+func (r *Reads) readSome(nr uintptr, fd int, into, length uintptr) { r.read(1, nr, fd, into, length) }
+
+// readNone asks three times as often as there is something elsewhere.
+//
+//go:noinline
+func (r *Reads) readNone(nr uintptr, fd int, into, length uintptr) { r.read(3, nr, fd, into, length) }
+
+func (r *Reads) read(times int, nr uintptr, fd int, into, length uintptr) {
+	for range times {
+		n, _, errno := syscall.RawSyscall6(nr, uintptr(fd), into, length, 0, 0, 0)
+		if errno != 0 {
+			panic(errno)
+		}
+		r.Count++
+		if n == 0 {
+			r.Ended++
+		}
 	}
 }
 
