@@ -163,9 +163,9 @@ type Syscalls struct {
 
 // Syscall sums up one system call.
 type Syscall struct {
-	Name    string           `json:"name"`
-	Count   int64            `json:"count"`
-	Errors  map[string]int64 `json:"errors,omitempty"` // by errno name, "EAGAIN"
+	Name   string           `json:"name"`
+	Count  int64            `json:"count"`
+	Errors map[string]int64 `json:"errors,omitempty"` // by errno name, "EAGAIN"
 	// Ended counts calls that read and returned 0: a file or a connection was at its end. It
 	// is nil of calls that do not read, and where it was not counted.
 	Ended   *int64 `json:"ended,omitempty"`

@@ -214,7 +214,7 @@ func TestRanking(t *testing.T) {
 		{2, "gc-thrash", nil},
 		{3, "lock-contention/c", []string{"lock-contention/b"}},
 		{4, "lock-contention/d", nil},
-		{5, "pool-misuse", nil}, // doubtful
+		{5, "pool-misuse", nil},    // doubtful
 		{6, "goroutine-leak", nil}, // what it loses is no time
 	}
 	for range len(in) { // in any order of arrival

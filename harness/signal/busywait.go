@@ -18,9 +18,9 @@ const (
 	// what they take together with the program's own instructions round them: what such a loop does else,
 	// once what it waits for is there, is too little to show.
 	asksAtLeast, loopAtLeast = 0.5, 0.9
-	// seldomRuns is the part of a trace in which no goroutine that never waits can have run
-	// less, but among many: then it takes no samples to tell that there is none.
-	seldomRuns = 0.05
+	// seldomRuns is the part of a trace for which a goroutine that never waits has run, at least,
+	// however busy the others are: where none has, it takes no samples to tell that there is none.
+	seldomRuns = 0.1
 )
 
 // busyWaitSignals tell a goroutine that waits by asking again and again, by a select
@@ -71,7 +71,9 @@ func (e *evidence) busyWaits() (busyWaiting, error) {
 			return busyWaiting{}, err
 		}
 		list, err := e.cpuSamples(bundle.DimTrace)
-		if errors.Is(err, errNoSamples) && (len(s.Running) == 0 || share(s.Running[0].NS, s.DurationNS()) < seldomRuns) {
+		if errors.Is(err, errNoSamples) && !slices.ContainsFunc(s.Running, func(r gotrace.Running) bool {
+			return seldomWaits(r.Waits, r.NS) && share(r.NS, s.DurationNS()) > seldomRuns
+		}) {
 			return busyWaiting{}, nil
 		}
 		if err != nil {
@@ -86,7 +88,7 @@ func busyWaitsOf(p stack.Program, awake []gotrace.Awake, list, yields []gotrace.
 	w.all = samplesIn(list)
 	scheduling, yielded := schedulingOf(p, list), samplesIn(yields)
 	for _, g := range awake {
-		if float64(g.Waits) > busyWaits*float64(g.NS)/1e9 {
+		if !seldomWaits(g.Waits, g.NS) {
 			continue
 		}
 		var l askingLoop
@@ -107,6 +109,8 @@ func busyWaitsOf(p stack.Program, awake []gotrace.Awake, list, yields []gotrace.
 	}
 	return w
 }
+
+func seldomWaits(waits, ns int64) bool { return float64(waits) <= busyWaits*float64(ns)/1e9 }
 
 // askingLoop is the CPU of what may be a loop that asks.
 type askingLoop struct {

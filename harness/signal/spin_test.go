@@ -70,9 +70,9 @@ func TestSpinThatYields(t *testing.T) {
 		body func()
 		want float64
 	}{
-		"it alone":     {func() { asksAndYields(2000) }, 0.9},
-		"and another":  {func() { asksAndYields(1000); yields(1000) }, 0.65},
-		"others alone": {func() { yields(2000) }, 0.4},
+		"it alone":     {func() { asksAndYields(100_000) }, 0.9},
+		"and another":  {func() { asksAndYields(50_000); yields(50_000) }, 0.65},
+		"others alone": {func() { yields(100_000) }, 0.4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := tenSeconds(map[string]any{

@@ -37,8 +37,8 @@ func (v *views) add(page int) {
 func (v *views) tally(ctx context.Context, pause time.Duration, tell func(string)) {
 	told := time.Now()
 	for ctx.Err() == nil {
-		select { // chokepoint:flaw cpu-hot-path
-		case page := <-v.read:
+		select {
+		case page := <-v.read: // chokepoint:flaw cpu-hot-path
 			v.add(page)
 		default:
 			if time.Since(told) >= pause {

@@ -160,7 +160,7 @@ func (s *scan) keepRunning(id trace.GoID, g *goroutine) {
 	if ns := g.runningNS + g.syscallNS; g.diag || ns == 0 || ns < s.leastRunning {
 		return
 	}
-	r := Running{Goroutine: int64(id), NS: g.runningNS, SyscallNS: g.syscallNS}
+	r := Running{Goroutine: int64(id), NS: g.runningNS, SyscallNS: g.syscallNS, Waits: g.waits}
 	var most int64
 	for f, n := range g.samples {
 		if n > most || n == most && less(f, r.Site) {

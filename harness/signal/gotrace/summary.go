@@ -221,6 +221,7 @@ type Running struct {
 	Goroutine int64
 	NS        int64
 	SyscallNS int64       // of the program's own calls
+	Waits     int64       // as Awake has them
 	Site      stack.Frame // of its CPU samples, the most frequent
 }
 
