@@ -22,7 +22,7 @@ func callSignals() []definition {
 		number("trace.syscall_wait_share", bundle.DimTrace, Share, func(e *evidence) (float64, error) {
 			w, err := e.callWaits()
 			return w.share, err
-		}, "Share of request time in system calls at lines whose calls take 0.2 ms or more on average, those on sockets of package net left out, and in waits for one's turn at a file that such calls are made on; those of goroutines that the request started and waits for count with it, divided by how many are at work; of all the program's goroutine time in a program without a known server."),
+		}, "Share of request time in system calls at lines whose calls take 0.2 ms or more on average, those on sockets of package net left out, and in waits for one's turn at a file that such calls are made on; those of goroutines that the request started and waits for count with it, divided by how many are at work; of all the program's goroutine time in a program without a known server, and there without waits for descriptors (epoll, poll, select), in which an event loop is idle."),
 		place("trace.syscall_wait_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
 			w, err := e.callWaits()
 			return w.top.Where, err
@@ -61,7 +61,7 @@ func callSignals() []definition {
 		number("ebpf.syscall_wait_share", bundle.DimEBPF, Share, func(e *evidence) (float64, error) {
 			sites, of, err := e.sleepSites()
 			return min(1, sum(sites)/of), err
-		}, "Time that threads slept under the program's lines in handlers, as a share of the time of all requests in flight, with that of goroutines outside of them as far as requests wait for the calls there by the trace; under any of the program's lines where nothing is in a handler."),
+		}, "Time that threads slept under the program's lines in handlers, as a share of the time of all requests in flight, with that of goroutines outside of them as far as requests wait for the calls there by the trace; under any of the program's lines where nothing is in a handler, but for waits for descriptors (epoll, poll, select), in which an event loop is idle."),
 		place("ebpf.syscall_wait_site", bundle.DimEBPF, func(e *evidence) (stack.Frame, error) {
 			sites, _, err := e.sleepSites()
 			return top(sites).where, err
@@ -78,7 +78,7 @@ func callSignals() []definition {
 		number("pprof.syscall_wait_share", bundle.DimPprof, Share, func(e *evidence) (float64, error) {
 			sites, all, err := e.callsParked()
 			return min(1, share(int64(sum(sites)), all)), err
-		}, "Share of the goroutines in handlers that were in a system call, or waited for their turn at a file, when the goroutine profile was taken, with those outside of them as far as requests wait for the calls there by the trace; of all the program's goroutines in a program without a known server."),
+		}, "Share of the goroutines in handlers that were in a system call, or waited for their turn at a file, when the goroutine profile was taken, with those outside of them as far as requests wait for the calls there by the trace; of all the program's goroutines in a program without a known server, and there without those that wait for descriptors (epoll, poll, select)."),
 		place("pprof.syscall_wait_site", bundle.DimPprof, func(e *evidence) (stack.Frame, error) {
 			sites, _, err := e.callsParked()
 			return top(sites).where, err
@@ -126,6 +126,9 @@ func (e *evidence) callWaits() (callWaits, error) {
 			w.allNS += c.NS
 			part := inRequests(c)
 			if !serves {
+				if c.ForDescriptors { // an event loop that has nothing to do
+					continue
+				}
 				part = c.NS + c.QueuedNS
 			}
 			ns += part
@@ -167,6 +170,9 @@ func (e *evidence) sleepSites() (sites []site, ofNS float64, err error) {
 	}
 	sites = p.bySite("delay", func(x sample) (stack.Frame, bool) {
 		own := e.program.Own(x.frames)
+		if !serves && e.program.CPUOf(x.frames).Polling { // an event loop that has nothing to do
+			return own, false
+		}
 		return own, asleep(x) && !own.IsZero() && (!serves || stack.ServingOf(x.frames) == stack.InHandler)
 	})
 	if serves {
@@ -338,6 +344,9 @@ func (e *evidence) callsParked() (sites []site, all int64, err error) {
 	calls := func(x sample) bool { return inCall(x.frames) || e.program.AwaitsTurn(x.frames) }
 	sites = p.bySite("goroutine", func(x sample) (stack.Frame, bool) {
 		own := e.program.Own(x.frames)
+		if handlers == 0 && e.program.CPUOf(x.frames).Polling {
+			return own, false
+		}
 		return own, !own.IsZero() && (handlers == 0 || serving(x)) && calls(x)
 	})
 	if handlers > 0 {

@@ -6,6 +6,38 @@ import (
 	"chokepoint/harness/bundle"
 )
 
+// An event loop sleeps in a poll when it has nothing to do, and nobody waits for it. A handler that
+// waits for descriptors does wait.
+func TestAnIdleEventLoopIsNoWait(t *testing.T) {
+	const poll = "syscall.Syscall6:1 < golang.org/x/sys/unix.EpollWait:1 < "
+	sleep := map[string][]string{"state": {"sleep"}}
+	loop := poll + "example.org/loop.(*Poller).Polling:77 < main.serve:9 < runtime.goexit:1"
+	handler := poll + "main.(*meter).read:30" + " < net/http.HandlerFunc.ServeHTTP:5 < net/http.serverHandler.ServeHTTP:6 < net/http.(*conn).serve:7"
+	write := "syscall.Syscall:1 < syscall.write:1 < main.serve:12 < runtime.goexit:1"
+	for name, c := range map[string]struct {
+		off, goroutines *profileMaker
+		want            expected
+	}{
+		"idle": {
+			newProfile("delay").labelled(loop, sleep, 900*second), newProfile("goroutine").add(loop, 2),
+			expected{"ebpf.syscall_wait_share": 0.0, "pprof.syscall_wait_share": 0.0},
+		},
+		"it sleeps in another call": {
+			newProfile("delay").labelled(loop, sleep, 500*second).labelled(write, sleep, 400*second), newProfile("goroutine").add(loop, 1).add(write, 1),
+			expected{"ebpf.syscall_wait_share": 0.4, "ebpf.syscall_wait_site": "main.serve:12", "pprof.syscall_wait_share": 0.5, "pprof.syscall_wait_site": "main.serve:12"},
+		},
+		"in a handler": {
+			newProfile("delay").labelled(handler, sleep, 900*second), newProfile("goroutine").add(handler, 2),
+			expected{"ebpf.syscall_wait_share": 0.9, "ebpf.syscall_wait_site": "main.(*meter).read:30", "pprof.syscall_wait_share": 1.0},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := tenSeconds(map[string]any{bundle.EBPFOffCPUProfile: c.off.p, bundle.GoroutineProfile: c.goroutines.p})
+			check(t, measure(t, r.write(t)), c.want)
+		})
+	}
+}
+
 // A stack that ends in C does not say which line called it: what is under no line is unknown then, not nothing.
 func TestSleepThatEndsInC(t *testing.T) {
 	const handler = " < main.(*api).seal:3 < net/http.HandlerFunc.ServeHTTP:1 < net/http.(*conn).serve:1"

@@ -51,6 +51,7 @@ func TestPollsAtOnce(t *testing.T) {
 				polls += x.Polls
 				atOnce += x.PollsAtOnce
 				others += x.Count - x.Polls
+				assert.Equal(t, x.Polls > 0, x.ForDescriptors)
 				if x.Polls > 0 {
 					assert.Equal(t, pkg+"pollsInKernel", x.Where.Function)
 				}

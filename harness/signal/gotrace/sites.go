@@ -12,6 +12,7 @@ import (
 func (s *scan) syscallsAt(at *place) *SiteCount {
 	if at.calls == nil {
 		at.calls = s.callsAt(at.own)
+		at.calls.ForDescriptors = at.calls.ForDescriptors || at.polls
 	}
 	return at.calls
 }

@@ -178,8 +178,9 @@ type SiteCount struct {
 	HeldNS, HeldRequestNS int64
 	// Blocking is what the call that took longest there is good for.
 	Blocking stack.Blocking
-	// Polls are those of the calls that wait for descriptors, by epoll, poll or select, and
-	// have ended; PollsAtOnce those of them that did not sleep: see AtOnce.
+	// ForDescriptors: the calls wait for descriptors, by epoll, poll or select.
+	ForDescriptors bool
+	// Polls are those of such calls that have ended; PollsAtOnce those of them that did not sleep: see AtOnce.
 	Polls, PollsAtOnce int64
 
 	blockingNS [4]int64 // by stack.Blocking
