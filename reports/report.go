@@ -171,8 +171,12 @@ func (r Report) emptiness() string {
 	case silent == 0 && unknown == 0:
 		return "No rule was applied."
 	case r.stopped():
+		inFlight := count(int64(r.Load.Reached.InFlightMin))
+		if most := r.Load.Reached.InFlightMax; most > r.Load.Reached.InFlightMin {
+			inFlight += " to " + count(int64(most))
+		}
 		text = fmt.Sprintf("Not one request ended in the window, with %s in flight all the while, and no rule found out why: %s had the evidence they need",
-			count(int64(r.Load.Reached.InFlightMin)), plural(silent, "rule"))
+			inFlight, plural(silent, "rule"))
 		if unknown > 0 {
 			text += fmt.Sprintf("; %s could not be decided", count(int64(unknown)))
 		}

@@ -265,6 +265,8 @@ func TestWaitsAtOneLine(t *testing.T) {
 
 	stopped := reports.Report{Result: silent, Where: spent(), Window: bundle.Window{StartNS: 1, EndNS: 5e9}, Load: &bundle.Load{Reached: bundle.LoadReached{InFlightMin: 300}}}
 	assert.Contains(t, said(stopped), "Not one request ended in the window, with 300 in flight all the while, and no rule found out why: 1 rule had the evidence they need.")
+	stopped.Load.Reached.InFlightMax = 1400
+	assert.Contains(t, said(stopped), "Not one request ended in the window, with 300 to 1,400 in flight all the while,")
 	assert.Contains(t, said(stopped), "nothing in the recording shows who should end the wait")
 	assert.NotContains(t, said(stopped), "No bottleneck found")
 	stopped.Where.Still = []signal.Still{

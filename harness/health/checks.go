@@ -253,8 +253,9 @@ func inFlight(e evidence) (Check, bool) {
 
 func rate(e evidence) (Check, bool) {
 	asked, sent := e.load.Asked.RateHz, max(0, e.load.Reached.SentRateHz)
+	asked *= wellBehaved(e.load)
 	if asked <= 0 {
-		return Check{}, false // a closed loop
+		return Check{}, false // a closed loop, or clients that are all badly behaved
 	}
 	limit := "at least " + percent(leastOfAsked) + " of what was asked for"
 	switch {
@@ -280,6 +281,16 @@ func rate(e evidence) (Check, bool) {
 		"run more workers, let each use more CPUs (gomaxprocs), or ask for a lower rate")
 }
 
+// wellBehaved is the share of clients that are. The others break their connections and are
+// counted by themselves, and both was asked for.
+func wellBehaved(l *bundle.Load) float64 {
+	var others float64
+	for _, c := range l.Clients {
+		others += max(0, c.Share)
+	}
+	return 1 - min(others, 1)
+}
+
 func sockets(e evidence) (Check, bool) {
 	asked := float64(e.load.Asked.Connections)
 	if asked <= 0 || strings.HasPrefix(e.load.Asked.Protocol, "http/2") {
@@ -289,12 +300,7 @@ func sockets(e evidence) (Check, bool) {
 	if e.window <= 0 {
 		return unknown(nameSockets, limit, noWindow)
 	}
-	// Badly behaved clients break their connections, and that was asked for too.
-	var broken float64
-	for _, c := range e.load.Clients {
-		broken += max(0, c.Share)
-	}
-	asked *= 1 - min(broken, 1)
+	asked *= wellBehaved(e.load)
 	if asked < 1 {
 		return Check{}, false
 	}

@@ -146,6 +146,12 @@ func TestChecks(t *testing.T) {
 
 		{"rate", "just enough", true, func(in *health.In) { in.Load.Reached.SentRateHz = 1900 }, fine, "1,900 of 2,000 requests sent a second (95%)"},
 		{"rate", "just too low", true, func(in *health.In) { in.Load.Reached.SentRateHz = 1899.8 }, fails, "(94.99%)"},
+		{"rate", "a twentieth of the clients hangs up", true, func(in *health.In) {
+			in.Load.Reached.SentRateHz, in.Load.Clients = 1880, []bundle.LoadClient{{Share: 0.06}}
+		}, fine, "1,880 of 1,880 requests sent a second (100%)"},
+		{"rate", "a tenth does, and too few are sent for the others", true, func(in *health.In) {
+			in.Load.Reached.SentRateHz, in.Load.Clients = 1700, []bundle.LoadClient{{Share: 0.1}}
+		}, fails, "1,700 of 1,800 requests sent a second (94.44%)"},
 		{"rate", "too low, late by itself", true, func(in *health.In) {
 			in.Load.Reached.SentRateHz = 1000
 			in.Load.Generator.SendLagSeconds = bundle.Distribution{Count: 10_000, Mean: 2}
