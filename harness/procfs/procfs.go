@@ -491,6 +491,33 @@ func InGroup(group int) ([]int, error) {
 	return pids, nil
 }
 
+// WithEnv lists the processes that were started with an entry ("NAME=value") in their
+// environment, those whose environment may not be read left out.
+func WithEnv(entry string) ([]int, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		environ, err := readFile(Of(pid).file("environ"))
+		if err != nil {
+			continue // it has ended, or is another user's
+		}
+		for x := range bytes.SplitSeq(environ, []byte{0}) {
+			if string(x) == entry {
+				pids = append(pids, pid)
+				break
+			}
+		}
+	}
+	return pids, nil
+}
+
 // Gone reports whether an error means that the process or thread has ended.
 func Gone(err error) bool {
 	return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH)

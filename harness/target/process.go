@@ -2,12 +2,14 @@ package target
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -23,7 +25,7 @@ const (
 	// sleeps in the kernel on a dead disk may never.
 	killWait = 5 * time.Second
 	// pipeWait is how long after the target's end its output is waited for, when
-	// something that left its process group still holds the pipe.
+	// something still holds the pipe.
 	pipeWait = time.Second
 	// watchEvery is how often an attached process that cannot be waited for is looked at.
 	watchEvery = 250 * time.Millisecond
@@ -46,6 +48,7 @@ type Process struct {
 	began       time.Time
 
 	leader int           // of the process group; 0 when attached
+	mark   string        // in the environment of the target and of all that it starts
 	done   chan struct{} // closed when the process has ended
 
 	mu       sync.Mutex
@@ -83,10 +86,11 @@ func launch(c Config, executable string, args []string, env []string) (*Process,
 		output:      &tail{},
 		done:        make(chan struct{}),
 		began:       time.Now(),
+		mark:        "CHOKEPOINT_TARGET=" + rand.Text(),
 	}
 	cmd := exec.Command(executable, args...)
 	cmd.Dir = c.Dir
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(append(os.Environ(), env...), p.mark)
 	out := io.MultiWriter(p.output, unfailing{c.Output})
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = pipeWait
@@ -122,6 +126,7 @@ func (p *Process) wait(cmd *exec.Cmd) {
 	}
 	p.mu.Lock()
 	_ = unix.Kill(-p.leader, unix.SIGKILL) // no such process: it had no children left
+	p.killMarked()
 	p.reaped = true
 	p.mu.Unlock()
 
@@ -131,6 +136,32 @@ func (p *Process) wait(cmd *exec.Cmd) {
 	if !p.stopping {
 		p.err = fmt.Errorf("%w: %s (pid %d) %s, %s after its start; %s",
 			ErrDied, p.name, p.leader, howEnded(cmd.ProcessState, err), since(p.began), quote(p.output.all()))
+	}
+}
+
+// killMarked kills what left the group, as a server that watches over its own child
+// has it do. It goes by the environment, which outlives whoever started it. A process that is
+// found twice is held by a descriptor meanwhile, so that its pid cannot have become another's.
+func (p *Process) killMarked() {
+	pids, err := procfs.WithEnv(p.mark)
+	if err != nil {
+		return
+	}
+	held := map[int]int{}
+	for _, pid := range pids {
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			held[pid] = fd
+			defer unix.Close(fd)
+		}
+	}
+	again, err := procfs.WithEnv(p.mark)
+	if err != nil {
+		return
+	}
+	for _, pid := range again {
+		if fd, ok := held[pid]; ok {
+			_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // it can only have ended just now
+		}
 	}
 }
 
@@ -187,7 +218,7 @@ func (p *Process) Stop(ctx context.Context) error {
 		hung = fmt.Errorf("stop %s (pid %d): it was killed without waiting: %w", p.name, p.leader, context.Cause(ctx))
 	}
 	if hung == nil {
-		return awaitEmpty(p.leader)
+		return p.awaitEmpty()
 	}
 	return errors.Join(hung, p.kill())
 }
@@ -203,17 +234,13 @@ func (p *Process) kill() error {
 	case <-time.After(killWait):
 		return fmt.Errorf("%s (pid %d) is still there %s after SIGKILL: it hangs in the kernel", p.name, p.leader, killWait)
 	}
-	return awaitEmpty(p.leader)
+	return p.awaitEmpty()
 }
 
-// awaitEmpty waits until no process of a killed group is left.
-func awaitEmpty(group int) error {
+// awaitEmpty waits until no process of a killed target is left.
+func (p *Process) awaitEmpty() error {
 	for deadline := time.Now().Add(killWait); ; time.Sleep(5 * time.Millisecond) {
-		if errors.Is(unix.Kill(-group, 0), unix.ESRCH) {
-			return nil
-		}
-		// What has ended but was not waited for by its new parent still has the group.
-		left, err := procfs.InGroup(group)
+		left, err := p.members()
 		if err != nil || len(left) == 0 {
 			return err
 		}
@@ -221,6 +248,22 @@ func awaitEmpty(group int) error {
 			return fmt.Errorf("processes %v of the target are still there %s after SIGKILL", left, killWait)
 		}
 	}
+}
+
+// members are the processes of the target: those of its group, and those that left it. What has
+// ended but was not waited for by its new parent is none.
+func (p *Process) members() ([]int, error) {
+	group, err := procfs.InGroup(p.leader)
+	if err != nil {
+		return nil, err
+	}
+	others, err := procfs.WithEnv(p.mark)
+	if err != nil {
+		return nil, err
+	}
+	all := append(group, others...)
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }
 
 // watch closes done when an attached process ends.

@@ -339,11 +339,10 @@ func (p *Process) findServer() error {
 		return nil // its ports may be mapped
 	}
 	if p.unwatch == nil {
-		members, err := procfs.InGroup(p.leader)
+		members, err := p.members()
 		if err != nil {
 			return err
 		}
-		slices.Sort(members)
 		pids = append(pids, slices.DeleteFunc(members, func(pid int) bool { return pid == p.PID })...)
 	}
 	for _, pid := range pids {

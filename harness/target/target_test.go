@@ -62,13 +62,14 @@ func helper(mode string) {
 	case "port taken":
 		fmt.Fprintf(os.Stderr, "listen tcp %s: bind: address already in use\n", *listen)
 		os.Exit(1)
-	case "wrapper", "wrapper that dies":
+	case "wrapper", "wrapper that dies", "wrapper of a group", "wrapper of a group that dies":
 		child := exec.Command(os.Args[0], os.Args[1:]...)
 		child.Env = append(os.Environ(), helperEnv+"=hangs on stop")
+		child.SysProcAttr = &syscall.SysProcAttr{Setpgid: strings.Contains(mode, "group")}
 		if err := child.Start(); err != nil {
 			panic(err)
 		}
-		if mode == "wrapper that dies" {
+		if strings.HasSuffix(mode, "dies") {
 			time.AfterFunc(500*time.Millisecond, func() { os.Exit(4) })
 		}
 		_ = child.Wait()
@@ -336,6 +337,29 @@ func TestWrapper(t *testing.T) {
 	})
 	t.Run("that dies leaves nobody", func(t *testing.T) {
 		c := helperConfig(t, "wrapper that dies")
+		mark := marked(t, &c)
+		p, err := start(t, c)
+		require.NoError(t, err)
+		<-p.Done()
+		assert.ErrorContains(t, p.Err(), "exited with code 4")
+		require.NoError(t, p.Stop(t.Context()))
+		requireNobodyLeft(t, mark)
+	})
+}
+
+// A child that has a process group of its own is the target's as well, and ends with it.
+func TestChildOfAnotherGroup(t *testing.T) {
+	t.Run("serves", func(t *testing.T) {
+		c := helperConfig(t, "wrapper of a group")
+		mark := marked(t, &c)
+		p, err := start(t, c)
+		require.NoError(t, err)
+		assert.NotEqual(t, p.leader, p.PID)
+		require.NoError(t, p.Stop(t.Context()))
+		requireNobodyLeft(t, mark)
+	})
+	t.Run("is left alone", func(t *testing.T) {
+		c := helperConfig(t, "wrapper of a group that dies")
 		mark := marked(t, &c)
 		p, err := start(t, c)
 		require.NoError(t, err)
