@@ -40,5 +40,6 @@ func (s Setup) Target() (target.Config, error) {
 		Address: t.Address, Variant: string(s.Scenario.Variant), Knobs: t.Knobs, Args: t.Args, Env: t.Env,
 		GOMAXPROCS: t.GOMAXPROCS, Debug: t.Debug, Metrics: t.Metrics, Ready: "{address}" + t.Ready,
 		StartTimeout: time.Duration(t.StartTimeout), TLS: trust, CPUs: t.CPUs.List(),
+		HTTP2: s.Scenario.Scenario.Load.Protocol == scenario.HTTP2,
 	}, nil
 }

@@ -85,6 +85,8 @@ type Config struct {
 	// with https, as the system trusts. Debug and Metrics are HTTP unless their
 	// own scheme says otherwise; Ready is asked as requests are sent.
 	TLS *tls.Config
+	// HTTP2: requests are sent over HTTP/2, without TLS from the first byte on.
+	HTTP2 bool
 	// CPUs are those that a target that is started may run on; none: all.
 	CPUs []int
 

@@ -242,7 +242,7 @@ func (p *Process) await(ctx context.Context, c Config, ready string) error {
 	defer cancel()
 	client := &http.Client{
 		Timeout:   askTimeout,
-		Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: c.TLS},
+		Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: c.TLS, Protocols: c.protocols()},
 		// A redirect is an answer, and the target's: what it points to may be anybody's.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -271,6 +271,17 @@ func (p *Process) await(ctx context.Context, c Config, ready string) error {
 		return fmt.Errorf("%w: %s (pid %d) is not ready after %s (%w): mend its start, or allow it more time; %s",
 			ErrHangsOnStart, p.name, p.PID, c.StartTimeout, notYet, quote(p.output.all()))
 	}
+}
+
+// protocols are those in which the target is asked whether it is ready: that of its requests, as it
+// need not speak another. Debug endpoints are asked as Go's own server expects it.
+func (c Config) protocols() *http.Protocols {
+	http2 := c.HTTP2 && c.Ready != ""
+	p := new(http.Protocols)
+	p.SetHTTP1(!http2)
+	p.SetHTTP2(http2)
+	p.SetUnencryptedHTTP2(http2)
+	return p
 }
 
 func (p *Process) diedOnStart() error {

@@ -101,7 +101,12 @@ func helper(mode string) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		go func() { _ = http.Serve(l, at.handler) }()
+		server := &http.Server{Handler: at.handler}
+		if mode == "http/2 alone" && at.address == *listen {
+			server.Protocols = new(http.Protocols)
+			server.Protocols.SetUnencryptedHTTP2(true)
+		}
+		go func() { _ = server.Serve(l) }()
 	}
 	time.Sleep(time.Hour)
 }
@@ -345,6 +350,19 @@ func TestWrapper(t *testing.T) {
 		require.NoError(t, p.Stop(t.Context()))
 		requireNobodyLeft(t, mark)
 	})
+}
+
+// A server that speaks HTTP/2 alone, from the first byte on, is asked in it.
+func TestHTTP2Alone(t *testing.T) {
+	c := helperConfig(t, "http/2 alone")
+	c.Ready, c.HTTP2 = "{address}/", true
+	p, err := start(t, c)
+	require.NoError(t, err)
+	require.NoError(t, p.Stop(t.Context()))
+
+	c.HTTP2, c.StartTimeout = false, time.Second
+	_, err = start(t, c)
+	require.ErrorIs(t, err, ErrHangsOnStart)
 }
 
 // A child that has a process group of its own is the target's as well, and ends with it.
