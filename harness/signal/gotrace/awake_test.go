@@ -32,7 +32,7 @@ func spinsOnSelect(ctx context.Context, in <-chan int) {
 //go:noinline
 func worksAndWaits(ctx context.Context) {
 	for ctx.Err() == nil {
-		for end := time.Now().Add(2 * time.Millisecond); time.Now().Before(end); {
+		for end := time.Now().Add(10 * time.Millisecond); time.Now().Before(end); {
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -71,15 +71,10 @@ func TestAwake(t *testing.T) {
 	s, err := Read(bytes.NewReader(data), thisProgram)
 	require.NoError(t, err)
 	in := func(function string) Awake {
+		names := func(f stack.Frame) bool { return strings.HasSuffix(f.Function, "."+function) }
 		i := slices.IndexFunc(s.Awake, func(a Awake) bool {
-			for _, x := range a.Samples {
-				for _, f := range x.Frames {
-					if strings.HasSuffix(f.Function, "."+function) {
-						return true
-					}
-				}
-			}
-			return false
+			return slices.ContainsFunc(a.Yielded, names) ||
+				slices.ContainsFunc(a.Samples, func(x Sample) bool { return slices.ContainsFunc(x.Frames, names) })
 		})
 		require.GreaterOrEqual(t, i, 0, "%s is not among %d", function, len(s.Awake))
 		return s.Awake[i]
@@ -87,9 +82,7 @@ func TestAwake(t *testing.T) {
 	spins, works, yields := in("spinsOnSelect"), in("worksAndWaits"), in("yieldsUntil")
 	assert.LessOrEqual(t, spins.Waits, int64(1), "for what started it, at most")
 	assert.Zero(t, spins.Yields)
-	assert.Greater(t, works.Waits, int64(20))
+	assert.Greater(t, works.Waits, int64(5))
 	assert.Greater(t, yields.Yields, int64(fewestYields))
-	require.NotEmpty(t, yields.Yielded)
-	assert.True(t, slices.ContainsFunc(yields.Yielded, func(f stack.Frame) bool { return strings.HasSuffix(f.Function, ".yieldsUntil") }))
 	assert.True(t, slices.IsSortedFunc(s.Awake, func(a, b Awake) int { return int(b.NS - a.NS) }))
 }
