@@ -473,46 +473,39 @@ func (p Process) ListenPorts() ([]int, error) {
 // InGroup lists the processes of a process group, those that have ended and
 // were not waited for left out.
 func InGroup(group int) ([]int, error) {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil, err
-	}
-	var pids []int
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		s, err := Of(pid).Stat()
-		if err == nil && s.Group == group && !s.Ended {
-			pids = append(pids, pid)
-		}
-	}
-	return pids, nil
+	return find(func(p Process) bool {
+		s, err := p.Stat()
+		return err == nil && s.Group == group && !s.Ended
+	})
 }
 
 // WithEnv lists the processes that were started with an entry ("NAME=value") in their
 // environment, those whose environment may not be read left out.
 func WithEnv(entry string) ([]int, error) {
+	return find(func(p Process) bool {
+		environ, err := readFile(p.file("environ"))
+		if err != nil {
+			return false // it has ended, or is another user's
+		}
+		for x := range bytes.SplitSeq(environ, []byte{0}) {
+			if string(x) == entry {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// find lists the processes that match.
+func find(match func(Process) bool) ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
 	var pids []int
 	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		environ, err := readFile(Of(pid).file("environ"))
-		if err != nil {
-			continue // it has ended, or is another user's
-		}
-		for x := range bytes.SplitSeq(environ, []byte{0}) {
-			if string(x) == entry {
-				pids = append(pids, pid)
-				break
-			}
+		if pid, err := strconv.Atoi(e.Name()); err == nil && match(Of(pid)) {
+			pids = append(pids, pid)
 		}
 	}
 	return pids, nil

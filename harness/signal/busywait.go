@@ -45,12 +45,12 @@ func busyWaitSignals() []definition {
 	for _, d := range []struct{ dim, what string }{{bundle.DimPprof, "the CPU profile"}, {bundle.DimEBPF, "the target's CPU samples"}} {
 		defs = append(defs,
 			number(d.dim+".asking_share", d.dim, Share, func(e *evidence) (float64, error) {
-				s, all, err := e.asking(d.dim)
-				return min(1, share(s.value, all)), err
+				b, err := e.asking(d.dim)
+				return min(1, share(b.value, b.all)), err
 			}, "Share of "+d.what+" in one function that does little but ask how things stand, as trace.busy_wait_share has it, whoever calls it and for how long; with what the scheduler does because it lets others run."),
 			place(d.dim+".asking_site", d.dim, func(e *evidence) (stack.Frame, error) {
-				s, _, err := e.asking(d.dim)
-				return s.where, err
+				b, err := e.asking(d.dim)
+				return b.where, err
 			}, "The line of that function at which it asks most."),
 		)
 	}
@@ -91,7 +91,7 @@ func busyWaitsOf(p stack.Program, awake []gotrace.Awake, list, yields []gotrace.
 		if !seldomWaits(g.Waits, g.NS) {
 			continue
 		}
-		var l askingLoop
+		l := newAskingLoop()
 		for _, x := range g.Samples {
 			if !schedules(p, x) { // of that it has its part below
 				l.add(p, x)
@@ -118,32 +118,22 @@ type askingLoop struct {
 	lines, times      map[stack.Frame]int64 // where it asks; times are those at which it asks for the time
 }
 
+func newAskingLoop() *askingLoop {
+	return &askingLoop{lines: map[stack.Frame]int64{}, times: map[stack.Frame]int64{}}
+}
+
 func (l *askingLoop) add(p stack.Program, x gotrace.Sample) {
 	l.all += x.Count
 	switch p.AskingOf(x.Frames) {
 	case stack.Asks:
-		l.asksAt(p.Own(x.Frames), x.Count)
+		l.asks += x.Count
+		l.lines[p.Own(x.Frames)] += x.Count
 	case stack.AsksTime:
-		l.asksTimeAt(p.Own(x.Frames), x.Count)
+		l.asks += x.Count
+		l.times[p.Own(x.Frames)] += x.Count
 	case stack.Itself:
 		l.itself += x.Count
 	}
-}
-
-func (l *askingLoop) asksAt(line stack.Frame, n int64) {
-	if l.lines == nil {
-		l.lines = map[stack.Frame]int64{}
-	}
-	l.lines[line] += n
-	l.asks += n
-}
-
-func (l *askingLoop) asksTimeAt(line stack.Frame, n int64) {
-	if l.times == nil {
-		l.times = map[stack.Frame]int64{}
-	}
-	l.times[line] += n
-	l.asks += n
 }
 
 // where is the lines at which it asks for what it waits for. How long it has waited is beside
@@ -158,7 +148,8 @@ func (l *askingLoop) where() map[stack.Frame]int64 {
 // scheduled adds what the scheduler does because the loop lets others run at a line.
 func (l *askingLoop) scheduled(line stack.Frame, n int64) {
 	if n > 0 && !line.IsZero() {
-		l.asksAt(line, n)
+		l.asks += n
+		l.lines[line] += n
 		l.all += n
 	}
 }
@@ -169,53 +160,65 @@ func (l *askingLoop) asking() bool {
 
 // asking is the function that does little but ask and takes most CPU by that. Of scheduling it has the
 // part that its calls for it have of all such calls, by the trace, and without one by the samples.
-func (e *evidence) asking(dim string) (site, int64, error) {
-	list, err := e.cpuSamples(dim)
-	if err != nil {
-		return site{}, 0, err
-	}
+func (e *evidence) asking(dim string) (busiest, error) {
+	return once(e, "asking "+dim, func() (busiest, error) {
+		list, err := e.cpuSamples(dim)
+		if err != nil {
+			return busiest{}, err
+		}
+		var yields []gotrace.Sample
+		if s, err := e.trace(); err == nil {
+			yields = s.Yields
+		}
+		return askingOf(e.program, list, yields), nil
+	})
+}
+
+// busiest is a line of a program, and the samples of its function.
+type busiest struct {
+	site
+	all int64 // samples in all
+}
+
+func askingOf(p stack.Program, list, yields []gotrace.Sample) busiest {
 	loops := map[string]*askingLoop{}
 	of := func(frames []stack.Frame) (*askingLoop, bool) {
-		at := slices.IndexFunc(frames, func(f stack.Frame) bool { return !e.program.Foreign(f) })
+		at := slices.IndexFunc(frames, func(f stack.Frame) bool { return !p.Foreign(f) })
 		if at < 0 {
 			return nil, false
 		}
 		l := loops[frames[at].Function]
 		if l == nil {
-			l = &askingLoop{}
+			l = newAskingLoop()
 			loops[frames[at].Function] = l
 		}
 		return l, true
 	}
-	var yields []gotrace.Sample
-	if s, err := e.trace(); err == nil {
-		yields = s.Yields
-	}
 	traced := len(yields) > 0
 	for _, x := range list {
 		if l, ok := of(x.Frames); ok {
-			l.add(e.program, x)
+			l.add(p, x)
 			if !traced && stackHas(x.Frames, "runtime.Gosched") {
 				yields = append(yields, x)
 			}
 		}
 	}
-	scheduling, yielded := schedulingOf(e.program, list), samplesIn(yields)
+	scheduling, yielded := schedulingOf(p, list), samplesIn(yields)
 	for _, y := range yields {
 		if l, ok := of(y.Frames); ok {
-			l.scheduled(e.program.Own(y.Frames), int64(share(y.Count, yielded)*float64(scheduling)))
+			l.scheduled(p.Own(y.Frames), int64(share(y.Count, yielded)*float64(scheduling)))
 		}
 	}
-	var most site
+	most := busiest{all: samplesIn(list)}
 	for _, l := range loops {
 		if !l.asking() || l.all < fewestSamples {
 			continue
 		}
 		if t := top(ranked(l.where())); l.all > most.value || l.all == most.value && less(t.where, most.where) {
-			most = site{t.where, l.all}
+			most.site = site{t.where, l.all}
 		}
 	}
-	return most, samplesIn(list), nil
+	return most
 }
 
 // schedulingOf is the samples of the scheduler at work because a goroutine let others run. They

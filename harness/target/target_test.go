@@ -313,17 +313,30 @@ func TestDiesMidRun(t *testing.T) {
 }
 
 func TestWrapper(t *testing.T) {
-	t.Run("the process that serves is the target", func(t *testing.T) {
-		c := helperConfig(t, "wrapper")
-		mark := marked(t, &c)
-		p, err := start(t, c)
-		require.NoError(t, err)
-		assert.NotEqual(t, p.leader, p.PID)
-		assert.FileExists(t, p.Executable)
-		// The wrapper ends on SIGTERM, its child ignores it and is killed.
-		require.NoError(t, p.Stop(t.Context()))
-		requireNobodyLeft(t, mark)
-	})
+	// A child that has a process group of its own is the target's as well, and ends with it.
+	for _, mode := range []string{"wrapper", "wrapper of a group"} {
+		t.Run("the process that serves is the target: "+mode, func(t *testing.T) {
+			c := helperConfig(t, mode)
+			mark := marked(t, &c)
+			p, err := start(t, c)
+			require.NoError(t, err)
+			assert.NotEqual(t, p.leader, p.PID)
+			assert.FileExists(t, p.Executable)
+			// The wrapper ends on SIGTERM, its child ignores it and is killed.
+			require.NoError(t, p.Stop(t.Context()))
+			requireNobodyLeft(t, mark)
+		})
+		t.Run("one that dies leaves nobody: "+mode, func(t *testing.T) {
+			c := helperConfig(t, mode+" that dies")
+			mark := marked(t, &c)
+			p, err := start(t, c)
+			require.NoError(t, err)
+			<-p.Done()
+			assert.ErrorContains(t, p.Err(), "exited with code 4")
+			require.NoError(t, p.Stop(t.Context()))
+			requireNobodyLeft(t, mark)
+		})
+	}
 	t.Run("a shell that becomes the server is the server", func(t *testing.T) {
 		sh, err := exec.LookPath("sh")
 		if err != nil {
@@ -340,16 +353,6 @@ func TestWrapper(t *testing.T) {
 		assert.Equal(t, want, p.Executable)
 		require.NoError(t, p.Stop(t.Context()))
 	})
-	t.Run("that dies leaves nobody", func(t *testing.T) {
-		c := helperConfig(t, "wrapper that dies")
-		mark := marked(t, &c)
-		p, err := start(t, c)
-		require.NoError(t, err)
-		<-p.Done()
-		assert.ErrorContains(t, p.Err(), "exited with code 4")
-		require.NoError(t, p.Stop(t.Context()))
-		requireNobodyLeft(t, mark)
-	})
 }
 
 // A server that speaks HTTP/2 alone, from the first byte on, is asked in it.
@@ -363,29 +366,6 @@ func TestHTTP2Alone(t *testing.T) {
 	c.HTTP2, c.StartTimeout = false, time.Second
 	_, err = start(t, c)
 	require.ErrorIs(t, err, ErrHangsOnStart)
-}
-
-// A child that has a process group of its own is the target's as well, and ends with it.
-func TestChildOfAnotherGroup(t *testing.T) {
-	t.Run("serves", func(t *testing.T) {
-		c := helperConfig(t, "wrapper of a group")
-		mark := marked(t, &c)
-		p, err := start(t, c)
-		require.NoError(t, err)
-		assert.NotEqual(t, p.leader, p.PID)
-		require.NoError(t, p.Stop(t.Context()))
-		requireNobodyLeft(t, mark)
-	})
-	t.Run("is left alone", func(t *testing.T) {
-		c := helperConfig(t, "wrapper of a group that dies")
-		mark := marked(t, &c)
-		p, err := start(t, c)
-		require.NoError(t, err)
-		<-p.Done()
-		assert.ErrorContains(t, p.Err(), "exited with code 4")
-		require.NoError(t, p.Stop(t.Context()))
-		requireNobodyLeft(t, mark)
-	})
 }
 
 func TestCancelledStartLeavesNobody(t *testing.T) {
