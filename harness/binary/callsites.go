@@ -1,10 +1,13 @@
 package binary
 
 import (
+	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
-	"sort"
+	"slices"
+
+	"golang.org/x/arch/x86/x86asm"
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/gofunc"
@@ -26,7 +29,7 @@ func DiagnosticCallees() []string {
 		"sync.(*RWMutex).RUnlock",
 		"runtime.chanrecv1",
 		"runtime.chanrecv2",
-		"runtime.selectgo",
+		selectgo,
 		gomaxprocs,
 		"runtime.SetFinalizer",
 		"runtime.AddCleanup",
@@ -47,6 +50,21 @@ func DiagnosticCallees() []string {
 		"runtime/debug.SetGCPercent",
 		"runtime/debug.SetMemoryLimit",
 	}
+}
+
+// selectgo is the function in which a select of more than one case waits, or tries where it has
+// a default.
+const selectgo = "runtime.selectgo"
+
+// selects is how many cases of the select at pc send and how many receive, if that can be read:
+// runtime.selectgo is told in its fourth and fifth argument.
+func (f *File) selects(pc uint64) (sends, receives int) {
+	s, known := f.passed(pc, x86asm.RDI)
+	r, too := f.passed(pc, x86asm.RSI)
+	if !known || !too || s < 0 || r < 0 {
+		return 0, 0
+	}
+	return int(s), int(r)
 }
 
 // slowPath is the function that the inlined body of a callee calls. It stands
@@ -118,6 +136,9 @@ func (f *File) callSites(callees []string, inlined bool) (bundle.CallSites, erro
 			if ok && site.Callee == gomaxprocs {
 				site.Argument, ok = f.setsProcs(pc)
 			}
+			if ok && site.Callee == selectgo {
+				site.Sends, site.Receives = f.selects(pc)
+			}
 			if ok {
 				found[site] = true
 			}
@@ -127,23 +148,9 @@ func (f *File) callSites(callees []string, inlined bool) (bundle.CallSites, erro
 	for s := range found {
 		sites = append(sites, s)
 	}
-	sort.Slice(sites, func(i, j int) bool {
-		a, b := sites[i], sites[j]
-		switch {
-		case a.File != b.File:
-			return a.File < b.File
-		case a.Line != b.Line:
-			return a.Line < b.Line
-		case a.Function != b.Function:
-			return a.Function < b.Function
-		}
-		if a.Callee != b.Callee {
-			return a.Callee < b.Callee
-		}
-		if a.Argument != b.Argument {
-			return a.Argument < b.Argument
-		}
-		return a.Through < b.Through
+	slices.SortFunc(sites, func(a, b bundle.CallSite) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Function, b.Function), cmp.Compare(a.Callee, b.Callee),
+			cmp.Compare(a.Argument, b.Argument), cmp.Compare(a.Through, b.Through), cmp.Compare(a.Sends, b.Sends), cmp.Compare(a.Receives, b.Receives))
 	})
 	return bundle.CallSites{Sites: sites}, nil
 }

@@ -582,6 +582,10 @@ type CallSite struct {
 	// Through is, of a call that puts into a map or slice, the function of the standard
 	// library that was inlined there and makes it: "net/http.Header.Set".
 	Through string `json:"through,omitempty"`
+	// Sends and Receives are how many cases of a select do so, a default left out; 0 and 0
+	// where the code does not tell, and in recordings of before it was asked.
+	Sends    int `json:"sends,omitempty"`
+	Receives int `json:"receives,omitempty"`
 }
 
 // Puts reports whether a callee puts into a map or appends to a slice.

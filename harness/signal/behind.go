@@ -119,7 +119,7 @@ func findBehind(p stack.Program, list []standing, c calls, requests float64) beh
 		case !keptWaiting(x.wait):
 			return behind{}
 		case x.stuck > 0:
-			if at, receives := c.receivesAt(p, x.frames); receives {
+			if at, receives := c.receivesAt(p, x.frames, false); receives {
 				members = append(members, member{baseFrame(p.Own(x.frames)), at, packages[gofunc.Package(at.Function)], x.stuck})
 			}
 		}

@@ -116,7 +116,7 @@ func (e *evidence) atRest() (atRest, error) {
 		if float64(atWorkNS(s)) > workingMost*float64(s.DurationNS()) {
 			return atRest{}, nil
 		}
-		return atRest{true, standingInTrace(s), c, float64(account.TotalNS) / float64(s.DurationNS())}, nil
+		return atRest{true, c.choosing(e.program, standingInTrace(s)), c, float64(account.TotalNS) / float64(s.DurationNS())}, nil
 	})
 }
 

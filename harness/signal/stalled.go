@@ -111,6 +111,7 @@ type standing struct {
 	requests   int64
 	stuck      int64 // of the goroutines, for all that is known
 	stuckReqs  int64
+	sends      bool // in a select that sends, with one other way out at most
 
 	// Of the trace alone: how many stood there for all of it, and how many waits ended at that line.
 	throughout, woken int64
@@ -144,7 +145,7 @@ func (e *evidence) stall(dim string) (stall, error) {
 		if whole <= 0 && wholeRequests <= 0 {
 			return stall{}, errors.New(dim + ": no goroutine ran code of the program")
 		}
-		found := findStall(e.program, list, c, whole, wholeRequests)
+		found := findStall(e.program, c.choosing(e.program, list), c, whole, wholeRequests)
 		if dim == bundle.DimPprof && found.share > 0 {
 			// Without a block profile all that stands is taken for stuck, and what is found so may move.
 			if _, err := e.blocked(); err != nil {
@@ -213,6 +214,7 @@ func (e *evidence) standingInProfile() (list []standing, whole, wholeRequests fl
 type calls struct {
 	locks, unlocks, receives map[string][]bundle.CallSite
 	locking                  bundle.Locking
+	selects                  map[string][]bundle.CallSite // those of receives that send as well
 }
 
 // callsByFunction are those of the target, read once for all who ask.
@@ -227,7 +229,10 @@ func (e *evidence) callsByFunction() (calls, error) {
 }
 
 func newCalls(sites []bundle.CallSite) calls {
-	c := calls{map[string][]bundle.CallSite{}, map[string][]bundle.CallSite{}, map[string][]bundle.CallSite{}, bundle.CallSites{Sites: sites}.Locking()}
+	c := calls{
+		locks: map[string][]bundle.CallSite{}, unlocks: map[string][]bundle.CallSite{}, receives: map[string][]bundle.CallSite{},
+		locking: bundle.CallSites{Sites: sites}.Locking(), selects: map[string][]bundle.CallSite{},
+	}
 	for _, s := range sites {
 		if s.Line == 0 {
 			continue
@@ -243,9 +248,42 @@ func newCalls(sites []bundle.CallSite) calls {
 			continue
 		}
 		name := gofunc.Base(s.Function)
+		if s.Sends > 0 {
+			c.selects[name] = append(c.selects[name], s)
+		}
 		into[name] = append(into[name], s)
 	}
 	return c
+}
+
+// choosing says of those who wait in a select whether it is to send: select { case c <- v: case
+// <-ctx.Done(): }. A request that does has something to get rid of, and is taken for one that
+// sends. Of a goroutine of the program's own that is so only with one other way out: one that
+// sends what has come in may stand in such a select with nothing to send, and takes in there.
+func (c calls) choosing(p stack.Program, list []standing) []standing {
+	list = slices.Clone(list)
+	for i := range list {
+		x := &list[i]
+		if x.wait != stack.Select {
+			continue
+		}
+		for _, f := range x.frames {
+			if p.Foreign(f) {
+				continue
+			}
+			for _, s := range c.selects[gofunc.Base(f.Function)] {
+				switch {
+				case s.Line != f.Line || s.File != f.File:
+				case x.requests == x.goroutines:
+					x.wait = stack.ChanSend
+				case s.Receives <= 1:
+					x.sends = true
+				}
+			}
+			break
+		}
+	}
+	return list
 }
 
 // waited adds the lines at which goroutines are seen to wait for a lock in a function that takes
@@ -303,15 +341,16 @@ func (c calls) holds(p stack.Program, frames []stack.Frame) (stack.Frame, bool) 
 
 // receivesAt is where a function on the stack takes from a channel, above the line
 // that it has got to: what it does there it does with what it took. A receive below
-// is one that waits for an answer.
-func (c calls) receivesAt(p stack.Program, frames []stack.Frame) (stack.Frame, bool) {
+// is one that waits for an answer. A request that gets past a select which sends, with one
+// other way out, has sent.
+func (c calls) receivesAt(p stack.Program, frames []stack.Frame, request bool) (stack.Frame, bool) {
 	for _, f := range frames {
 		if p.Foreign(f) {
 			continue
 		}
 		name := gofunc.Base(f.Function)
 		for _, s := range c.receives[name] {
-			if s.Line < f.Line {
+			if s.Line < f.Line && !(request && s.Sends > 0 && s.Receives <= 1) {
 				return stack.Frame{Function: name, File: s.File, Line: s.Line}, true
 			}
 		}
@@ -347,13 +386,19 @@ func findStall(p stack.Program, list []standing, c calls, whole, wholeRequests f
 	}
 	var locked, sending []member
 	seen := c.waited(p, list)
+	var sends []stack.Frame // the lines at which some are stuck who send
+	for _, x := range list {
+		if own := baseFrame(p.Own(x.frames)); x.stuck > 0 && (x.sends || x.wait == stack.ChanSend) && !slices.Contains(sends, own) {
+			sends = append(sends, own)
+		}
+	}
 	wanted := slices.ContainsFunc(list, func(x standing) bool { return x.wait == stack.Lock && x.stuck > 0 })
 	for _, x := range list {
 		held, holds := c.holds(p, x.frames)
 		if !holds && (x.wait == stack.Lock || outside(x.wait)) {
 			_, holds = seen.holds(p, x.frames) // at that line or another: where it is released is not known
 		}
-		at, receives := c.receivesAt(p, x.frames)
+		at, receives := c.receivesAt(p, x.frames, x.requests > 0)
 		own := baseFrame(p.Own(x.frames))
 		switch {
 		case holds && outside(x.wait), holds && x.goroutines > x.stuck:
@@ -362,14 +407,15 @@ func findStall(p stack.Program, list []standing, c calls, whole, wholeRequests f
 		case holds && wanted && onOthers(x.wait):
 			// What nobody waits for holds nobody up.
 			locked = append(locked, member{own, held, x.stuck})
-		case x.wait == stack.ChanSend && receives && x.stuck > 0:
+		case x.wait == stack.ChanSend && receives && x.stuck > 0,
+			x.sends && receives && x.stuck > 0 && len(sends) > 1: // it sends to somebody who sends to it, or to whom that one does
 			sending = append(sending, member{own, at, x.stuck})
 		}
 	}
 	if len(locked) == 0 {
 		// Whoever receives may wait to send because the next in line is held up.
 		for _, x := range list {
-			if _, receives := c.receivesAt(p, x.frames); receives && x.requests == 0 && (outside(x.wait) || x.wait == stack.ChanSend && x.stuck < x.goroutines) {
+			if _, receives := c.receivesAt(p, x.frames, false); receives && x.requests == 0 && (outside(x.wait) || (x.wait == stack.ChanSend || x.sends) && x.stuck < x.goroutines) {
 				return stall{}
 			}
 		}

@@ -73,6 +73,60 @@ func TestFindStall(t *testing.T) {
 	assert.Equal(t, at("main.a", 14), findStall(p, circle, c, 200, 100).other, "the other side is named too")
 }
 
+// TestStallOfThoseWhoChoose is a refresher and its workers who send to each other, as requests
+// send to it, each by a select that a context ends.
+func TestStallOfThoseWhoChoose(t *testing.T) {
+	p := stack.Program{MainModule: "shop"}
+	at := func(name string, line int) stack.Frame {
+		return stack.Frame{Function: name, File: "shop.go", Line: line}
+	}
+	choose := func(function string, line, sends, receives int) bundle.CallSite {
+		return bundle.CallSite{Callee: "runtime.selectgo", Function: function, File: "shop.go", Line: line, Sends: sends, Receives: receives}
+	}
+	c := newCalls([]bundle.CallSite{
+		choose("main.add", 10, 1, 1), choose("main.add", 15, 1, 1), choose("main.add", 20, 0, 2), choose("main.wait", 25, 0, 2),
+		choose("main.run", 30, 0, 4), choose("main.run", 35, 1, 1),
+		choose("main.work", 40, 0, 2), choose("main.work", 45, 1, 1),
+		choose("main.spool", 50, 0, 2), choose("main.spool", 55, 1, 2),
+		choose("main.spill", 70, 1, 1), choose("main.spill", 77, 1, 1),
+	})
+	stands := func(n, requests int64, name string, line int) standing {
+		return standing{frames: []stack.Frame{{Function: "runtime.selectgo"}, at(name, line)}, wait: stack.Select,
+			goroutines: n, requests: requests, stuck: n, stuckReqs: requests, throughout: n}
+	}
+	queue, answers, polls := stands(60, 60, "main.add", 10), stands(40, 40, "main.add", 20), stands(100, 100, "main.wait", 25)
+	backend, worker := stands(1, 0, "main.run", 35), stands(4, 0, "main.work", 45)
+	moving := worker
+	moving.stuck--
+	for _, tt := range []struct {
+		name  string
+		list  []standing
+		share float64
+		where stack.Frame
+	}{
+		{"they send to each other", []standing{queue, answers, backend, worker}, 1, at("main.work", 45)},
+		{"requests wait for the answer alone", []standing{polls, backend, worker}, 1, at("main.work", 45)},
+		{"it sends to those who ask it", []standing{queue, backend}, 0.6, at("main.run", 35)},
+		{"what it takes and spills is put in by itself", []standing{queue, stands(1, 0, "main.spill", 77)}, 0.6, at("main.spill", 77)},
+
+		{"a worker gets on", []standing{queue, answers, backend, moving}, 0, stack.Frame{}},
+		{"they are idle", []standing{queue, answers, stands(1, 0, "main.run", 30), stands(4, 0, "main.work", 40)}, 0, stack.Frame{}},
+		{"one that has nothing to send", []standing{polls, stands(1, 0, "main.spool", 55), stands(1, 0, "main.spill", 77)}, 0, stack.Frame{}},
+		{"requests send twice, and nobody receives", []standing{stands(60, 60, "main.add", 15)}, 0, stack.Frame{}},
+		{"long polls", []standing{polls}, 0, stack.Frame{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := findStall(p, c.choosing(p, tt.list), c, 200, 100)
+			assert.InDelta(t, tt.share, s.share, 1e-9)
+			assert.Equal(t, tt.where, s.where)
+		})
+	}
+	assert.InDelta(t, 0.6, findOrphans(p, c.choosing(p, []standing{queue}), c, 100).share, 1e-9, "nobody is left to receive")
+	assert.Zero(t, findOrphans(p, c.choosing(p, []standing{polls}), c, 100).share)
+	keeper := standing{frames: []stack.Frame{{Function: "sync.(*WaitGroup).Wait"}, at("main.run", 36)}, wait: stack.WaitGroup, goroutines: 1, stuck: 1, throughout: 1}
+	assert.InDelta(t, 0.6, findBehind(p, c.choosing(p, []standing{queue, keeper}), c, 100).share, 1e-9)
+}
+
 // TestStallBehindAWrapper is a hook that logs to the logger that runs it, whose lock is taken and
 // released by methods of its own.
 func TestStallBehindAWrapper(t *testing.T) {

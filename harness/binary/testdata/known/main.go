@@ -155,12 +155,41 @@ func hand(c chan int) (n int) {
 	return n
 }
 
+// choose waits to send, with one way out; to receive, from either; for whatever comes; and tries.
+//
+//go:noinline
+func choose(c, out chan int, quit chan struct{}) (n int) {
+	select { // call: runtime.selectgo 1 send 1 receive
+	case c <- 1:
+	case <-quit:
+	}
+	select { // call: runtime.selectgo 0 send 2 receive
+	case n = <-c:
+	case <-quit:
+	}
+	select { // call: runtime.selectgo 2 send 3 receive
+	case out <- n:
+	case n = <-c:
+	case c <- 3:
+	case m := <-out:
+		n += m
+	case <-quit:
+	}
+	select { // call: runtime.selectgo 1 send 1 receive
+	case c <- n:
+	case <-quit:
+	default:
+	}
+	return n
+}
+
 func main() {
 	procs(procs(0))
 	c := make(chan int, 1)
 	c <- 1
 	close(c)
 	hand(c)
+	choose(make(chan int, 1), make(chan int, 1), nil)
 	s := &store{m: map[string]int{}}
 	s.pool.New = func() any { return new([]byte) }
 	name := "name"

@@ -1,0 +1,93 @@
+package binary
+
+import "golang.org/x/arch/x86/x86asm"
+
+// passed is what the call at pc gets in a register, one of 64 bits, if that is a constant in
+// the code.
+func (f *File) passed(pc uint64, in x86asm.Reg) (n int64, known bool) {
+	fn, ok := f.functionAt(pc)
+	if !ok {
+		return 0, false
+	}
+	raw, err := f.machineCode(fn)
+	if err != nil {
+		return 0, false
+	}
+	code, err := decode(raw, fn.entry)
+	if err != nil {
+		return 0, false
+	}
+	return constantBefore(code, pc, in)
+}
+
+// constantBefore is what the instructions before the call at pc put into a register
+// of 64 bits, if that is a constant on every way there.
+func constantBefore(code []instruction, pc uint64, register x86asm.Reg) (n int64, known bool) {
+	at := 0
+	for at < len(code) && code[at].addr != pc {
+		at++
+	}
+	if at == len(code) {
+		return 0, false
+	}
+	for i := at - 1; i >= 0; i-- {
+		in := code[i]
+		to, sets := wide(in.Args[0])
+		from, copies := wide(in.Args[1])
+		switch {
+		case in.Op == x86asm.MOV && sets && to == register && copies:
+			register = from // a constant that two arguments have is loaded once
+			continue
+		case in.Op == x86asm.MOV && sets && to == register:
+			imm, ok := in.Args[1].(x86asm.Imm)
+			return int64(int32(imm)), ok && !entered(code, in.addr, pc)
+		case in.Op == x86asm.XOR && sets && to == register && from == register:
+			return 0, !entered(code, in.addr, pc)
+		case in.Op == x86asm.NOP, in.Args[0] != nil && (!sets || to != register) && in.target == 0 && straight(in.Op):
+			continue
+		}
+		return 0, false
+	}
+	return 0, false
+}
+
+// entered reports whether the function jumps to an instruction after from, up to to.
+func entered(code []instruction, from, to uint64) bool {
+	for _, in := range code {
+		if in.target > from && in.target <= to && in.Op != x86asm.CALL {
+			return true
+		}
+	}
+	return false
+}
+
+// straight are the instructions that compilers mix with the passing of a
+// constant, and that change no register but the one they name.
+func straight(op x86asm.Op) bool {
+	switch op {
+	case x86asm.MOV, x86asm.LEA, x86asm.MOVUPS, x86asm.MOVZX, x86asm.ADD, x86asm.SUB, x86asm.XOR, x86asm.PUSH:
+		return true
+	}
+	return false
+}
+
+// wide is the register of 64 bits that a is a part of; false if a is none.
+func wide(a x86asm.Arg) (x86asm.Reg, bool) {
+	r, ok := a.(x86asm.Reg)
+	switch {
+	case !ok:
+	case r >= x86asm.RAX && r <= x86asm.R15:
+		return r, true
+	case r >= x86asm.EAX && r <= x86asm.R15L:
+		return r - x86asm.EAX + x86asm.RAX, true
+	case r >= x86asm.AX && r <= x86asm.R15W:
+		return r - x86asm.AX + x86asm.RAX, true
+	case r >= x86asm.AL && r <= x86asm.BL:
+		return r - x86asm.AL + x86asm.RAX, true
+	case r >= x86asm.AH && r <= x86asm.BH:
+		return r - x86asm.AH + x86asm.RAX, true
+	case r >= x86asm.SPB && r <= x86asm.R15B:
+		return r - x86asm.SPB + x86asm.RSP, true
+	}
+	return 0, false
+}
