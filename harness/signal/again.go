@@ -67,8 +67,8 @@ var againCalls = []string{
 	"write", "writev", "sendto", "sendmsg", "sendmmsg", "sendfile", "splice", "tee", "vmsplice",
 }
 
-// asking is a line of the program and its calls of one system call.
-type asking struct {
+// repeated is a line of the program and its calls of one system call.
+type repeated struct {
 	call         string
 	calls, empty int64
 	where        stack.Frame
@@ -77,13 +77,13 @@ type asking struct {
 // again is the line with most calls that came back with nothing. The kernel's side
 // counts results by system call, and stacks without results: of a line's calls all
 // must have come back empty but as many as succeeded anywhere in the program.
-func (e *evidence) again() (asking, error) {
-	return once(e, "asked again", func() (asking, error) {
+func (e *evidence) again() (repeated, error) {
+	return once(e, "asked again", func() (repeated, error) {
 		s, p, err := e.systemCalls()
 		if err != nil {
-			return asking{}, err
+			return repeated{}, err
 		}
-		var most asking
+		var most repeated
 		for _, c := range s.Calls {
 			again := c.Errors["EAGAIN"]
 			if again == 0 || !slices.Contains(againCalls, c.Name) {
@@ -91,7 +91,7 @@ func (e *evidence) again() (asking, error) {
 			}
 			t := top(e.callersOf(p, c.Name, nil))
 			if empty := min(again, t.value-(c.Count-again)); empty > most.empty {
-				most = asking{c.Name, t.value, empty, t.where}
+				most = repeated{c.Name, t.value, empty, t.where}
 			}
 		}
 		return most, nil
