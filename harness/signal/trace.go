@@ -14,7 +14,7 @@ func traceSignals() []definition {
 	const dim = bundle.DimTrace
 	return []definition{
 		number("trace.lock_wait_share", dim, Share, lockWaitShare,
-			"Share of request time spent waiting for the one lock that costs requests most; of all the program's goroutine time in a program without a known server."),
+			"Share of request time spent waiting for the one lock that costs requests most, be it by goroutines that the request started and waits for, or by those that serve requests or have what these queue for; of all the program's goroutine time in a program without a known server."),
 		number("trace.lock_held_share", dim, Share, ofLock(func(s *gotrace.Summary, l gotrace.Lock) float64 {
 			return min(1, share(holdersNS(l), s.DurationNS()))
 		}), "Share of the trace's length during which that lock was held while others waited for it; of readers, at least that for which a writer waited."),
@@ -191,7 +191,7 @@ func (e *evidence) contention() (contention, error) {
 		for _, l := range s.Locks {
 			ns := l.WaitedNS
 			if requests {
-				ns = l.RequestWaitedNS
+				ns = min(l.RequestWaitedNS+l.ChildWaitedNS+behindLock(s.Queues, l), c.whole)
 			}
 			if ns > c.waited {
 				c.lock, c.waited = l, ns
@@ -199,6 +199,40 @@ func (e *evidence) contention() (contention, error) {
 		}
 		return c, nil
 	})
+}
+
+// feedLate is the share of the waiting for goroutines that serve from which on these tell news
+// rather than serve in turn: the bound of the rule channel-bottleneck.
+const feedLate = 0.3
+
+// behindLock is the request time in waits for goroutines that serve, or for what others have,
+// in which these wait for a lock themselves: of each queue as large a part as that is of what is
+// done there. What is waited for while servers are idle is something else.
+func behindLock(queues []gotrace.Queue, l gotrace.Lock) int64 {
+	var ns float64
+	for _, q := range queues {
+		var locked, all int64
+		for _, d := range q.Doing {
+			all += d.NS
+			if d.What == string(stack.Lock) && slices.ContainsFunc(l.Waiters, func(w gotrace.LockWaiter) bool { return w.Where == d.Where }) {
+				locked += d.NS
+			}
+		}
+		part := share(locked, all)
+		switch q.Kind {
+		case gotrace.Bounded:
+			part *= share(q.Passed, q.Ended)
+		case gotrace.Served:
+			part *= q.BusyShare
+			if share(q.LateNS, q.OrderedNS) >= feedLate {
+				part = 0
+			}
+		default:
+			part = 0
+		}
+		ns += part * float64(q.RequestWaitedNS)
+	}
+	return int64(ns)
 }
 
 // holder is the function that holds the lock most, if any release was seen.

@@ -45,11 +45,14 @@ type member struct {
 // mission is what requests start goroutines for: a function of the program.
 type mission struct{ joined int64 } // waits in requests that its goroutines ended
 
-// debt is time in calls at a line that goroutines made for requests that waited.
+// debt is time in calls at a line that goroutines made for requests that waited, or in waits for
+// a lock.
 type debt struct{ calls, queued int64 }
 
+// debtor is where that time goes to: the calls of a line, or the lock of the key of a wait.
 type debtor struct {
 	site *SiteCount
+	lock string
 	kind *mission
 }
 
@@ -187,7 +190,7 @@ func (s *scan) gatherWoken(by trace.GoID, g *goroutine, now int64) {
 }
 
 // chargeMember charges what the goroutine did since it was charged last to the request
-// that waits for it, where that is system calls.
+// that waits for it, where that is system calls or waiting for a lock.
 func (s *scan) chargeMember(g *goroutine, now int64) {
 	m := &g.member
 	p := m.of
@@ -208,11 +211,17 @@ func (s *scan) chargeMember(g *goroutine, now int64) {
 	if ns <= 0 || m.kind == nil || !g.at.ours || g.request || g.diag {
 		return
 	}
+	of := debtor{kind: m.kind}
 	queued := g.state == waiting && g.at.turn
-	if g.state != inSyscall && !queued {
+	switch {
+	case queued, g.state == inSyscall:
+		of.site = s.syscallsAt(g.at)
+	case g.state == waiting && g.blamed == stack.Lock:
+		of.lock = waitSite(g.at)
+	default:
 		return
 	}
-	to := s.gatherings.debt(debtor{s.syscallsAt(g.at), m.kind})
+	to := s.gatherings.debt(of)
 	if p.open {
 		undecided := min(ns, p.clock-max(p.from, since))
 		p.owed = append(p.owed, owed{to, undecided, queued})
@@ -254,10 +263,14 @@ func (s *scan) cutGatherings(ids []trace.GoID) {
 	}
 }
 
-// finishGatherings tells the lines what requests waited for there.
+// finishGatherings tells the lines and locks what requests waited for there.
 func (s *scan) finishGatherings() {
 	for of, d := range s.gatherings.debts {
-		if of.kind.joined > 0 {
+		switch {
+		case of.kind.joined == 0:
+		case of.lock != "":
+			s.locks.find(of.lock).children += d.calls
+		default:
 			of.site.ChildNS += d.calls
 			of.site.QueuedChildNS += d.queued
 		}

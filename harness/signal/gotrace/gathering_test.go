@@ -161,10 +161,40 @@ func TestCallsOfGoroutinesThatARequestWaitsFor(t *testing.T) {
 	})
 }
 
+// TestLocksOfGoroutinesThatARequestWaitsFor is a ledger that each part of a request writes to, one
+// at a time.
+func TestLocksOfGoroutinesThatARequestWaitsFor(t *testing.T) {
+	var mu sync.Mutex
+	post := func() {
+		mu.Lock() // at: gathered lock
+		time.Sleep(work / 2)
+		mu.Unlock()
+	}
+	waited := func(s *Summary) float64 {
+		for _, l := range s.Locks {
+			for _, w := range l.Waiters {
+				if w.Where.Line == lineIn(t, "gathering_test.go", "gathered lock") {
+					assert.Zero(t, l.RequestWaitedNS, "no request itself waits")
+					return float64(l.ChildWaitedNS) / float64(s.Requests.TotalNS)
+				}
+			}
+		}
+		return 0
+	}
+	share := waited(crowd(t, func(http.ResponseWriter, *http.Request) { gatherAll(post, post, post) }))
+	assert.Greater(t, share, 0.5)
+	assert.LessOrEqual(t, share, 1.0, "a request waits but once")
+	assert.Zero(t, waited(crowd(t, func(http.ResponseWriter, *http.Request) {
+		go post() // goes on by itself
+		time.Sleep(work)
+	})))
+}
+
 // gathered is a request by hand, whose goroutine is 1.
 type gathered struct {
 	*scan
 	call, log   *place // of those that it starts
+	lock        *place // likewise
 	group, read *place // where it waits
 }
 
@@ -175,6 +205,7 @@ func gatheredByHand() gathered {
 	return gathered{
 		scan:  s,
 		call:  &place{ours: true, own: stack.Frame{Function: "main.ask"}, outer: stack.Frame{Function: "main.all.func1"}},
+		lock:  &place{ours: true, wait: stack.Lock, own: stack.Frame{Function: "main.post"}, outer: stack.Frame{Function: "main.all.func1"}},
 		log:   &place{ours: true, own: stack.Frame{Function: "main.log"}, outer: stack.Frame{Function: "main.log"}},
 		group: &place{ours: true, wait: stack.WaitGroup},
 		read:  &place{ours: true, wait: stack.ChanRecv},
@@ -239,6 +270,20 @@ func TestTimeIsDividedAmongThoseAtWork(t *testing.T) {
 		x.wake(1, 3, 140)
 		x.end(3, 140)
 		assert.EqualValues(t, 120, x.request(150), "the request waited for so long")
+	})
+	t.Run("one waits for a lock, and one calls", func(t *testing.T) {
+		x := gatheredByHand()
+		x.start(2, 1, 0)
+		x.start(3, 1, 0)
+		x.to(2, waiting, x.lock, 0)
+		x.to(3, inSyscall, x.call, 0)
+		x.to(1, waiting, x.group, 0)
+		x.wake(2, 3, 60)
+		x.to(3, running, x.call, 100)
+		x.end(2, 100)
+		x.wake(1, 3, 100)
+		assert.EqualValues(t, 50, x.request(110))
+		assert.EqualValues(t, 30, x.locks.find(waitSite(x.lock)).children, "until it got the lock")
 	})
 	t.Run("one that waits for another", func(t *testing.T) {
 		x := gatheredByHand()

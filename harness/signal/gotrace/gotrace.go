@@ -368,6 +368,7 @@ func (s *scan) finish() *Summary {
 	s.sum.Scheduler.States = s.states.finish(s.last)
 	s.sum.Requests = s.requests.account()
 	s.sum.Program = s.all.account()
+	s.finishGatherings()
 	s.sum.Locks = s.locks.list()
 	for _, at := range s.interned {
 		if at.queue != nil {
@@ -377,7 +378,6 @@ func (s *scan) finish() *Summary {
 	s.sum.Queues = s.queues.list(s.sum.DurationNS(), s.sum.Requests.TotalNS > 0)
 	s.sum.Slots, s.sum.SlotsUnknown = s.slots.finish(), s.slots.unknown
 	s.finishFinalizers()
-	s.finishGatherings()
 	s.finishSites()
 	s.finishPlaces()
 	return &s.sum

@@ -38,6 +38,7 @@ type group struct {
 	merged      *group
 	waited      int64
 	requests    int64
+	children    int64 // of goroutines that requests wait for; see gathering
 	waiters     map[stack.Frame]int64
 	callers     callers
 	libraries   map[stack.Frame]int64 // that take the lock; the zero frame for the program
@@ -88,6 +89,7 @@ func (l *locks) join(a, b string) *group {
 	}
 	x.waited += y.waited
 	x.requests += y.requests
+	x.children += y.children
 	x.lastRelease = max(x.lastRelease, y.lastRelease)
 	for f, ns := range y.waiters {
 		x.waiters[f] += ns
@@ -313,7 +315,7 @@ func (l *locks) list() []Lock {
 			continue
 		}
 		seen[g] = true
-		lock := Lock{WaitedNS: g.waited, RequestWaitedNS: g.requests, ReleasedNS: g.lastRelease, Caller: largest(g.callers), Library: largest(g.libraries)}
+		lock := Lock{WaitedNS: g.waited, RequestWaitedNS: g.requests, ChildWaitedNS: g.children, ReleasedNS: g.lastRelease, Caller: largest(g.callers), Library: largest(g.libraries)}
 		if lock.Library == largest(g.waiters) {
 			lock.Called = largest(g.called)
 		}

@@ -123,7 +123,10 @@ type Lock struct {
 	// WaitedNS is the goroutine time spent waiting; Requests' part of it apart.
 	WaitedNS        int64
 	RequestWaitedNS int64
-	Waiters         []LockWaiter // the Lock lines waited at, by time
+	// ChildWaitedNS is request time spent waiting for goroutines that wait for the lock, which
+	// the request has started: its time divided by how many are at work.
+	ChildWaitedNS int64
+	Waiters       []LockWaiter // the Lock lines waited at, by time
 	// ReleasedNS is when somebody last let go of it for others who waited; 0 for never.
 	ReleasedNS int64
 	// Caller is the User of most of that waiting; zero where most of it has none.
