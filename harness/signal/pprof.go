@@ -45,6 +45,14 @@ func pprofSignals() []definition {
 			}
 			return inFlightShare(e, bundle.BlockProfile, p.of("delay", e.forLock))
 		}, "Time that the block profile says ended waits for locks took, as a share of the time of all requests in flight."),
+		number("pprof.block_lock_outside", dim, Count, func(e *evidence) (float64, error) {
+			p, err := e.blocked()
+			if err != nil {
+				return 0, err
+			}
+			ns := p.of("delay", func(s sample) bool { return e.forLock(s) && stack.ServingOf(s.frames) != stack.InHandler })
+			return float64(ns) / float64(max(1, e.span(bundle.BlockProfile).Duration())), nil
+		}, "Goroutines outside of handlers that waited for locks, on average over the window, by the ended waits of the block profile. Few that serve many are a small share of request time."),
 
 		number("pprof.finalizer_in_program", dim, Count, func(e *evidence) (float64, error) {
 			p, err := e.profile(dim, bundle.GoroutineProfile)

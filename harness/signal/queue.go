@@ -21,7 +21,7 @@ func queueSignals() []definition {
 	onCPU := []string{"running", "runnable", string(stack.Assist), string(stack.Runtime)}
 	return []definition{
 		number("trace.resource_wait_share", dim, Share, waitShareOf(resource),
-			"Share of request time spent waiting for the one bounded resource that costs requests most, a semaphore or a pool, of which each is given to the next by one that had waited for it as well; of all the program's goroutine time in a program without a known server."),
+			"Share of request time spent waiting for the one bounded resource that costs requests most, a semaphore or a pool, of which each is given to the next by one that had waited for it as well, be it by those that serve requests; of all the program's goroutine time in a program without a known server."),
 		number("trace.resource_passed_share", dim, Share, ofQueue(resource, func(q gotrace.Queue, _ *gotrace.Summary) float64 {
 			return share(q.Passed, q.Ended)
 		}), "Share of the ends of waits for that resource for which one that had itself waited for it passed it on, or put a connection back into a pool of the standard library."),
@@ -56,7 +56,7 @@ func queueSignals() []definition {
 		place("trace.resource_blocked_site", dim, atQueue(resource, queueBlocked), "Where its holder spends its time off the CPU."),
 
 		number("trace.consumer_wait_share", dim, Share, waitShareOf(consumer),
-			"Share of request time spent waiting for the goroutines of one function that serve requests through channels or conditions; of all the program's goroutine time in a program without a known server."),
+			"Share of request time spent waiting for the goroutines of one function that serve requests through channels or conditions, be it by those that have what requests queue for; of all the program's goroutine time in a program without a known server."),
 		number("trace.consumer_queued_share", dim, Share, ofQueue(consumer, func(q gotrace.Queue, _ *gotrace.Summary) float64 {
 			return share(q.QueuedNS, q.OrderedNS)
 		}), "Share of that waiting in which the goroutine that ended it served others and went on to something else; near 0 where all that wait are served together."),
@@ -70,6 +70,17 @@ func queueSignals() []definition {
 		number("trace.consumer_asleep_share", dim, Share, queueDoing(consumer, string(stack.Sleep)), "Share of that work spent in time.Sleep."),
 		number("trace.consumer_io_share", dim, Share, queueDoing(consumer, io...), "Share of that work spent in network or file I/O and other system calls."),
 		number("trace.consumer_lock_share", dim, Share, queueDoing(consumer, string(stack.Lock)), "Share of that work spent waiting for locks."),
+		number("trace.consumer_resource_share", dim, Share, func(e *evidence) (float64, error) {
+			c, err := consumer(e)
+			if err != nil {
+				return 0, err
+			}
+			if len(c.queue.Doing) == 0 {
+				return 0, errNone
+			}
+			r, err := resource(e)
+			return doingShare(c.queue, inQueue(r.queue)), err
+		}, "Share of that work spent waiting for the bounded resource that costs requests most."),
 		number("trace.consumer_cpu_share", dim, Share, queueDoing(consumer, onCPU...), "Share of that work spent running, or waiting for a P or the runtime, such as for the collector."),
 		place("trace.consumer_site", dim, atQueue(consumer, func(q gotrace.Queue) stack.Frame { return q.Serve }),
 			"Where they take what they serve, or give the answer if that is not known."),
@@ -148,10 +159,11 @@ func theQueue(kind gotrace.QueueKind) queueOf {
 			}
 			best := queued{whole: account.TotalNS, trace: s}
 			most := -1.0
-			for _, q := range s.Queues {
+			through := requestWaits(s.Queues)
+			for i, q := range s.Queues {
 				ns := q.WaitedNS
 				if requests {
-					ns = q.RequestWaitedNS
+					ns = min(through[i], account.TotalNS)
 				}
 				if q.Kind != kind || ns == 0 {
 					continue
@@ -167,6 +179,74 @@ func theQueue(kind gotrace.QueueKind) queueOf {
 			return best, nil
 		})
 	}
+}
+
+// requestWaits is, of each queue, the request time spent waiting in it: by requests, and by those
+// that serve requests, or have what these queue for, while that is what keeps them.
+func requestWaits(queues []gotrace.Queue) []int64 {
+	const steps = 3 // workers behind workers behind a resource are as many as anybody builds
+	total := make([]float64, len(queues))
+	add := make([]float64, len(queues))
+	for i, q := range queues {
+		add[i] = float64(q.RequestWaitedNS)
+		total[i] = add[i]
+	}
+	for range steps {
+		next := make([]float64, len(queues))
+		for i, q := range queues {
+			for j, before := range queues {
+				if i != j && add[j] > 0 {
+					next[i] += add[j] * keptBy(before, inQueue(q))
+				}
+			}
+			total[i] += next[i]
+		}
+		add = next
+	}
+	out := make([]int64, len(queues))
+	for i, ns := range total {
+		out[i] = int64(ns)
+	}
+	return out
+}
+
+// inQueue tells the waits in a queue among what goroutines do.
+func inQueue(q gotrace.Queue) func(gotrace.Doing) bool {
+	return func(d gotrace.Doing) bool {
+		return slices.ContainsFunc(q.Waiters, func(w gotrace.WaitTime) bool { return string(w.Wait) == d.What && w.Where == d.Where })
+	}
+}
+
+// feedLate is the share of the waiting for goroutines that serve from which on these tell news
+// rather than serve in turn: the bound of the rule channel-bottleneck.
+const feedLate = 0.3
+
+// keptBy is the part of a queue's waiting in which those who are waited for do something of a
+// kind: as large a part as that is of what they do. What is waited for while servers are idle is
+// something else.
+func keptBy(q gotrace.Queue, kind func(gotrace.Doing) bool) float64 {
+	part := doingShare(q, kind)
+	switch q.Kind {
+	case gotrace.Bounded:
+		return part * share(q.Passed, q.Ended)
+	case gotrace.Served:
+		if share(q.LateNS, q.OrderedNS) < feedLate {
+			return part * q.BusyShare
+		}
+	}
+	return 0
+}
+
+// doingShare is the share of what those do who are waited for that is of a kind.
+func doingShare(q gotrace.Queue, kind func(gotrace.Doing) bool) float64 {
+	var part, all int64
+	for _, d := range q.Doing {
+		all += d.NS
+		if kind(d) {
+			part += d.NS
+		}
+	}
+	return share(part, all)
 }
 
 func waitShareOf(pick queueOf) func(*evidence) (float64, error) {

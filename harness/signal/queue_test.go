@@ -143,6 +143,67 @@ func TestQueueSignals(t *testing.T) {
 		assert.Contains(t, set.Signals, "pprof.consumer_parked_share", set.Missing["pprof.consumer_parked_share"])
 		assert.Equal(t, "service", w.Turns[0].Kind)
 	})
+
+	// What those wait for whom requests wait for, requests wait for.
+	const most = 0.5
+	var mu sync.Mutex
+	locked := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		time.Sleep(2 * time.Millisecond)
+	}
+	office := func(t *testing.T, clerks int, work func()) clerk {
+		c := make(clerk)
+		t.Cleanup(func() { close(c) })
+		for range clerks {
+			go func() {
+				for done := range c {
+					work()
+					done <- struct{}{}
+				}
+			}()
+		}
+		return c
+	}
+	t.Run("clerks behind a resource", func(t *testing.T) {
+		s := make(turnstile, 1)
+		c := office(t, 5, s.pass)
+		set, _ := measured(t, func(http.ResponseWriter, *http.Request) { c.ask() }, nil)
+		value := func(name string) float64 { return set.Signals[name].Value }
+		assert.Greater(t, value("trace.resource_wait_share"), most)
+		assert.Equal(t, pkg+"turnstile.pass", set.Signals["trace.resource_site"].Where.Function)
+		assert.Greater(t, value("trace.consumer_wait_share"), most)
+		assert.Greater(t, value("trace.consumer_busy_share"), most, "they are not idle")
+		assert.Greater(t, value("trace.consumer_resource_share"), most)
+		assert.Zero(t, value("trace.consumer_lock_share"))
+	})
+	t.Run("clerks behind a lock", func(t *testing.T) {
+		c := office(t, 5, locked)
+		set, _ := measured(t, func(http.ResponseWriter, *http.Request) { c.ask() }, nil)
+		value := func(name string) float64 { return set.Signals[name].Value }
+		assert.Greater(t, value("trace.lock_wait_share"), most)
+		assert.Greater(t, value("trace.consumer_lock_share"), most)
+		assert.Zero(t, value("trace.consumer_resource_share"))
+	})
+	t.Run("a limit on those who queue for a lock", func(t *testing.T) {
+		s := make(turnstile, 5)
+		set, _ := measured(t, func(http.ResponseWriter, *http.Request) {
+			s <- struct{}{}
+			defer func() { <-s }()
+			locked()
+		}, nil)
+		value := func(name string) float64 { return set.Signals[name].Value }
+		assert.Greater(t, value("trace.lock_wait_share"), value("trace.resource_wait_share"))
+		assert.Greater(t, value("trace.resource_lock_share"), most)
+	})
+	t.Run("clerks who are idle, and a lock of theirs", func(t *testing.T) {
+		c := office(t, 5, func() { mu.Lock(); mu.Unlock() })
+		set, _ := measured(t, func(http.ResponseWriter, *http.Request) {
+			time.Sleep(2 * time.Millisecond)
+			c.ask()
+		}, nil)
+		assert.Less(t, set.Signals["trace.lock_wait_share"].Value, 0.1)
+	})
 }
 
 func TestConnSignals(t *testing.T) {

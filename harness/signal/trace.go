@@ -188,10 +188,11 @@ func (e *evidence) contention() (contention, error) {
 			return contention{}, err
 		}
 		c := contention{whole: account.TotalNS, trace: s}
+		waits := requestWaits(s.Queues)
 		for _, l := range s.Locks {
 			ns := l.WaitedNS
 			if requests {
-				ns = min(l.RequestWaitedNS+l.ChildWaitedNS+behindLock(s.Queues, l), c.whole)
+				ns = min(l.RequestWaitedNS+l.ChildWaitedNS+behindLock(s.Queues, waits, l), c.whole)
 			}
 			if ns > c.waited {
 				c.lock, c.waited = l, ns
@@ -201,36 +202,14 @@ func (e *evidence) contention() (contention, error) {
 	})
 }
 
-// feedLate is the share of the waiting for goroutines that serve from which on these tell news
-// rather than serve in turn: the bound of the rule channel-bottleneck.
-const feedLate = 0.3
-
 // behindLock is the request time in waits for goroutines that serve, or for what others have,
-// in which these wait for a lock themselves: of each queue as large a part as that is of what is
-// done there. What is waited for while servers are idle is something else.
-func behindLock(queues []gotrace.Queue, l gotrace.Lock) int64 {
+// in which these wait for a lock themselves. Waits are requestWaits of the queues.
+func behindLock(queues []gotrace.Queue, waits []int64, l gotrace.Lock) int64 {
 	var ns float64
-	for _, q := range queues {
-		var locked, all int64
-		for _, d := range q.Doing {
-			all += d.NS
-			if d.What == string(stack.Lock) && slices.ContainsFunc(l.Waiters, func(w gotrace.LockWaiter) bool { return w.Where == d.Where }) {
-				locked += d.NS
-			}
-		}
-		part := share(locked, all)
-		switch q.Kind {
-		case gotrace.Bounded:
-			part *= share(q.Passed, q.Ended)
-		case gotrace.Served:
-			part *= q.BusyShare
-			if share(q.LateNS, q.OrderedNS) >= feedLate {
-				part = 0
-			}
-		default:
-			part = 0
-		}
-		ns += part * float64(q.RequestWaitedNS)
+	for i, waited := range waits {
+		ns += float64(waited) * keptBy(queues[i], func(d gotrace.Doing) bool {
+			return d.What == string(stack.Lock) && slices.ContainsFunc(l.Waiters, func(w gotrace.LockWaiter) bool { return w.Where == d.Where })
+		})
 	}
 	return int64(ns)
 }

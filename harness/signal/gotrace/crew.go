@@ -182,8 +182,9 @@ func (g *goroutine) called(at *place) {
 }
 
 // endServerWait says what the wait of a server was for that h ended; nil for a
-// timer, the network or nobody.
-func (s *scan) endServerWait(id trace.GoID, g *goroutine, h *goroutine, by *place, now int64) {
+// timer, the network or nobody. Passed says that it was for what h had waited for
+// as well and is done with: the server is held up then, in the midst of its work.
+func (s *scan) endServerWait(id trace.GoID, g *goroutine, h *goroutine, by *place, passed bool, now int64) {
 	v := g.queue.server
 	if v == nil || v.pending == 0 {
 		return
@@ -199,7 +200,7 @@ func (s *scan) endServerWait(id trace.GoID, g *goroutine, h *goroutine, by *plac
 		c.clock[d] += ns
 		d.NS = ns
 		v.clock = addDoing(v.clock, d)
-	case !g.blamed.Queues(), h.queue.creator == id, !by.ours, by.act == stack.Lends:
+	case passed, !g.blamed.Queues(), h.queue.creator == id, !by.ours, by.act == stack.Lends:
 		c.work[d] += ns
 		if g.blamed == stack.NetRead {
 			v.read += ns

@@ -321,7 +321,7 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 			at.queued += now - g.queue.parked
 			s.endQueueWait(g, &q.station(at).tally, now)
 		}
-		s.endServerWait(id, g, h, by, now)
+		s.endServerWait(id, g, h, by, false, now)
 		return
 	}
 	rel := q.outlet(by)
@@ -361,7 +361,7 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 		}
 		s.serves(g, w, t, h, by, now)
 	}
-	s.endServerWait(id, g, h, by, now)
+	s.endServerWait(id, g, h, by, hold || by.act == stack.Lends, now)
 	g.queue.holds = true
 	of := &rel.tenure
 	if w != nil {
@@ -477,5 +477,5 @@ func (s *scan) queueCut(id trace.GoID, g *goroutine) {
 		s.endQueueWait(g, &s.queues.station(at).tally, s.last)
 		s.slots.cut(g, at, s.last)
 	}
-	s.endServerWait(id, g, nil, nil, s.last)
+	s.endServerWait(id, g, nil, nil, false, s.last)
 }
