@@ -109,6 +109,11 @@ func TestStoppedRatio(t *testing.T) {
 			assert.InDelta(t, tt.want, got, 1e-9)
 		})
 	}
+	none := bundle.Load{Reached: bundle.LoadReached{InFlightMin: 9}, Seconds: seconds(9, 0, 0, 0, 0)}
+	assert.InDelta(t, 8.5e9, neverEnded(&none, w), 1)
+	none.Seconds[1].Ended = 1
+	assert.Zero(t, neverEnded(&none, w), "one did")
+	assert.Zero(t, neverEnded(&bundle.Load{Seconds: seconds(9, 0, 0, 0, 0)}, w), "none was in flight at times")
 	_, err := stoppedRatio(&bundle.Load{Reached: bundle.LoadReached{InFlightMin: 9}, Seconds: seconds(9, 0, 0, 0, 0)}, w)
 	assert.ErrorContains(t, err, "no request ended")
 }

@@ -23,6 +23,13 @@ func orphanSignals() []definition {
 		}, "The program's line at which most requests wait so."),
 		number("load.stopped_ratio", bundle.DimLoad, Ratio, stopped,
 			"Length of the end of the window in which no request ended, all of it where none did, in relation to the longest 99th percentile of latency of the seconds before; 0 where requests ended until the end, or none was in flight."),
+		number("load.never_ended", bundle.DimLoad, Nanosecond, func(e *evidence) (float64, error) {
+			l, err := e.load()
+			if err != nil {
+				return 0, err
+			}
+			return neverEnded(l, e.manifest.Window), nil
+		}, "Time from when requests were first in flight to the window's end in which not one of them had ended; 0 where one had."),
 	}
 }
 
@@ -61,6 +68,23 @@ func stoppedRatio(l *bundle.Load, w bundle.Window) (float64, error) {
 		return 0, errors.New("load: no request ended before that either")
 	}
 	return time.Duration(w.EndNS-from).Seconds() / longest, nil
+}
+
+// neverEnded is for a server that stood still before a request of the load had ended.
+func neverEnded(l *bundle.Load, w bundle.Window) float64 {
+	if l.Requests.Ended > 0 || l.Reached.InFlightMin == 0 {
+		return 0
+	}
+	from := w.StartNS
+	for _, s := range l.Seconds {
+		if s.StartNS < w.EndNS && s.Ended > 0 {
+			return 0
+		}
+		if s.InFlight > 0 {
+			from = min(from, s.StartNS)
+		}
+	}
+	return float64(w.EndNS - from)
 }
 
 // orphans are requests that nobody is left to wake; their share is 0 for none.
