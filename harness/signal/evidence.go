@@ -428,6 +428,7 @@ func resolve(p *profile.Profile, names *gofunc.Names) *samples {
 		}
 		s.list = append(s.list, sample{frames, x.Value, x.Label})
 	}
+	mendCut(s.list)
 	return s
 }
 
