@@ -224,7 +224,7 @@ func checkCallSites(t *testing.T, f *binary.File, dir string, dwarf bool) {
 			want[fmt.Sprintf("%d %s", i+1, callee)] = true
 		}
 	}
-	require.Len(t, want, 28)
+	require.Len(t, want, 31)
 
 	sites, err := f.CallSites(binary.DiagnosticCallees())
 	require.NoError(t, err)
@@ -242,6 +242,9 @@ func checkCallSites(t *testing.T, f *binary.File, dir string, dwarf bool) {
 			if s.Callee == "runtime.selectgo" {
 				call += fmt.Sprint(" ", s.Sends, " send ", s.Receives, " receive")
 			}
+			if s.Discards {
+				call += " discards"
+			}
 			got[call] = true
 		}
 	}
@@ -258,7 +261,7 @@ func checkCallSites(t *testing.T, f *binary.File, dir string, dwarf bool) {
 	} else {
 		// The lines of inlined callees are not known; those given must be right.
 		assert.Subset(t, slices.Collect(maps.Keys(want)), slices.Collect(maps.Keys(got)))
-		assert.Len(t, got, 20)
+		assert.Len(t, got, 23)
 	}
 
 	again, err := f.CallSites(binary.DiagnosticCallees())

@@ -27,8 +27,9 @@ func DiagnosticCallees() []string {
 		"sync.(*RWMutex).RLock",
 		"sync.(*RWMutex).Unlock",
 		"sync.(*RWMutex).RUnlock",
-		"runtime.chanrecv1",
+		chanrecv1,
 		"runtime.chanrecv2",
+		selectnbrecv,
 		selectgo,
 		gomaxprocs,
 		"runtime.SetFinalizer",
@@ -55,6 +56,23 @@ func DiagnosticCallees() []string {
 // selectgo is the function in which a select of more than one case waits, or tries where it has
 // a default.
 const selectgo = "runtime.selectgo"
+
+// The functions that receive from a channel where nobody asks whether it is closed: one that
+// waits, and one that tries, which is what a select with one case and a default is made of.
+const (
+	chanrecv1    = "runtime.chanrecv1"
+	selectnbrecv = "runtime.selectnbrecv"
+)
+
+// discards reports whether the receive at pc throws away what it gets: it names no place for it.
+func (f *File) discards(callee string, pc uint64) bool {
+	into := x86asm.RBX // the channel is first
+	if callee == selectnbrecv {
+		into = x86asm.RAX
+	}
+	n, known := f.passed(pc, into)
+	return known && n == 0
+}
 
 // selects is how many cases of the select at pc send and how many receive, if that can be read:
 // runtime.selectgo is told in its fourth and fifth argument.
@@ -139,6 +157,9 @@ func (f *File) callSites(callees []string, inlined bool) (bundle.CallSites, erro
 			if ok && site.Callee == selectgo {
 				site.Sends, site.Receives = f.selects(pc)
 			}
+			if ok && (site.Callee == chanrecv1 || site.Callee == selectnbrecv) {
+				site.Discards = f.discards(site.Callee, pc)
+			}
 			if ok {
 				found[site] = true
 			}
@@ -150,9 +171,16 @@ func (f *File) callSites(callees []string, inlined bool) (bundle.CallSites, erro
 	}
 	slices.SortFunc(sites, func(a, b bundle.CallSite) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Function, b.Function), cmp.Compare(a.Callee, b.Callee),
-			cmp.Compare(a.Argument, b.Argument), cmp.Compare(a.Through, b.Through), cmp.Compare(a.Sends, b.Sends), cmp.Compare(a.Receives, b.Receives))
+			cmp.Compare(a.Argument, b.Argument), cmp.Compare(a.Through, b.Through), cmp.Compare(a.Sends, b.Sends), cmp.Compare(a.Receives, b.Receives), cmp.Compare(order(a.Discards), order(b.Discards)))
 	})
 	return bundle.CallSites{Sites: sites}, nil
+}
+
+func order(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // site is the call at pc of the function called target, if it is one of those wanted.

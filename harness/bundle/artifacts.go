@@ -586,6 +586,8 @@ type CallSite struct {
 	// where the code does not tell, and in recordings of before it was asked.
 	Sends    int `json:"sends,omitempty"`
 	Receives int `json:"receives,omitempty"`
+	// Discards is set where what is received from a channel is thrown away: <-c.
+	Discards bool `json:"discards,omitempty"`
 }
 
 // Puts reports whether a callee puts into a map or appends to a slice.

@@ -1,12 +1,16 @@
 package signal
 
 import (
+	"slices"
+	"strings"
+
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/gofunc"
 	"chokepoint/harness/signal/gotrace"
 	"chokepoint/harness/signal/stack"
 )
 
-// slotSignals are those of waits in calls that wait for one of a bounded number, and
+// slotSignals are those of waits for one of a bounded number, and
 // for nothing else: what is waited for is known there even when nobody ends the wait.
 func slotSignals() []definition {
 	const dim = bundle.DimTrace
@@ -14,7 +18,7 @@ func slotSignals() []definition {
 		number("trace.slot_wait_share", dim, Share, func(e *evidence) (float64, error) {
 			c, err := e.slotWait()
 			return min(1, share(c.waited, c.whole)), err
-		}, "Share of request time spent at the one line that costs requests most of those that wait in a library's call for a slot: a connection of database/sql, go-redis or redigo, a golang.org/x/sync/semaphore; of all the program's goroutine time in a program without a known server."),
+		}, "Share of request time spent at the one line that costs requests most of those that wait for a slot: in a library's call for a connection of database/sql, go-redis or redigo, or for a golang.org/x/sync/semaphore, or in a send to a channel, by the machine code, of which the same function or type throws away what it receives; of all the program's goroutine time in a program without a known server."),
 		number("trace.slot_given_share", dim, Share, func(e *evidence) (float64, error) {
 			c, err := e.slotWait()
 			if err != nil {
@@ -42,12 +46,50 @@ func slotSignals() []definition {
 				part += s.value
 			}
 			return share(part, all), err
-		}, "Share of the goroutines in handlers that waited in a library's call for a slot, when the goroutine profile was taken."),
+		}, "Share of the goroutines in handlers that waited for a slot, when the goroutine profile was taken."),
 		place("pprof.slot_site", bundle.DimPprof, func(e *evidence) (stack.Frame, error) {
 			sites, _, err := slotSites(e)
 			return baseFrame(top(sites).where), err
 		}, "The program's line where most of them did."),
 	}
+}
+
+// takesSlot reports whether who waits on this stack waits for room in a channel that holds
+// as many as may do something at a time: it sends, and the same function, or one of the same
+// type, receives and throws away what it gets. Who takes work from a channel has a use for it.
+func (c calls) takesSlot(p stack.Program, frames []stack.Frame) bool {
+	for _, f := range frames {
+		if p.Foreign(f) {
+			continue
+		}
+		name := gofunc.Base(f.Function)
+		if !c.letsGo[name] && !c.letsGo[typeOf(name)] {
+			return false
+		}
+		return p.WaitOf(frames) == stack.ChanSend || p.WaitOf(frames) == stack.Select && slices.ContainsFunc(c.selects[name], func(s bundle.CallSite) bool {
+			return s.Line == f.Line && s.File == f.File
+		})
+	}
+	return false
+}
+
+// typeOf is the type that a function is a method of, with its package; empty for none.
+func typeOf(function string) string {
+	dot := strings.LastIndexByte(function, '.')
+	if dot < 0 {
+		return ""
+	}
+	of := function[:dot]
+	if of == gofunc.Package(function) {
+		return ""
+	}
+	return strings.NewReplacer("(*", "", ")", "").Replace(of)
+}
+
+// takesSlot is the same of the target; false where its machine code was not read.
+func (e *evidence) takesSlot(frames []stack.Frame) bool {
+	c, err := e.callsByFunction()
+	return err == nil && c.takesSlot(e.program, frames)
 }
 
 // slotWaited is the line where waits for slots cost most, and what that is a share of.
@@ -89,6 +131,6 @@ func slotSites(e *evidence) ([]site, int64, error) {
 	in, all := inHandlers(e, p)
 	return p.bySite("goroutine", func(s sample) (stack.Frame, bool) {
 		own := e.program.Own(s.frames)
-		return own, in(s) && !own.IsZero() && e.program.TakesSlot(s.frames)
+		return own, in(s) && !own.IsZero() && (e.program.TakesSlot(s.frames) || e.takesSlot(s.frames))
 	}), all, nil
 }

@@ -215,6 +215,7 @@ type calls struct {
 	locks, unlocks, receives map[string][]bundle.CallSite
 	locking                  bundle.Locking
 	selects                  map[string][]bundle.CallSite // those of receives that send as well
+	letsGo                   map[string]bool              // functions and types that throw away what they receive
 }
 
 // callsByFunction are those of the target, read once for all who ask.
@@ -231,9 +232,15 @@ func (e *evidence) callsByFunction() (calls, error) {
 func newCalls(sites []bundle.CallSite) calls {
 	c := calls{
 		locks: map[string][]bundle.CallSite{}, unlocks: map[string][]bundle.CallSite{}, receives: map[string][]bundle.CallSite{},
-		locking: bundle.CallSites{Sites: sites}.Locking(), selects: map[string][]bundle.CallSite{},
+		locking: bundle.CallSites{Sites: sites}.Locking(), selects: map[string][]bundle.CallSite{}, letsGo: map[string]bool{},
 	}
 	for _, s := range sites {
+		if name := gofunc.Base(s.Function); s.Discards {
+			c.letsGo[name] = true
+			if of := typeOf(name); of != "" {
+				c.letsGo[of] = true
+			}
+		}
 		if s.Line == 0 {
 			continue
 		}

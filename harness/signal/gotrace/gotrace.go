@@ -40,6 +40,9 @@ type Beside struct {
 	// Names is what is known of the names of functions beyond what each one tells; nil
 	// for nothing.
 	Names *gofunc.Names
+	// TakesSlot reports whether a goroutine waits on a stack as stack.Program.TakesSlot has it,
+	// where that is known by more than the stack; nil for nothing.
+	TakesSlot func([]stack.Frame) bool
 }
 
 // ReadWith is Read with what else is known.
@@ -62,11 +65,12 @@ func ReadWith(r io.Reader, p stack.Program, b Beside) (*Summary, error) {
 }
 
 type scan struct {
-	program stack.Program
-	names   *gofunc.Names
-	sum     Summary
-	started bool
-	last    int64
+	program   stack.Program
+	names     *gofunc.Names
+	takesSlot func([]stack.Frame) bool // of Beside; nil for nothing
+	sum       Summary
+	started   bool
+	last      int64
 
 	places   map[trace.Stack]*place
 	interned map[string]*place
@@ -110,7 +114,7 @@ type scan struct {
 
 func newScan(p stack.Program, b Beside) *scan {
 	return &scan{
-		program: p, names: b.Names,
+		program: p, names: b.Names, takesSlot: b.TakesSlot,
 		places: map[trace.Stack]*place{}, interned: map[string]*place{},
 		gs:       map[trace.GoID]*goroutine{},
 		requests: newLedger(0), all: newLedger(1),

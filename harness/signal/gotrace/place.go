@@ -129,7 +129,7 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.asker = s.program.Asker(pl.frames)
 	pl.blocking = stack.BlockingOf(pl.frames)
 	pl.inC = stack.InC(pl.frames)
-	pl.takesSlot = s.program.TakesSlot(pl.frames)
+	pl.takesSlot = s.program.TakesSlot(pl.frames) || s.takesSlot != nil && pl.wait.Queues() && s.takesSlot(pl.frames)
 	pl.turn = s.program.AwaitsTurn(pl.frames)
 	pl.relayed = s.program.MayBeRelayed(pl.frames)
 	pl.listener, pl.speaker = stack.Listener(pl.frames), stack.Speaker(pl.frames)

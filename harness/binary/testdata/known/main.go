@@ -155,6 +155,22 @@ func hand(c chan int) (n int) {
 	return n
 }
 
+// release lets go of what choose or another has put in.
+//
+//go:noinline
+func release(c chan int) {
+	<-c      // call: runtime.chanrecv1 discards
+	select { // call: runtime.selectnbrecv discards
+	case <-c:
+	default:
+	}
+	select { // call: runtime.selectnbrecv
+	case n := <-c:
+		leaf(n)
+	default:
+	}
+}
+
 // choose waits to send, with one way out; to receive, from either; for whatever comes; and tries.
 //
 //go:noinline
@@ -190,6 +206,9 @@ func main() {
 	close(c)
 	hand(c)
 	choose(make(chan int, 1), make(chan int, 1), nil)
+	closed := make(chan int)
+	close(closed)
+	release(closed)
 	s := &store{m: map[string]int{}}
 	s.pool.New = func() any { return new([]byte) }
 	name := "name"
