@@ -45,6 +45,15 @@ type CPUUse struct {
 	Bound bool `json:"bound"`
 	// Profile is the artifact that says what took it; empty where there is none.
 	Profile string `json:"profile,omitempty"`
+	// Top is the program's function that has most of that profile, be it for what it calls; nil
+	// where no one has much of it.
+	Top *CPUTop `json:"top,omitempty"`
+}
+
+// CPUTop is a function's part of the CPU profile.
+type CPUTop struct {
+	Where signal.Location `json:"where"`
+	Share float64         `json:"share"`
 }
 
 // boundByCPU is the share of the CPU that a target may use from which it is bound by
@@ -63,6 +72,9 @@ func NewCPUUse(set signal.Set, dimensions []bundle.Dimension) *CPUUse {
 		return nil
 	}
 	u := &CPUUse{Share: s.Value, Bound: s.Value > boundByCPU}
+	if t, ok := set.Signals["pprof.cpu_top_share"]; ok && t.Value > 0 {
+		u.Top = &CPUTop{set.Signals["pprof.cpu_top_site"].Where, t.Value}
+	}
 	for _, artifact := range []string{bundle.CPUProfile, bundle.EBPFOnCPUProfile} {
 		for _, d := range dimensions {
 			for _, p := range d.Probes {
@@ -81,6 +93,9 @@ func (u *CPUUse) sentence() string {
 		return ""
 	}
 	text := "The target used " + show(u.Share, signal.Share) + " of the CPU that it may use: it is bound by CPU, and no single cause of that was found"
+	if u.Top != nil {
+		text += "; " + show(u.Top.Share, signal.Share) + " of the CPU profile is at " + u.Top.Where.Function + " (" + fileLine(u.Top.Where) + ") and in what that calls"
+	}
 	if u.Profile == "" {
 		return text + "."
 	}

@@ -220,8 +220,12 @@ func TestBoundByCPU(t *testing.T) {
 		result     rule.Result
 		want       string
 	}{
-		"nearly all":      {number("proc.allowed_used_share", 0.98), profiled, silent, "The target used 98% of the CPU that it may use: it is bound by CPU, and no single cause of that was found; `go tool pprof` of pprof/cpu.pb.gz shows what takes it."},
-		"by the kernel":   {number("ebpf.target_cpu_share", 0.91), nil, silent, "The target used 91% of the CPU that it may use: it is bound by CPU, and no single cause of that was found."},
+		"nearly all":    {number("proc.allowed_used_share", 0.98), profiled, silent, "The target used 98% of the CPU that it may use: it is bound by CPU, and no single cause of that was found; `go tool pprof` of pprof/cpu.pb.gz shows what takes it."},
+		"by the kernel": {number("ebpf.target_cpu_share", 0.91), nil, silent, "The target used 91% of the CPU that it may use: it is bound by CPU, and no single cause of that was found."},
+		"one function's": {map[string]signal.Signal{
+			"proc.allowed_used_share": {Value: 0.93}, "pprof.cpu_top_share": {Value: 0.84},
+			"pprof.cpu_top_site": {Where: signal.Location{Function: "main.clone", File: "/src/shop/main.go", Line: 52}},
+		}, nil, silent, "and no single cause of that was found; 84% of the CPU profile is at main.clone (main.go:52) and in what that calls."},
 		"some":            {number("proc.allowed_used_share", 0.8), profiled, silent, ""},
 		"not known":       {nil, profiled, silent, ""},
 		"something found": {number("proc.allowed_used_share", 0.98), profiled, flawed().Result, ""},

@@ -137,6 +137,16 @@ func cpuSignals() []definition {
 		place("trace.stop_held_site", bundle.DimTrace, ofSchedulerSite(func(c gotrace.Scheduler) stack.Frame { return topTime(c.Held) }),
 			"The program's line that it waited for longest."),
 	}
+	defs = append(defs,
+		number("pprof.cpu_top_share", bundle.DimPprof, Share, func(e *evidence) (float64, error) {
+			t, all, err := e.cpuTop()
+			return share(t.value, all), err
+		}, "Share of the CPU profile under the one function of the program under which most is, whatever it is spent on; 0 where no one has three tenths."),
+		place("pprof.cpu_top_site", bundle.DimPprof, func(e *evidence) (stack.Frame, error) {
+			t, _, err := e.cpuTop()
+			return baseFrame(t.where), err
+		}, "The line of that function at which most of that is."),
+	)
 	for _, d := range []struct{ dim, what string }{
 		{bundle.DimPprof, "the CPU profile"}, {bundle.DimEBPF, "the target's CPU samples"}, {bundle.DimTrace, "the CPU samples in the trace"},
 	} {
@@ -207,6 +217,23 @@ func cpuSignals() []definition {
 		)
 	}
 	return defs
+}
+
+// muchCPU is the share of the CPU profile from which on one function is worth a look.
+const muchCPU = 0.3
+
+// cpuTop is the function of the program that has most of the CPU profile as its innermost, if it
+// has much.
+func (e *evidence) cpuTop() (site, int64, error) {
+	p, err := e.profile(bundle.DimPprof, bundle.CPUProfile)
+	if err != nil {
+		return site{}, 0, err
+	}
+	t, all := top(byFunction(p.bySite("cpu", e.owner))), p.of("cpu", nil)
+	if share(t.value, all) < muchCPU {
+		t = site{}
+	}
+	return t, all, nil
 }
 
 const inAll = requests.All
