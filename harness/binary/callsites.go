@@ -65,20 +65,22 @@ const (
 )
 
 // discards reports whether the receive at pc throws away what it gets: it names no place for it.
-func (f *File) discards(callee string, pc uint64) bool {
-	into := x86asm.RBX // the channel is first
+// A channel that a call has just returned is left out: it is one to wait for, as that of
+// Context.Done.
+func (c *constants) discards(callee string, pc uint64) bool {
+	from, into := x86asm.RAX, x86asm.RBX
 	if callee == selectnbrecv {
-		into = x86asm.RAX
+		from, into = into, from
 	}
-	n, known := f.passed(pc, into)
-	return known && n == 0
+	n, known := c.passed(pc, into)
+	return known && n == 0 && !c.returned(pc, from)
 }
 
 // selects is how many cases of the select at pc send and how many receive, if that can be read:
 // runtime.selectgo is told in its fourth and fifth argument.
-func (f *File) selects(pc uint64) (sends, receives int) {
-	s, known := f.passed(pc, x86asm.RDI)
-	r, too := f.passed(pc, x86asm.RSI)
+func (c *constants) selects(pc uint64) (sends, receives int) {
+	s, known := c.passed(pc, x86asm.RDI)
+	r, too := c.passed(pc, x86asm.RSI)
 	if !known || !too || s < 0 || r < 0 {
 		return 0, 0
 	}
@@ -135,6 +137,7 @@ func (f *File) callSites(callees []string, inlined bool) (bundle.CallSites, erro
 		entries[fn.entry] = fn.name
 	}
 	found := map[bundle.CallSite]bool{}
+	passed := &constants{file: f}
 	left := uint64(maxTextBytes)
 	for _, s := range f.text() {
 		code, err := sectionData(s, left)
@@ -151,18 +154,20 @@ func (f *File) callSites(callees []string, inlined bool) (bundle.CallSites, erro
 				return
 			}
 			site, ok := f.site(pc, name, wanted, inlined)
-			if ok && site.Callee == gomaxprocs {
-				site.Argument, ok = f.setsProcs(pc)
+			if !ok {
+				return
 			}
-			if ok && site.Callee == selectgo {
-				site.Sends, site.Receives = f.selects(pc)
+			switch site.Callee {
+			case gomaxprocs:
+				if site.Argument, ok = passed.setsProcs(pc); !ok {
+					return // it only asks
+				}
+			case selectgo:
+				site.Sends, site.Receives = passed.selects(pc)
+			case chanrecv1, selectnbrecv:
+				site.Discards = passed.discards(site.Callee, pc)
 			}
-			if ok && (site.Callee == chanrecv1 || site.Callee == selectnbrecv) {
-				site.Discards = f.discards(site.Callee, pc)
-			}
-			if ok {
-				found[site] = true
-			}
+			found[site] = true
 		})
 	}
 	sites := make([]bundle.CallSite, 0, len(found))
@@ -171,12 +176,14 @@ func (f *File) callSites(callees []string, inlined bool) (bundle.CallSites, erro
 	}
 	slices.SortFunc(sites, func(a, b bundle.CallSite) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Function, b.Function), cmp.Compare(a.Callee, b.Callee),
-			cmp.Compare(a.Argument, b.Argument), cmp.Compare(a.Through, b.Through), cmp.Compare(a.Sends, b.Sends), cmp.Compare(a.Receives, b.Receives), cmp.Compare(order(a.Discards), order(b.Discards)))
+			cmp.Compare(a.Argument, b.Argument), cmp.Compare(a.Through, b.Through), cmp.Compare(a.Sends, b.Sends), cmp.Compare(a.Receives, b.Receives),
+			whether(a.Discards)-whether(b.Discards))
 	})
 	return bundle.CallSites{Sites: sites}, nil
 }
 
-func order(b bool) int {
+// whether is b as a number, for sorting.
+func whether(b bool) int {
 	if b {
 		return 1
 	}

@@ -1,23 +1,58 @@
 package binary
 
-import "golang.org/x/arch/x86/x86asm"
+import (
+	"slices"
+
+	"golang.org/x/arch/x86/x86asm"
+)
+
+// constants reads what calls are passed. It keeps the function that it has decoded last: calls are
+// found in the order of their addresses, and large functions have hundreds.
+type constants struct {
+	file  *File
+	entry uint64
+	code  []instruction // nil: not decoded, or it cannot be
+}
 
 // passed is what the call at pc gets in a register, one of 64 bits, if that is a constant in
 // the code.
-func (f *File) passed(pc uint64, in x86asm.Reg) (n int64, known bool) {
-	fn, ok := f.functionAt(pc)
+func (c *constants) passed(pc uint64, in x86asm.Reg) (n int64, known bool) {
+	return constantBefore(c.decoded(pc), pc, in)
+}
+
+// decoded is the function at pc; nil where it cannot be decoded.
+func (c *constants) decoded(pc uint64) []instruction {
+	fn, ok := c.file.functionAt(pc)
 	if !ok {
-		return 0, false
+		return nil
 	}
-	raw, err := f.machineCode(fn)
-	if err != nil {
-		return 0, false
+	if c.code == nil || c.entry != fn.entry {
+		c.entry, c.code = fn.entry, nil
+		if raw, err := c.file.machineCode(fn); err == nil {
+			c.code, _ = decode(raw, fn.entry)
+		}
 	}
-	code, err := decode(raw, fn.entry)
-	if err != nil {
-		return 0, false
+	return c.code
+}
+
+// returned reports whether what the call at pc gets in a register is the first result of the
+// call before it.
+func (c *constants) returned(pc uint64, in x86asm.Reg) bool {
+	code := c.decoded(pc)
+	for i := slices.IndexFunc(code, func(x instruction) bool { return x.addr == pc }) - 1; i >= 0; i-- {
+		at := code[i]
+		if at.Op == x86asm.CALL {
+			return in == x86asm.RAX
+		}
+		if to, sets := wide(at.Args[0]); sets && to == in && at.Op != x86asm.CMP && at.Op != x86asm.TEST {
+			from, copies := wide(at.Args[1])
+			if at.Op != x86asm.MOV || !copies {
+				return false
+			}
+			in = from
+		}
 	}
-	return constantBefore(code, pc, in)
+	return false
 }
 
 // constantBefore is what the instructions before the call at pc put into a register

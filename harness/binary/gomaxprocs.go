@@ -17,8 +17,8 @@ const gomaxprocs = "runtime.GOMAXPROCS"
 // setsProcs reports whether the call of runtime.GOMAXPROCS at pc sets anything,
 // and the number if that is a constant in the code; 0 if it is not. What cannot
 // be read is taken for a call that sets.
-func (f *File) setsProcs(pc uint64) (n int64, sets bool) {
-	n, known := f.passed(pc, x86asm.RAX)
+func (c *constants) setsProcs(pc uint64) (n int64, sets bool) {
+	n, known := c.passed(pc, x86asm.RAX)
 	return max(n, 0), !known || n > 0
 }
 

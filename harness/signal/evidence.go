@@ -83,7 +83,7 @@ func (e *evidence) trace() (*gotrace.Summary, error) {
 			return nil, missing(e.manifest, bundle.DimTrace, bundle.TraceOut, err)
 		}
 		defer f.Close()
-		s, err := gotrace.ReadWith(f, e.program, gotrace.Beside{Kernel: e.kernel(), Parked: e.parked(), Names: e.names(), TakesSlot: e.takesSlot})
+		s, err := gotrace.ReadWith(f, e.program, gotrace.Beside{Kernel: e.kernel(), Parked: e.parked(), Names: e.names(), TakesSlot: e.takesSlot, Sends: e.sends})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w: %w", bundle.TraceOut, bundle.ErrDamaged, err)
 		}

@@ -24,7 +24,7 @@ type definition struct {
 func definitions() []definition {
 	var all []definition
 	for _, list := range [][]definition{
-		traceSignals(), holderSignals(), requestSignals(), queueSignals(), slotSignals(), turnSignals(), pathSignals(), waitSignals(),
+		traceSignals(), holderSignals(), requestSignals(), queueSignals(), slotSignals(), untakenSignals(), turnSignals(), pathSignals(), waitSignals(),
 		callSignals(), heldSignals(), besideSignals(), threadsLeftSignals(), goroutineSignals(), sleeperSignals(),
 		stalledSignals(), orphanSignals(), behindSignals(), unreadSignals(), againSignals(), endedSignals(), descriptorSignals(), poolMadeSignals(),
 		cpuSignals(), busyWaitSignals(), heapSignals(), collectorSignals(), timerSignals(),

@@ -1,7 +1,6 @@
 package signal
 
 import (
-	"slices"
 	"strings"
 
 	"chokepoint/harness/bundle"
@@ -63,12 +62,19 @@ func (c calls) takesSlot(p stack.Program, frames []stack.Frame) bool {
 			continue
 		}
 		name := gofunc.Base(f.Function)
-		if !c.letsGo[name] && !c.letsGo[typeOf(name)] {
-			return false
-		}
-		return p.WaitOf(frames) == stack.ChanSend || p.WaitOf(frames) == stack.Select && slices.ContainsFunc(c.selects[name], func(s bundle.CallSite) bool {
-			return s.Line == f.Line && s.File == f.File
-		})
+		return (c.letsGo[name] || c.letsGo[typeOf(name)]) && c.sends(p, frames)
+	}
+	return false
+}
+
+// sends reports whether who waits on this stack waits to send, be it in a select.
+func (c calls) sends(p stack.Program, frames []stack.Frame) bool {
+	switch p.WaitOf(frames) {
+	case stack.ChanSend:
+		return true
+	case stack.Select:
+		_, sends := c.sendingSelect(p, frames)
+		return sends
 	}
 	return false
 }
@@ -92,6 +98,12 @@ func (e *evidence) takesSlot(frames []stack.Frame) bool {
 	return err == nil && c.takesSlot(e.program, frames)
 }
 
+// sends is the same of the target.
+func (e *evidence) sends(frames []stack.Frame) bool {
+	c, err := e.callsByFunction()
+	return err == nil && c.sends(e.program, frames)
+}
+
 // slotWaited is the line where waits for slots cost most, and what that is a share of.
 type slotWaited struct {
 	at            gotrace.SlotWait
@@ -111,6 +123,9 @@ func (e *evidence) slotWait() (slotWaited, error) {
 		}
 		out := slotWaited{whole: account.TotalNS, unknown: s.SlotsUnknown}
 		for _, w := range s.Slots {
+			if w.Sends {
+				continue
+			}
 			ns := w.WaitedNS
 			if requests {
 				ns = w.RequestWaitedNS

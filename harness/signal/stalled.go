@@ -263,6 +263,21 @@ func newCalls(sites []bundle.CallSite) calls {
 	return c
 }
 
+// sendingSelect is the select that who waits in one on this stack stands in, if a case of it sends.
+func (c calls) sendingSelect(p stack.Program, frames []stack.Frame) (bundle.CallSite, bool) {
+	for _, f := range frames {
+		if p.Foreign(f) {
+			continue
+		}
+		sites := c.selects[gofunc.Base(f.Function)]
+		if i := slices.IndexFunc(sites, func(s bundle.CallSite) bool { return s.Line == f.Line && s.File == f.File }); i >= 0 {
+			return sites[i], true
+		}
+		break
+	}
+	return bundle.CallSite{}, false
+}
+
 // choosing says of those who wait in a select whether it is to send: select { case c <- v: case
 // <-ctx.Done(): }. A request that does has something to get rid of, and is taken for one that
 // sends. Of a goroutine of the program's own that is so only with one other way out: one that
@@ -274,20 +289,12 @@ func (c calls) choosing(p stack.Program, list []standing) []standing {
 		if x.wait != stack.Select {
 			continue
 		}
-		for _, f := range x.frames {
-			if p.Foreign(f) {
-				continue
-			}
-			for _, s := range c.selects[gofunc.Base(f.Function)] {
-				switch {
-				case s.Line != f.Line || s.File != f.File:
-				case x.requests == x.goroutines:
-					x.wait = stack.ChanSend
-				case s.Receives <= 1:
-					x.sends = true
-				}
-			}
-			break
+		switch at, sends := c.sendingSelect(p, x.frames); {
+		case !sends:
+		case x.requests == x.goroutines:
+			x.wait = stack.ChanSend
+		case at.Receives <= 1:
+			x.sends = true
 		}
 	}
 	return list

@@ -43,6 +43,9 @@ type Beside struct {
 	// TakesSlot reports whether a goroutine waits on a stack as stack.Program.TakesSlot has it,
 	// where that is known by more than the stack; nil for nothing.
 	TakesSlot func([]stack.Frame) bool
+	// Sends reports whether a goroutine that waits on a stack waits to send to a channel, be it in
+	// a select; nil for nothing.
+	Sends func([]stack.Frame) bool
 }
 
 // ReadWith is Read with what else is known.
@@ -68,6 +71,7 @@ type scan struct {
 	program   stack.Program
 	names     *gofunc.Names
 	takesSlot func([]stack.Frame) bool // of Beside; nil for nothing
+	sends     func([]stack.Frame) bool // likewise
 	sum       Summary
 	started   bool
 	last      int64
@@ -114,7 +118,7 @@ type scan struct {
 
 func newScan(p stack.Program, b Beside) *scan {
 	return &scan{
-		program: p, names: b.Names, takesSlot: b.TakesSlot,
+		program: p, names: b.Names, takesSlot: b.TakesSlot, sends: b.Sends,
 		places: map[trace.Stack]*place{}, interned: map[string]*place{},
 		gs:       map[trace.GoID]*goroutine{},
 		requests: newLedger(0), all: newLedger(1),

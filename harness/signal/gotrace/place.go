@@ -57,6 +57,7 @@ type place struct {
 	inC        bool
 	clientGone bool
 	takesSlot  bool   // a wait here is for one of a bounded number
+	handsOver  bool   // a wait here is to send something else
 	turn       bool   // a wait here is for another to be done with the same file
 	relayed    bool   // a wait here may be for an answer that another goroutine reads
 	listener   string // stack.Listener
@@ -130,6 +131,7 @@ func (s *scan) resolve(st trace.Stack) *place {
 	pl.blocking = stack.BlockingOf(pl.frames)
 	pl.inC = stack.InC(pl.frames)
 	pl.takesSlot = s.program.TakesSlot(pl.frames) || s.takesSlot != nil && pl.wait.Queues() && s.takesSlot(pl.frames)
+	pl.handsOver = !pl.takesSlot && s.sends != nil && pl.wait.Queues() && s.sends(pl.frames)
 	pl.turn = s.program.AwaitsTurn(pl.frames)
 	pl.relayed = s.program.MayBeRelayed(pl.frames)
 	pl.listener, pl.speaker = stack.Listener(pl.frames), stack.Speaker(pl.frames)

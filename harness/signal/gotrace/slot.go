@@ -8,9 +8,13 @@ import (
 )
 
 // SlotWait is waiting, at one line of the program, in calls that wait for one of a
-// bounded number alone, as stack.Program.TakesSlot has it.
+// bounded number alone, as stack.Program.TakesSlot has it; or, where Sends is set, to send
+// something else, as Beside.Sends has it.
 type SlotWait struct {
 	Where stack.Frame
+	Sends bool
+	// Frames is one of the stacks of that line.
+	Frames []stack.Frame
 	// WaitedNS is the goroutine time spent so; Requests' part of it apart, counted as
 	// that of a Queue.
 	WaitedNS        int64
@@ -28,24 +32,30 @@ type SlotWait struct {
 
 // slotWaits follows such waits.
 type slotWaits struct {
-	at map[stack.Frame]*SlotWait
+	at map[slotLine]*SlotWait
 	// unknown is how many waits since before the trace, of which no stack was ever
 	// seen, somebody ended by giving something. Any of them may have been at any line.
 	unknown int
 }
 
-// of is the line of a place; nil where no slot is waited for there.
+type slotLine struct {
+	own   stack.Frame
+	sends bool
+}
+
+// of is the line of a place; nil where neither a slot is waited for nor something sent.
 func (w *slotWaits) of(at *place) *SlotWait {
-	if at == nil || !at.takesSlot {
+	if at == nil || !at.takesSlot && !at.handsOver {
 		return nil
 	}
-	x := w.at[at.own]
+	k := slotLine{at.own, at.handsOver}
+	x := w.at[k]
 	if x == nil {
 		if w.at == nil {
-			w.at = map[stack.Frame]*SlotWait{}
+			w.at = map[slotLine]*SlotWait{}
 		}
-		x = &SlotWait{Where: at.own}
-		w.at[at.own] = x
+		x = &SlotWait{Where: at.own, Sends: at.handsOver, Frames: at.frames}
+		w.at[k] = x
 	}
 	return x
 }

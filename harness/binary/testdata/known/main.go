@@ -155,11 +155,19 @@ func hand(c chan int) (n int) {
 	return n
 }
 
+//go:noinline
+func over() <-chan int {
+	c := make(chan int)
+	close(c)
+	return c
+}
+
 // release lets go of what choose or another has put in.
 //
 //go:noinline
 func release(c chan int) {
 	<-c      // call: runtime.chanrecv1 discards
+	<-over() // call: runtime.chanrecv1
 	select { // call: runtime.selectnbrecv discards
 	case <-c:
 	default:
