@@ -197,7 +197,8 @@ func TestQueueSignals(t *testing.T) {
 		assert.Greater(t, value("trace.resource_lock_share"), most)
 	})
 	t.Run("clerks who are idle, and a lock of theirs", func(t *testing.T) {
-		c := office(t, 5, func() { mu.Lock(); mu.Unlock() })
+		served := 0
+		c := office(t, 5, func() { mu.Lock(); served++; mu.Unlock() })
 		set, _ := measured(t, func(http.ResponseWriter, *http.Request) {
 			time.Sleep(2 * time.Millisecond)
 			c.ask()
