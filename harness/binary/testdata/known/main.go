@@ -168,12 +168,12 @@ func over() <-chan int {
 func release(c chan int) {
 	<-c      // call: runtime.chanrecv1 discards
 	<-over() // call: runtime.chanrecv1
-	select { // call: runtime.selectnbrecv discards
-	case <-c:
+	select {
+	case <-c: // call: runtime.selectnbrecv discards
 	default:
 	}
-	select { // call: runtime.selectnbrecv
-	case n := <-c:
+	select {
+	case n := <-c: // call: runtime.selectnbrecv
 		leaf(n)
 	default:
 	}
