@@ -142,12 +142,17 @@ func findBehind(p stack.Program, list []standing, c calls, requests float64) beh
 	return b
 }
 
-// sendingPackage is that of the code which itself waits, be it a library's.
-func sendingPackage(p stack.Program, frames []stack.Frame) string {
+// waitsIn is the code that itself waits, be it a library's; zero where none of a stack is.
+func waitsIn(p stack.Program, frames []stack.Frame) stack.Frame {
 	for _, f := range frames {
 		if !p.Foreign(f) {
-			return gofunc.Package(f.Function)
+			return f
 		}
 	}
-	return ""
+	return stack.Frame{}
+}
+
+// sendingPackage is that of the code which itself waits.
+func sendingPackage(p stack.Program, frames []stack.Frame) string {
+	return gofunc.Package(waitsIn(p, frames).Function)
 }

@@ -57,14 +57,8 @@ func slotSignals() []definition {
 // as many as may do something at a time: it sends, and the same function, or one of the same
 // type, receives and throws away what it gets. Who takes work from a channel has a use for it.
 func (c calls) takesSlot(p stack.Program, frames []stack.Frame) bool {
-	for _, f := range frames {
-		if p.Foreign(f) {
-			continue
-		}
-		name := gofunc.Base(f.Function)
-		return (c.letsGo[name] || c.letsGo[typeOf(name)]) && c.sends(p, frames)
-	}
-	return false
+	name := gofunc.Base(waitsIn(p, frames).Function)
+	return (c.letsGo[name] || c.letsGo[typeOf(name)]) && c.sends(p, frames)
 }
 
 // sends reports whether who waits on this stack waits to send, be it in a select.

@@ -265,15 +265,10 @@ func newCalls(sites []bundle.CallSite) calls {
 
 // sendingSelect is the select that who waits in one on this stack stands in, if a case of it sends.
 func (c calls) sendingSelect(p stack.Program, frames []stack.Frame) (bundle.CallSite, bool) {
-	for _, f := range frames {
-		if p.Foreign(f) {
-			continue
-		}
-		sites := c.selects[gofunc.Base(f.Function)]
-		if i := slices.IndexFunc(sites, func(s bundle.CallSite) bool { return s.Line == f.Line && s.File == f.File }); i >= 0 {
-			return sites[i], true
-		}
-		break
+	f := waitsIn(p, frames)
+	sites := c.selects[gofunc.Base(f.Function)]
+	if i := slices.IndexFunc(sites, func(s bundle.CallSite) bool { return s.Line == f.Line && s.File == f.File }); i >= 0 {
+		return sites[i], true
 	}
 	return bundle.CallSite{}, false
 }
