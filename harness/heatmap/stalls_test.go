@@ -1,7 +1,6 @@
 package heatmap_test
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"runtime/trace"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +23,7 @@ import (
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/heatmap"
+	"chokepoint/harness/internal/testtrace"
 )
 
 // stalled is a time in which a server was held up, and by what.
@@ -112,9 +111,6 @@ func TestTheMapSaysWhatHappenedAndWhen(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a server, and ten seconds")
 	}
-	if trace.IsEnabled() {
-		t.Skip("the tests are being traced themselves (go test -trace)")
-	}
 	wrong := holdUp(t)
 	if len(wrong) > 0 {
 		t.Logf("once more, since: %s", strings.Join(wrong, "; "))
@@ -133,41 +129,40 @@ func holdUp(t *testing.T) (wrong []string) {
 	c := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
 	defer c.CloseIdleConnections()
 
-	var out bytes.Buffer
-	require.NoError(t, trace.Start(&out))
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	for range clients {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				res, err := c.Get(srv.URL)
-				if assert.NoError(t, err) {
-					_, _ = io.Copy(io.Discard, res.Body)
-					res.Body.Close()
-				}
-			}
-		})
-	}
 	var stalls []stalled
-	for _, f := range []func(*testing.T, time.Duration) stalled{s.reprice, s.dump, s.tidy} {
+	out := testtrace.Record(t, func() {
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		for range clients {
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					res, err := c.Get(srv.URL)
+					if assert.NoError(t, err) {
+						_, _ = io.Copy(io.Discard, res.Body)
+						res.Body.Close()
+					}
+				}
+			})
+		}
+		for _, f := range []func(*testing.T, time.Duration) stalled{s.reprice, s.dump, s.tidy} {
+			time.Sleep(2 * time.Second)
+			stalls = append(stalls, f(t, 250*time.Millisecond))
+		}
 		time.Sleep(2 * time.Second)
-		stalls = append(stalls, f(t, 250*time.Millisecond))
-	}
-	time.Sleep(2 * time.Second)
-	close(stop)
-	wg.Wait()
-	trace.Stop()
+		close(stop)
+		wg.Wait()
+	})
 	runtime.KeepAlive(live)
 
 	dir := filepath.Join(t.TempDir(), "b")
 	w, err := bundle.Create(dir, bundle.Manifest{Target: bundle.Target{MainModule: "chokepoint"}})
 	require.NoError(t, err)
-	require.NoError(t, w.WriteFile(bundle.TraceOut, out.Bytes()))
+	require.NoError(t, w.WriteFile(bundle.TraceOut, out))
 	require.NoError(t, w.Finish())
 	b, err := bundle.Open(dir)
 	require.NoError(t, err)

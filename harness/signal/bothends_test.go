@@ -24,6 +24,7 @@ import (
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/bundle/latency"
 	"chokepoint/harness/clock"
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal"
 )
 
@@ -60,7 +61,7 @@ func recordAsked(t testing.TB) askedServer {
 	defer srv.Close()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: askers}}
 	defer client.CloseIdleConnections()
-	data := traceOf(t, func() {
+	data := testtrace.Record(t, func() {
 		var wg sync.WaitGroup
 		for range askers {
 			wg.Go(func() {
@@ -193,7 +194,7 @@ func TestWhereByTasks(t *testing.T) {
 	const jobs = 20
 	w := whereOf(t, recording{
 		manifest: bundle.Manifest{Target: bundle.Target{MainModule: "chokepoint"}},
-		artifacts: map[string]any{bundle.TraceOut: traceOf(t, func() {
+		artifacts: map[string]any{bundle.TraceOut: testtrace.Record(t, func() {
 			for i := range jobs {
 				_, task := trace.NewTask(context.Background(), fmt.Sprint("job ", i%2))
 				time.Sleep(2 * time.Millisecond)
@@ -216,7 +217,7 @@ func TestWhereByTasks(t *testing.T) {
 // coming is.
 func TestTraceThatEndsEarly(t *testing.T) {
 	start := clock.MonoNS()
-	r := recording{artifacts: map[string]any{bundle.TraceOut: traceOf(t, func() { time.Sleep(5 * time.Millisecond) })}}
+	r := recording{artifacts: map[string]any{bundle.TraceOut: testtrace.Record(t, func() { time.Sleep(5 * time.Millisecond) })}}
 	end := clock.MonoNS()
 	with := func(end int64, reason string) string {
 		r.manifest = bundle.Manifest{Dimensions: []bundle.Dimension{{Name: bundle.DimTrace, Captured: true, Probes: []bundle.Probe{

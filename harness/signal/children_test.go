@@ -18,6 +18,7 @@ import (
 
 	"chokepoint/harness/bundle"
 	"chokepoint/harness/clock"
+	"chokepoint/harness/internal/testtrace"
 )
 
 // childWaits is a system call that waits, and childLooks one that does not.
@@ -65,7 +66,7 @@ func TestCallsOfGoroutinesThatRequestsWaitFor(t *testing.T) {
 			client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: asking}}
 			defer client.CloseIdleConnections()
 			window := bundle.Window{StartNS: clock.MonoNS()}
-			data := traceOf(t, func() {
+			data := testtrace.Record(t, func() {
 				var wg sync.WaitGroup
 				for range asking {
 					wg.Go(func() {

@@ -3,13 +3,13 @@ package signal_test
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/trace"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal"
 	"chokepoint/harness/signal/stack"
 	"chokepoint/mark"
@@ -528,18 +529,6 @@ func (v *vault) open() {
 	v.mu.Unlock()
 }
 
-func traceOf(t testing.TB, body func()) []byte {
-	t.Helper()
-	if trace.IsEnabled() {
-		t.Skip("the tests are being traced themselves (go test -trace)")
-	}
-	var buf bytes.Buffer
-	require.NoError(t, trace.Start(&buf))
-	body()
-	trace.Stop()
-	return buf.Bytes()
-}
-
 func contended() {
 	runtime.GC() // so that the trace tells the heap's goal
 	var v vault
@@ -555,7 +544,7 @@ func contended() {
 }
 
 func TestTraceSignals(t *testing.T) {
-	r := tenSeconds(map[string]any{bundle.TraceOut: traceOf(t, contended)})
+	r := tenSeconds(map[string]any{bundle.TraceOut: testtrace.Record(t, contended)})
 	r.manifest.Target.MainModule = "chokepoint"
 	set := measure(t, r.write(t))
 	for _, name := range []string{"trace.lock_holder_site", "trace.lock_waiter_site", "trace.lock_holder_blocked_site"} {
@@ -578,7 +567,7 @@ func TestTraceSignals(t *testing.T) {
 // What the program marks is measured by name and place, and its marks do not make
 // its requests the recording's own.
 func TestPathSignals(t *testing.T) {
-	r := tenSeconds(map[string]any{bundle.TraceOut: traceOf(t, func() {
+	r := tenSeconds(map[string]any{bundle.TraceOut: testtrace.Record(t, func() {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			mark.Do(r.Context(), "ask the bank", func() { time.Sleep(20 * time.Millisecond) }, mark.String("bank", "north"))
 			time.Sleep(2 * time.Millisecond)
@@ -601,7 +590,7 @@ func TestPathSignals(t *testing.T) {
 	assert.Less(t, set.Signals["trace.path_top_running_share"].Value, 0.9)
 	assert.Zero(t, set.Signals["trace.path_top_conn_wait_share"].Value)
 
-	r = tenSeconds(map[string]any{bundle.TraceOut: traceOf(t, contended)})
+	r = tenSeconds(map[string]any{bundle.TraceOut: testtrace.Record(t, contended)})
 	r.manifest.Target.MainModule = "chokepoint"
 	assert.Contains(t, measure(t, r.write(t)).Missing["trace.path_top_share"], "nothing of the kind")
 }
@@ -640,7 +629,7 @@ func full(t testing.TB) recording {
 		bundle.TargetCallSites: calls(sites...),
 		bundle.ProcSamples:     jsonLines(t, bundle.ProcSample{MonoNS: 1}, bundle.ProcSample{MonoNS: 2}),
 		bundle.ProcMetrics:     jsonLines(t, bundle.MetricsSample{MonoNS: 1}),
-		bundle.TraceOut:        traceOf(t, contended),
+		bundle.TraceOut:        testtrace.Record(t, contended),
 	})
 	r.manifest.Target.MainModule = "chokepoint"
 	return r
@@ -736,7 +725,8 @@ func TestDamageCostsOnlyItsOwnSignals(t *testing.T) {
 		bundle.MutexProfile: encoded(t, newProfile("samples", "cpu").p),
 	} {
 		t.Run(path+" nonsense", func(t *testing.T) {
-			r := full(t)
+			r := r // with the same trace, as another one may lack what this one has
+			r.artifacts = maps.Clone(r.artifacts)
 			r.artifacts[path] = content
 			set := measure(t, r.write(t))
 			lost := 0
@@ -786,7 +776,7 @@ func TestCatalogue(t *testing.T) {
 func BenchmarkMeasure(b *testing.B) {
 	r := full(b)
 	var v vault
-	r.artifacts[bundle.TraceOut] = traceOf(b, func() {
+	r.artifacts[bundle.TraceOut] = testtrace.Record(b, func() {
 		var wg sync.WaitGroup
 		for range 8 {
 			c := make(chan int)

@@ -1,11 +1,9 @@
 package signal_test
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"math"
-	"runtime/trace"
 	"slices"
 	"testing"
 	"time"
@@ -15,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/internal/testtrace"
 )
 
 // heapProfile is a heap profile whose draws are single objects: its period is a byte.
@@ -115,20 +114,15 @@ func TestGoroutinesGrown(t *testing.T) {
 // TestGoroutinesLeftInTrace traces goroutines that never end, some that do, and
 // a burst.
 func TestGoroutinesLeftInTrace(t *testing.T) {
-	if trace.IsEnabled() {
-		t.Skip("the tests are being traced themselves (go test -trace)")
-	}
 	never := make(chan int)
 	defer close(never)
 	record := func(body func(round int)) recording {
-		var buf bytes.Buffer
-		require.NoError(t, trace.Start(&buf))
-		for round := range 50 {
-			body(round)
-			time.Sleep(8 * time.Millisecond)
-		}
-		trace.Stop()
-		r := tenSeconds(map[string]any{bundle.TraceOut: buf.Bytes()})
+		r := tenSeconds(map[string]any{bundle.TraceOut: testtrace.Record(t, func() {
+			for round := range 50 {
+				body(round)
+				time.Sleep(8 * time.Millisecond)
+			}
+		})})
 		r.manifest.Target.MainModule = "chokepoint"
 		return r
 	}

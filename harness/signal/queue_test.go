@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal"
 )
 
@@ -20,7 +21,7 @@ func tenAtOnce(t *testing.T, h http.HandlerFunc) []byte {
 	defer server.Close()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 10}}
 	defer client.CloseIdleConnections()
-	return traceOf(t, func() {
+	return testtrace.Record(t, func() {
 		var clients sync.WaitGroup
 		for range 10 {
 			clients.Go(func() {

@@ -2,11 +2,13 @@ package signal_test
 
 import (
 	"runtime"
+	"runtime/debug"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/internal/testtrace"
 )
 
 // TestSpinIsTheWholeLoop holds what of a process's CPU is a spin: not the call alone, and
@@ -66,6 +68,8 @@ func TestSpinIsTheWholeLoop(t *testing.T) {
 // lets others run each time round, as far as the trace says that it is this one which does.
 func TestSpinThatYields(t *testing.T) {
 	const asks, polite = "chokepoint/harness/signal_test.asksAndYields", "chokepoint/harness/signal_test.yields"
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	runtime.GC() // which ends the sweep: the sweeper yields as well
 	for name, tt := range map[string]struct {
 		body func()
 		want float64
@@ -76,7 +80,7 @@ func TestSpinThatYields(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := tenSeconds(map[string]any{
-				bundle.TraceOut: traceOf(t, tt.body),
+				bundle.TraceOut: testtrace.Record(t, tt.body),
 				bundle.CPUProfile: newProfile("samples", "cpu").
 					add("internal/poll.(*FD).Read:1 < net.(*conn).Read:1 < "+asks+":42", 20, 1).
 					add("time.Now:1 < "+asks+":41", 20, 1).

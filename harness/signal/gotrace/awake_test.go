@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -55,7 +56,7 @@ func TestAwake(t *testing.T) {
 	}
 	defer pprof.StopCPUProfile()
 	ctx, cancel := context.WithCancel(t.Context())
-	data := record(t, func() {
+	data := testtrace.Record(t, func() {
 		done := make(chan struct{})
 		for _, f := range []func(){
 			func() { spinsOnSelect(ctx, make(chan int)) }, func() { worksAndWaits(ctx) }, func() { yieldsUntil(ctx) },

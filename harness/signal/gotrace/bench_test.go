@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"chokepoint/harness/internal/testtrace"
+
 	"github.com/stretchr/testify/require"
 	exptrace "golang.org/x/exp/trace"
 	"golang.org/x/sys/unix"
@@ -21,7 +23,7 @@ import (
 // big is a trace of goroutines that hand each other work, rounds times over.
 func big(b *testing.B, rounds int) []byte {
 	var st store
-	return record(b, func() {
+	return testtrace.Record(b, func() {
 		times(8, func(int) {
 			c := make(chan int)
 			go func() {
@@ -51,7 +53,7 @@ func busy(b *testing.B, rounds int) []byte {
 	const clients = 64
 	c := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
 	defer c.CloseIdleConnections()
-	return record(b, func() {
+	return testtrace.Record(b, func() {
 		times(clients, func(int) {
 			for range rounds {
 				get(b, c, srv.URL)

@@ -11,7 +11,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
-	"runtime/trace"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +21,7 @@ import (
 	exptrace "golang.org/x/exp/trace"
 
 	"chokepoint/harness/gofunc"
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -32,19 +32,6 @@ import (
 const pkg = "chokepoint/harness/signal/gotrace."
 
 var thisProgram = stack.Program{MainModule: "chokepoint"}
-
-// record traces what body does.
-func record(t testing.TB, body func()) []byte {
-	t.Helper()
-	if trace.IsEnabled() {
-		t.Skip("the tests are being traced themselves (go test -trace)")
-	}
-	var buf bytes.Buffer
-	require.NoError(t, trace.Start(&buf))
-	body()
-	trace.Stop()
-	return buf.Bytes()
-}
 
 // read reduces a trace and checks what must hold of any summary.
 func read(t testing.TB, data []byte) *Summary {
@@ -175,7 +162,7 @@ func (s *store) flush(hold time.Duration) {
 
 func TestMutexHeldOverASleep(t *testing.T) {
 	var st store
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		times(4, func(int) {
 			for range 5 {
 				st.get(4 * time.Millisecond)
@@ -212,7 +199,7 @@ func (s *store) view(hold time.Duration) {
 
 func TestRWMutexWriterIsBlamedForTheReaders(t *testing.T) {
 	var st store
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		stop := make(chan struct{})
 		var writer sync.WaitGroup
 		writer.Go(func() {
@@ -250,7 +237,7 @@ func (s *store) replace() {
 
 func TestReadersThatHoldUpAWriterAreBlamed(t *testing.T) {
 	var st store
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		for range 4 {
 			var wg sync.WaitGroup
 			wg.Go(func() { st.view(20 * time.Millisecond) })
@@ -272,7 +259,7 @@ func TestReadersThatHoldUpAWriterAreBlamed(t *testing.T) {
 // the handlers hand the lock on from one to the next many times a second.
 func TestAHolderThatNeverWaitsIsBlamed(t *testing.T) {
 	var st store
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -313,7 +300,7 @@ func (c *account) both() {
 
 func TestTwoLocksOfOneFunctionStayApart(t *testing.T) {
 	var c account
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		times(4, func(int) {
 			for range 4 {
 				c.both()
@@ -331,7 +318,7 @@ func TestTwoLocksOfOneFunctionStayApart(t *testing.T) {
 // one that is held for long.
 func TestShardsHeldAtTheSameTime(t *testing.T) {
 	var shards [4]store
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		times(8, func(i int) {
 			for range 10 {
 				shards[i%4].get(3 * time.Millisecond)
@@ -350,7 +337,7 @@ func TestShardsHeldAtTheSameTime(t *testing.T) {
 func TestBusyLockIsHeldByOneAtATime(t *testing.T) {
 	var st store
 	var n int
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		times(8, func(int) {
 			for range 3000 {
 				st.mu.Lock()
@@ -369,7 +356,7 @@ func TestBusyLockIsHeldByOneAtATime(t *testing.T) {
 }
 
 func TestCondIsNoLock(t *testing.T) {
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		c := sync.NewCond(new(sync.Mutex))
 		var wg sync.WaitGroup
 		for range 3 {
@@ -390,7 +377,7 @@ func TestCondIsNoLock(t *testing.T) {
 // A lock inside the standard library is blamed on the program's lines that use it.
 func TestLockOfTheStandardLibrary(t *testing.T) {
 	logger := log.New(slowWriter{}, "", 0)
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		times(4, func(int) {
 			for range 3 {
 				logger.Print("x") // at: log
@@ -426,7 +413,7 @@ func TestWaitsFromBeforeTheTrace(t *testing.T) {
 		wg.Go(func() { st.get(5 * time.Millisecond) })
 	}
 	time.Sleep(20 * time.Millisecond)
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		close(release)
 		time.Sleep(2 * time.Millisecond)
 		wg.Go(func() { st.get(0) })
@@ -445,7 +432,7 @@ func TestWaitsFromBeforeTheTrace(t *testing.T) {
 		wg.Go(st.peek)
 	}
 	time.Sleep(10 * time.Millisecond)
-	s = read(t, record(t, func() { time.Sleep(30 * time.Millisecond) }))
+	s = read(t, testtrace.Record(t, func() { time.Sleep(30 * time.Millisecond) }))
 	st.mu.Unlock()
 	wg.Wait()
 	l = lockAt(t, s, "peek")
@@ -467,7 +454,7 @@ func TestFinalizerAndCleanupThatSleep(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := read(t, record(t, func() {
+			s := read(t, testtrace.Record(t, func() {
 				var left sync.WaitGroup
 				left.Add(4)
 				for range 4 {
@@ -490,7 +477,7 @@ func TestFinalizerAndCleanupThatSleep(t *testing.T) {
 }
 
 func TestFinalizersThatDoNothingAreIdle(t *testing.T) {
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		var left sync.WaitGroup
 		left.Add(100)
 		for range 100 {
@@ -524,7 +511,7 @@ func serve(t *testing.T, n int, idle time.Duration, h http.HandlerFunc) []byte {
 		})
 	}
 	round() // the connections
-	return record(t, func() {
+	return testtrace.Record(t, func() {
 		round()
 		time.Sleep(idle)
 		round()
@@ -578,7 +565,7 @@ func mixed(t testing.TB) []byte {
 		times(2, func(int) { st.get(time.Millisecond) })
 	}))
 	defer srv.Close()
-	return record(t, func() {
+	return testtrace.Record(t, func() {
 		times(3, func(int) { get(t, srv.Client(), srv.URL) })
 		times(6, func(i int) {
 			for range 20 {
@@ -673,7 +660,7 @@ func FuzzRead(f *testing.F) {
 // Records of goroutines that ended are dropped; stacks are kept once each.
 func TestMemoryIsBoundedByWhatLives(t *testing.T) {
 	const made = 20000
-	data := record(t, func() {
+	data := testtrace.Record(t, func() {
 		for range made / 100 {
 			var wg sync.WaitGroup
 			for range 100 {

@@ -10,6 +10,7 @@ import (
 
 	"chokepoint/harness/gofunc"
 	"chokepoint/harness/internal/foreman"
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -43,7 +44,7 @@ func TestHandedToALibrary(t *testing.T) {
 			defer f.Stop()
 			time.Sleep(10 * time.Millisecond) // it is there before the trace
 			const callers, rounds = 8, 10
-			k := foremansKind(t, record(t, func() {
+			k := foremansKind(t, testtrace.Record(t, func() {
 				times(callers, func(int) {
 					for range rounds {
 						handsOver(f)
@@ -64,7 +65,7 @@ func TestHandedByNobody(t *testing.T) {
 	f := foreman.Every(2 * time.Millisecond)
 	defer f.Stop()
 	time.Sleep(10 * time.Millisecond)
-	k := foremansKind(t, record(t, func() { time.Sleep(60 * time.Millisecond) }), "(*Foreman).work")
+	k := foremansKind(t, testtrace.Record(t, func() { time.Sleep(60 * time.Millisecond) }), "(*Foreman).work")
 	assert.Equal(t, foremanPkg+"Every", gofunc.Base(k.Origin.Function), "nothing but the library's line is known")
 	assert.Zero(t, k.Library, "which is not told twice")
 }
@@ -72,7 +73,7 @@ func TestHandedByNobody(t *testing.T) {
 // A library's goroutine that the program started in the trace is known by that.
 func TestStartedThroughALibrary(t *testing.T) {
 	var f *foreman.Foreman
-	k := foremansKind(t, record(t, func() {
+	k := foremansKind(t, testtrace.Record(t, func() {
 		f = foreman.Every(2 * time.Millisecond)
 		time.Sleep(60 * time.Millisecond)
 	}), "(*Foreman).work")

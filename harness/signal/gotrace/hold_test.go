@@ -12,6 +12,7 @@ import (
 	"golang.org/x/exp/trace"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal/requests"
 	"chokepoint/harness/signal/stack"
 )
@@ -26,7 +27,7 @@ func TestStopWaitsForAssembly(t *testing.T) {
 	for i := 0; i < len(large); i += 4096 {
 		large[i] = 1 // so that reading it waits for no page
 	}
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		var hashing sync.WaitGroup
 		hashing.Go(func() {
 			for range 4 {
@@ -39,8 +40,13 @@ func TestStopWaitsForAssembly(t *testing.T) {
 		}
 		hashing.Wait()
 	}))
-	require.Len(t, s.Scheduler.Unpreempted, 1, "who stops the world and waits is none: %+v", s.Scheduler.Unpreempted)
-	assert.Contains(t, s.Scheduler.Unpreempted[0].Where.Function, pkg+"checksumWhole")
+	// Who stops the world and waits is none, unless the kernel has taken its CPU just then.
+	unpreempted := s.Scheduler.Unpreempted
+	require.NotEmpty(t, unpreempted)
+	assert.Contains(t, unpreempted[0].Where.Function, pkg+"checksumWhole")
+	for _, other := range unpreempted[1:] {
+		assert.Less(t, other.NS, unpreempted[0].NS/4, "%+v", other)
+	}
 	require.NotEmpty(t, s.Scheduler.Held)
 	assert.Contains(t, s.Scheduler.Held[0].Where.Function, pkg+"checksumWhole")
 	assert.LessOrEqual(t, s.Scheduler.Held[0].NS, s.Scheduler.StoppingNS)
@@ -95,7 +101,7 @@ func TestParkedThroughout(t *testing.T) {
 	second.Lock()
 	go waitsFor(&first)
 	time.Sleep(20 * time.Millisecond)
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		go waitsFor(&second)
 		time.Sleep(20 * time.Millisecond)
 	}))
@@ -121,7 +127,7 @@ func waitsFor(mu *sync.Mutex) {
 }
 
 func TestRunnableByLine(t *testing.T) {
-	s := read(t, record(t, func() { times(8, func(int) { spin(15 * time.Millisecond) }) }))
+	s := read(t, testtrace.Record(t, func() { times(8, func(int) { spin(15 * time.Millisecond) }) }))
 	require.NotEmpty(t, s.Runnable)
 	var sum int64
 	for _, x := range s.Runnable {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"chokepoint/harness/internal/testtrace"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -34,7 +36,7 @@ func TestWaitsThatBeginInTheTrace(t *testing.T) {
 			for range before {
 				<-u.waiting
 			}
-			s, err := Read(strings.NewReader(string(record(t, func() {
+			s, err := Read(strings.NewReader(string(testtrace.Record(t, func() {
 				time.Sleep(stuckLength / 4)
 				conns := askers(t, srv, 1, "/quick")
 				time.Sleep(20 * time.Millisecond)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"chokepoint/harness/internal/testtrace"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -67,7 +69,7 @@ func TestLives(t *testing.T) {
 		go livesNap(100 * time.Millisecond)
 	}
 	time.Sleep(20 * time.Millisecond)
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		for range rounds {
 			go livesQuick(done)
 			<-done
@@ -112,7 +114,7 @@ func TestLives(t *testing.T) {
 
 func TestHeapGoal(t *testing.T) {
 	kept := make([][]byte, 0, 64)
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		for range 64 {
 			kept = append(kept, make([]byte, 1<<20))
 		}
@@ -125,7 +127,7 @@ func TestHeapGoal(t *testing.T) {
 	assert.Zero(t, s.GC.Asked, "the program asked, not the recording")
 
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	s = read(t, record(t, func() {
+	s = read(t, testtrace.Record(t, func() {
 		for range 4 {
 			for range 200 {
 				kept[0] = make([]byte, 1<<20) // 200 MiB, of which one stays
@@ -146,7 +148,7 @@ func TestLivesInCalls(t *testing.T) {
 	never := make(chan struct{})
 	const rounds = 8
 	var done sync.WaitGroup
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		for range rounds {
 			done.Add(1)
 			go func() {

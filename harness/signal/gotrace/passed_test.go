@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -100,7 +101,7 @@ func TestReaderThatAWriterWaitsFor(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var b ledgerBook
-			s := read(t, record(t, func() {
+			s := read(t, testtrace.Record(t, func() {
 				b.readWhile(8, time.Millisecond, func() { b.exportFor(40*time.Millisecond, tt.write(&b)) })
 			}))
 			l := lockIn(t, s, "entry")
@@ -123,7 +124,7 @@ func TestReaderThatAWriterWaitsFor(t *testing.T) {
 func TestWriterThatWaitsAndThenIsSlow(t *testing.T) {
 	var b ledgerBook
 	slow := func(func()) { b.amend(sleepFor(40 * time.Millisecond)) }
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		b.readWhile(8, time.Millisecond, func() { b.exportFor(15*time.Millisecond, slow) })
 	}))
 	l := lockIn(t, s, "entry")
@@ -140,7 +141,7 @@ func TestWriterThatWaitsAndThenIsSlow(t *testing.T) {
 // A second writer queues for the first, which waits for a reader.
 func TestWriterBehindAWriterThatWaits(t *testing.T) {
 	var b ledgerBook
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		b.exportFor(40*time.Millisecond, func(work func()) {
 			var writers sync.WaitGroup
 			for range 4 {
@@ -159,7 +160,7 @@ func TestWriterBehindAWriterThatWaits(t *testing.T) {
 // Many that read for a moment and one that writes for a moment hold nobody up.
 func TestQuickReadersAndAQuickWriter(t *testing.T) {
 	var b ledgerBook
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		b.readWhile(16, time.Millisecond, func() {
 			for range 60 {
 				b.amend(nothing)

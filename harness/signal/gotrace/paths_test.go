@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal/stack"
 	"chokepoint/mark"
 )
@@ -42,7 +43,7 @@ func TestPathsSumTimeByRegionAndAttribute(t *testing.T) {
 		mark.Event(ctx, "sold", mark.Int("items", 3)) // at: sold
 		time.Sleep(pause)
 	})
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		server := httptest.NewServer(h)
 		defer server.Close()
 		for i := range requests {
@@ -94,7 +95,7 @@ func TestPathsOfWorkThatDoesNotEnd(t *testing.T) {
 	release := make(chan struct{})
 	var running sync.WaitGroup
 	ctx, early := context.Background(), make(chan struct{})
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		running.Go(func() {
 			_, task := mark.Begin(ctx, "moves")
 			defer task.End()
@@ -118,7 +119,7 @@ func TestPathsOfWorkThatDoesNotEnd(t *testing.T) {
 }
 
 func TestPathsAreBounded(t *testing.T) {
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		for i := range keptPaths + 10 {
 			mark.Do(context.Background(), fmt.Sprint("name ", i), func() {})
 		}
@@ -135,7 +136,7 @@ func TestPathsAreBounded(t *testing.T) {
 
 func TestMomentsSayWhenLocksWereWaitedFor(t *testing.T) {
 	var mu sync.Mutex
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		time.Sleep(pause)
 		mu.Lock()
 		var waiting sync.WaitGroup

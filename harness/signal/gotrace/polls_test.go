@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"chokepoint/harness/internal/testtrace"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -36,7 +38,7 @@ func TestPollsAtOnce(t *testing.T) {
 				_, err := unix.Write(event, one)
 				require.NoError(t, err)
 			}
-			s := read(t, record(t, func() {
+			s := read(t, testtrace.Record(t, func() {
 				done := make(chan struct{})
 				go func() {
 					defer close(done)

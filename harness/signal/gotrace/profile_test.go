@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal/requests"
 )
 
@@ -41,7 +42,7 @@ func worker(st *store, turns int) {
 // profile all the same: as much as its account has, and what the kernel adds.
 func TestOffCPUWithoutRequests(t *testing.T) {
 	var st store
-	data := record(t, func() {
+	data := testtrace.Record(t, func() {
 		times(3, func(int) { worker(&st, 5) })
 	})
 	s := read(t, data)

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"chokepoint/harness/gofunc"
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -38,7 +39,7 @@ func crowd(t *testing.T, h http.HandlerFunc) *Summary {
 	defer srv.Close()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: inFlight}}
 	defer client.CloseIdleConnections()
-	return read(t, record(t, func() {
+	return read(t, testtrace.Record(t, func() {
 		times(inFlight, func(int) {
 			for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
 				get(t, client, srv.URL)
@@ -381,7 +382,7 @@ func TestQueuesWithoutRequests(t *testing.T) {
 				go talk(c, h)
 			}
 		}()
-		return read(t, record(t, func() {
+		return read(t, testtrace.Record(t, func() {
 			times(inFlight, func(int) {
 				c, err := net.Dial("tcp", l.Addr().String())
 				if assert.NoError(t, err) {
@@ -446,7 +447,7 @@ func TestQueuesWithoutRequests(t *testing.T) {
 		for range 3 {
 			boxes[0] <- 1000
 		}
-		idle(t, read(t, record(t, func() {
+		idle(t, read(t, testtrace.Record(t, func() {
 			times(len(boxes), func(i int) {
 				for n := range boxes[i] {
 					if n == 0 {

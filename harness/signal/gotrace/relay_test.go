@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"chokepoint/harness/internal/testtrace"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -121,7 +123,7 @@ func TestWaitsForAnswersThatAnotherReads(t *testing.T) {
 	askers(t, srv, n, "/never")
 	began.Wait()
 	time.Sleep(100 * time.Millisecond)
-	s, err := Read(strings.NewReader(string(record(t, func() { getFor(t, srv.URL, stuckLength) }))), thisProgram)
+	s, err := Read(strings.NewReader(string(testtrace.Record(t, func() { getFor(t, srv.URL, stuckLength) }))), thisProgram)
 	require.NoError(t, err)
 	got := stuckAt(s.Hung, "(*wire).question")
 	assert.Equal(t, "relayed", got.Peer.String(), "%+v", s.Hung)
@@ -175,7 +177,7 @@ func TestNewsThatAnotherReads(t *testing.T) {
 	askers(t, srv, n, "/never")
 	began.Wait()
 	time.Sleep(100 * time.Millisecond)
-	s, err := Read(strings.NewReader(string(record(t, func() { getFor(t, srv.URL, stuckLength) }))), thisProgram)
+	s, err := Read(strings.NewReader(string(testtrace.Record(t, func() { getFor(t, srv.URL, stuckLength) }))), thisProgram)
 	require.NoError(t, err)
 	assert.Empty(t, s.Hung.Relayed, "%+v", s.Hung)
 	assert.Zero(t, stuckAt(s.Hung, "(*wire).tells").End)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"chokepoint/harness/bundle"
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal/requests"
 )
 
@@ -28,7 +29,7 @@ func computing(n int) (sum int) {
 var sink int
 
 func TestLongRunsAndStops(t *testing.T) {
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		// In a goroutine of its own: the one that starts the trace is the recording's.
 		times(1, func(int) {
 			for start := time.Now(); time.Since(start) < 60*time.Millisecond; {
@@ -101,7 +102,7 @@ func TestStopIsNoWaitForAP(t *testing.T) {
 }
 
 func TestAssistsByLine(t *testing.T) {
-	s := read(t, record(t, func() { times(4, func(int) { allocating() }) }))
+	s := read(t, testtrace.Record(t, func() { times(4, func(int) { allocating() }) }))
 	if len(s.Scheduler.Assists) == 0 {
 		t.Skip("the collector kept up without help, on this machine and this time")
 	}
@@ -129,7 +130,7 @@ func allocating() {
 // The kernel's word on when a thread had no CPU splits what the runtime takes
 // for running, to the nanosecond.
 func TestRunningWithoutACPU(t *testing.T) {
-	data := record(t, func() {
+	data := testtrace.Record(t, func() {
 		srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { spin(40 * time.Millisecond) }))
 		defer srv.Close()
 		get(t, srv.Client(), srv.URL)
@@ -167,7 +168,7 @@ func TestRunningWithoutACPU(t *testing.T) {
 
 // A slow system call is known to both by its own name.
 func TestSlowCallsByName(t *testing.T) {
-	data := record(t, func() {
+	data := testtrace.Record(t, func() {
 		srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { sleepInTheKernel(20 * time.Millisecond) }))
 		defer srv.Close()
 		get(t, srv.Client(), srv.URL)

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal/requests"
 	"chokepoint/harness/signal/stack"
 )
@@ -33,7 +34,7 @@ func served(t *testing.T, h http.Handler, start func(*httptest.Server), client f
 	defer srv.Close()
 	// Not read: what it holds of locks is not so where a request waits for one of
 	// net/http's own.
-	s, err := Read(bytes.NewReader(record(t, func() { client(srv) })), thisProgram)
+	s, err := Read(bytes.NewReader(testtrace.Record(t, func() { client(srv) })), thisProgram)
 	require.NoError(t, err)
 	require.Empty(t, s.Cut)
 	consistent(t, s)
@@ -300,7 +301,7 @@ func TestRequestsBeyondTheTrace(t *testing.T) {
 		wg.Go(func() { get(t, srv.Client(), srv.URL) })
 	}
 	time.Sleep(100 * time.Millisecond)
-	s := read(t, record(t, func() { time.Sleep(50 * time.Millisecond) }))
+	s := read(t, testtrace.Record(t, func() { time.Sleep(50 * time.Millisecond) }))
 	wg.Wait()
 	sound(t, s)
 	tab := table(s)
@@ -328,7 +329,7 @@ func TestRunnableBeforeTheFirstStack(t *testing.T) {
 		wg.Go(func() { get(t, srv.Client(), srv.URL) })
 	}
 	time.Sleep(100 * time.Millisecond)
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		close(release)
 		spin(50 * time.Millisecond) // until the runtime takes the P away, after about 10 ms
 		wg.Wait()
@@ -445,7 +446,7 @@ func spin(d time.Duration) {
 
 // A task whose goroutine ends before it does goes on elsewhere, and says so.
 func TestTasksThatLeaveTheirGoroutine(t *testing.T) {
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		done := make(chan *trace.Task)
 		go func() {
 			_, task := trace.NewTask(context.Background(), "moving")
@@ -464,7 +465,7 @@ func TestTasksThatLeaveTheirGoroutine(t *testing.T) {
 }
 
 func TestNoRequests(t *testing.T) {
-	s := read(t, record(t, func() { time.Sleep(time.Millisecond) }))
+	s := read(t, testtrace.Record(t, func() { time.Sleep(time.Millisecond) }))
 	tab := table(s)
 	assert.Empty(t, tab.Bands)
 	assert.Empty(t, tab.Endpoints)

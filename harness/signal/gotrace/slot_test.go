@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"chokepoint/harness/internal/testtrace"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/semaphore"
@@ -47,7 +49,7 @@ func waitForSlots(t *testing.T, taken int64, deadline time.Duration) *Summary {
 		})
 	}
 	time.Sleep(50 * time.Millisecond)
-	s := read(t, record(t, func() { time.Sleep(300 * time.Millisecond) }))
+	s := read(t, testtrace.Record(t, func() { time.Sleep(300 * time.Millisecond) }))
 	close(stop)
 	wg.Wait()
 	return s

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -91,7 +92,7 @@ func TestSlotsOfWaitsFromBeforeTheTrace(t *testing.T) {
 		})
 	}
 	time.Sleep(100 * time.Millisecond)
-	s := read(t, record(t, func() { time.Sleep(400 * time.Millisecond) }))
+	s := read(t, testtrace.Record(t, func() { time.Sleep(400 * time.Millisecond) }))
 	close(stop)
 	wg.Wait()
 	q := longestQueue(s, Bounded)

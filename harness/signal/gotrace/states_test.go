@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"chokepoint/harness/internal/testtrace"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/exp/trace"
@@ -84,7 +86,7 @@ func TestStatesOfADamagedTrace(t *testing.T) {
 }
 
 func TestStatesOfATrace(t *testing.T) {
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		times(3, func(int) { time.Sleep(20 * time.Millisecond) })
 		spin(20 * time.Millisecond)
 	}))

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -141,7 +142,7 @@ func TestWaitsForAPeerThatDoesNotAnswer(t *testing.T) {
 			for range n {
 				<-u.waiting
 			}
-			s, err := Read(strings.NewReader(string(record(t, func() { c.during(t, u, conns) }))), thisProgram)
+			s, err := Read(strings.NewReader(string(testtrace.Record(t, func() { c.during(t, u, conns) }))), thisProgram)
 			require.NoError(t, err)
 			got := stuckAt(s.Hung, "(*upstream).ask")
 			assert.Equal(t, c.want.Middle, got.Middle, "%+v", s.Hung)
@@ -169,7 +170,7 @@ func TestWaitsOfHelpers(t *testing.T) {
 	for range 8 {
 		<-u.waiting
 	}
-	s, err := Read(strings.NewReader(string(record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
+	s, err := Read(strings.NewReader(string(testtrace.Record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
 	require.NoError(t, err)
 	got := stuckAt(s.Hung, "(*upstream).ask")
 	assert.Equal(t, 8, got.End)
@@ -269,7 +270,7 @@ func TestWaitsOfHelpersThatRead(t *testing.T) {
 			conns := askers(t, srv, n, "/")
 			began.Wait()
 			time.Sleep(100 * time.Millisecond)
-			s, err := Read(strings.NewReader(string(record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
+			s, err := Read(strings.NewReader(string(testtrace.Record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
 			require.NoError(t, err)
 			readers, joined := 0, 0
 			for _, k := range s.Hung.At {
@@ -334,7 +335,7 @@ func TestWaitsForConnectionsThatHang(t *testing.T) {
 	}
 	began.Wait()
 	time.Sleep(100 * time.Millisecond)
-	s, err := Read(strings.NewReader(string(record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
+	s, err := Read(strings.NewReader(string(testtrace.Record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
 	require.NoError(t, err)
 	assert.Equal(t, 3, stuckAt(s.Hung, "(*upstream).ask").End)
 	assert.Equal(t, 7, s.Hung.Queued, "%+v", s.Hung)
@@ -343,7 +344,7 @@ func TestWaitsForConnectionsThatHang(t *testing.T) {
 func TestWritesToAPeerThatDoesNotRead(t *testing.T) {
 	const n = 4
 	heldWrites(t, n, sendAll)
-	s, err := Read(strings.NewReader(string(record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
+	s, err := Read(strings.NewReader(string(testtrace.Record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
 	require.NoError(t, err)
 	got := stuckAt(s.Hung, "sendAll")
 	assert.Equal(t, Stuck{Peer: stack.FullPeer, Where: got.Where, Middle: n, End: n, InRequests: n}, got)
@@ -399,7 +400,7 @@ func TestWritesWhosePeerGivesUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			conns := heldWrites(t, n, func(w io.Writer) { c.send(w.(http.ResponseWriter)) })
-			s, err := Read(strings.NewReader(string(record(t, func() {
+			s, err := Read(strings.NewReader(string(testtrace.Record(t, func() {
 				time.Sleep(stuckLength)
 				c.during(conns)
 				time.Sleep(stuckLength / 4)
@@ -471,7 +472,7 @@ func TestTakenConnectionsAreNotWatched(t *testing.T) {
 	for range 3 {
 		<-u.waiting
 	}
-	s, err := Read(strings.NewReader(string(record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
+	s, err := Read(strings.NewReader(string(testtrace.Record(t, func() { time.Sleep(stuckLength) }))), thisProgram)
 	require.NoError(t, err)
 	got := stuckAt(s.Hung, "listen")
 	assert.Equal(t, stack.ReadPeer, got.Peer)
@@ -499,7 +500,7 @@ func TestSystemCallsFromBeforeTheTrace(t *testing.T) {
 		readers.Go(func() { waitInKernel(r) })
 	}
 	time.Sleep(50 * time.Millisecond)
-	s := read(t, record(t, func() { time.Sleep(stuckLength) }))
+	s := read(t, testtrace.Record(t, func() { time.Sleep(stuckLength) }))
 	_, err := w.Write([]byte{1, 2})
 	require.NoError(t, err)
 	readers.Wait()

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"chokepoint/harness/internal/testtrace"
 	"chokepoint/harness/signal/stack"
 )
 
@@ -59,7 +60,7 @@ func TestTurnsAtAConnectionThatIsReadSlowly(t *testing.T) {
 	require.NoError(t, err)
 	defer peer.Close()
 	const many, each = 4, 8 << 20 // more than the kernel's buffers hold
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		shipAll(c, make([]byte, each), many, func() {
 			time.Sleep(200 * time.Millisecond)
 			_, err := io.CopyN(io.Discard, peer, many*each)
@@ -77,7 +78,7 @@ func TestTurnsAtAFile(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	require.NoError(t, err)
 	defer f.Close()
-	s := read(t, record(t, func() { shipAll(f, make([]byte, 16<<20), 4, func() {}) }))
+	s := read(t, testtrace.Record(t, func() { shipAll(f, make([]byte, 16<<20), 4, func() {}) }))
 	assert.Zero(t, callsIn(t, s, shipFunction).TurnsFullNS)
 }
 
@@ -88,7 +89,7 @@ func nap(d time.Duration) {
 
 // A call keeps its P until the runtime takes that away, and no longer.
 func TestPsThatCallsKeep(t *testing.T) {
-	s := read(t, record(t, func() {
+	s := read(t, testtrace.Record(t, func() {
 		for range 20 {
 			nap(100 * time.Microsecond)
 		}
