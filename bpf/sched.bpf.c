@@ -29,7 +29,7 @@ exported_enum(state);
 
 // Who has a CPU. The numbers are shared with user space.
 enum holder {
-	HOLDER_UNKNOWN = 0, // nothing was switched there since attaching
+	HOLDER_UNKNOWN = 0, // nothing was switched there since attaching, or a switch was not seen
 	HOLDER_IDLE,
 	HOLDER_TARGET,
 	HOLDER_OTHER,
@@ -212,6 +212,13 @@ static __always_inline __u32 holder_of(__u32 pid, __u32 tgid)
 	if (pid == 0)
 		return HOLDER_IDLE;
 	return tgid == target_tgid ? HOLDER_TARGET : HOLDER_OTHER;
+}
+
+// held_by is who had the CPU until now, when prev leaves it. A kernel may keep some of its
+// processes from being looked at, and does not show the switches from those.
+static __always_inline __u32 held_by(struct cpu *c, __u32 prev)
+{
+	return c->holder == HOLDER_UNKNOWN || c->holder == prev ? prev : HOLDER_UNKNOWN;
 }
 
 // The bits of the kernel's task states.
@@ -520,11 +527,11 @@ int chokepoint_sched_switch(__u64 *ctx)
 	prev_pid = prev->pid;
 	holder = holder_of(next_pid, next_tgid);
 	// From one process that is not looked at to another: the CPU stays with others.
-	if (holder == HOLDER_OTHER && c->holder == HOLDER_OTHER)
+	if (holder == HOLDER_OTHER && c->holder == HOLDER_OTHER && prev_tgid != target_tgid)
 		return 0;
 	now = bpf_ktime_get_ns();
 	since = c->since;
-	c->ns[holder_of(prev_pid, prev_tgid) & 3] += clip(since, now);
+	c->ns[held_by(c, holder_of(prev_pid, prev_tgid)) & 3] += clip(since, now);
 	c->since = now;
 	c->holder = holder;
 
@@ -537,6 +544,8 @@ int chokepoint_sched_switch(__u64 *ctx)
 			ran(c, t);
 			if (t->state == STATE_ON_CPU)
 				t->sums.on_cpu_ns += clip(t->since, now);
+			else if (recording()) // when it came back was not seen
+				count(COUNTER_MISSED);
 			t->since = now;
 			t->left = now;
 			t->woken = 0;

@@ -54,6 +54,9 @@ type joinRecording struct {
 	peers bundle.Peers
 	trace *gotrace.Summary
 	ready spans // when goroutines waited for a P
+	// unmatched is events of which the probes know that they missed another one. A kernel
+	// may hide switches from some of its processes.
+	unmatched int64
 }
 
 // slowerThan is the threshold of slow calls in the recording. The program's
@@ -100,6 +103,8 @@ func recordJoin(t *testing.T, toolchain string) joinRecording {
 	for _, p := range dim.Probes {
 		require.True(t, p.Captured, "%s: %s", p.Name, p.Reason)
 		delete(p.Lost, "stacks_cut") // of a stack that ends early the goroutine and the time are known
+		rec.unmatched += p.Lost["events_unmatched"]
+		delete(p.Lost, "events_unmatched")
 		assert.Empty(t, p.Lost, p.Name)
 	}
 	for path, into := range map[string]any{bundle.EBPFSlow: &rec.slow, bundle.EBPFCuts: &rec.cuts, bundle.EBPFPeers: &rec.peers} {
@@ -254,6 +259,7 @@ func (r joinRecording) offCPU(t *testing.T) {
 	t.Logf("without a CPU while computing: %v at p50, %v at p99 by the thread's clock; the join is wrong by %v at p50, %v at p99, %.2f%% in all",
 		at(truth, 50), at(truth, 99), at(wrong, 50), at(wrong, 99), 100*float64(sum(wrong))/float64(sum(truth)))
 	t.Logf("%d of %d calls are joined by name, and asleep", named, calls)
+	t.Logf("of %d cuts; %d events more have no other one that they go with", len(r.cuts.Intervals), r.unmatched)
 	require.Positive(t, sum(truth))
 	assert.Less(t, float64(sum(wrong)), 0.05*float64(sum(truth)))
 	assert.GreaterOrEqual(t, float64(named), 0.95*float64(calls))

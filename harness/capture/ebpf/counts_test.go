@@ -306,7 +306,11 @@ func (c counts) checkSleeps(t *testing.T) {
 		assert.LessOrEqual(t, waits[i], s.Switches, "waits in %+v", s)
 	}
 	assert.GreaterOrEqual(t, 10*all, 9*gaveUp, "waits in all")
-	assert.Equal(t, ns, slept+unplacedNS, "time asleep")
+	if c.lost(t, Sched, "events_unmatched") == 0 {
+		assert.Equal(t, ns, slept+unplacedNS, "time asleep")
+	} else { // of a thread that comes back unseen the sleep is known, and no cut
+		assert.LessOrEqual(t, ns, slept+unplacedNS, "time asleep")
+	}
 	assert.LessOrEqual(t, unplaced, c.lost(t, Sched, "stacks_cut"))
 	t.Logf("%v asked for, %v asleep in %d waits of %d calls", time.Duration(c.Sleeps.Asked), time.Duration(ns), all, len(c.Sleeps.Calls))
 }

@@ -432,7 +432,8 @@ func TestNetGoServer(t *testing.T) {
 	assert.EqualValues(t, 2*requests, closed)
 	assert.GreaterOrEqual(t, doc.Sends.Count, int64(2*requests))
 	assert.Zero(t, doc.ResetsSent.Target)
-	assert.Zero(t, doc.Drops.Target)
+	// Where a CPU is late with an answer, a segment is sent again and comes in vain.
+	assert.LessOrEqual(t, doc.Drops.Target, doc.Retransmits.Target, "%+v", doc.Drops)
 	assert.Equal(t, l.Addr().String(), doc.Listeners[0].Address)
 }
 
