@@ -435,7 +435,7 @@ func TestDiagnosticSites(t *testing.T) {
 		switch {
 		case s.Callee == "main.(*store).locked":
 			assert.Equal(t, "main.(*store).twice", s.Function)
-			assert.Equal(t, 99, s.Line)
+			assert.Equal(t, 102, s.Line)
 			locks++
 		case bundle.Puts(s.Callee):
 			puts++

@@ -38,14 +38,14 @@ func DiagnosticCallees() []string {
 		"time.After",
 		"time.NewTimer",
 
-		// What grows by these keeps what it is given.
+		// What grows by these keeps what it is given. An append that makes a copy is left out.
 		"runtime.mapassign",
 		"runtime.mapassign_fast32",
 		"runtime.mapassign_fast32ptr",
 		"runtime.mapassign_fast64",
 		"runtime.mapassign_fast64ptr",
 		"runtime.mapassign_faststr",
-		"runtime.growslice",
+		growslice,
 
 		// What sets how often the collector runs.
 		"runtime/debug.SetGCPercent",
@@ -63,6 +63,17 @@ const (
 	chanrecv1    = "runtime.chanrecv1"
 	selectnbrecv = "runtime.selectnbrecv"
 )
+
+// growslice is what append calls where the array has no room.
+const growslice = "runtime.growslice"
+
+// copies reports whether the append at pc is to a slice of no capacity, as in
+// append([]T(nil), list...): it puts into none that was there before. runtime.growslice
+// is told the capacity in its third argument.
+func (c *constants) copies(pc uint64) bool {
+	capacity, known := c.passed(pc, x86asm.RCX)
+	return known && capacity == 0
+}
 
 // discards reports whether the receive at pc throws away what it gets: it names no place for it.
 // A channel that a call has just returned is left out: it is one to wait for, as that of
@@ -161,6 +172,10 @@ func (f *File) callSites(callees []string, inlined bool) (bundle.CallSites, erro
 			case gomaxprocs:
 				if site.Argument, ok = passed.setsProcs(pc); !ok {
 					return // it only asks
+				}
+			case growslice:
+				if passed.copies(pc) {
+					return
 				}
 			case selectgo:
 				site.Sends, site.Receives = passed.selects(pc)

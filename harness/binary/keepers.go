@@ -28,7 +28,7 @@ func (f *File) DiagnosticSites() (bundle.CallSites, error) {
 	for _, s := range sites.Sites {
 		name := gofunc.Plain(s.Function)
 		method := strings.Contains(name, ").")
-		if bundle.Puts(s.Callee) && (method || s.Callee != "runtime.growslice") && gofunc.Base(name) == name {
+		if bundle.Puts(s.Callee) && (method || s.Callee != growslice) && gofunc.Base(name) == name {
 			keepers = append(keepers, name)
 		}
 	}

@@ -40,8 +40,11 @@ func record(skip int) {
 			break
 		}
 	}
-	stacks = append(stacks, stack) // call: runtime.growslice
+	stacks = append(stacks, clone(stack)) // call: runtime.growslice
 }
+
+// A copy puts into nothing that was there.
+func clone(stack []frame) []frame { return append([]frame(nil), stack...) }
 
 //go:noinline
 func leaf(skip int) int { record(skip); return skip }
