@@ -55,7 +55,8 @@ func (b *board) refreshEvery(ctx context.Context, period time.Duration) {
 		}
 		var running sync.WaitGroup
 		for route := 0; route < len(b.prices); route += 10 {
-			running.Go(func() { b.refresh(ctx, route) })
+			running.Add(1)
+			go func() { defer running.Done(); b.refresh(ctx, route) }()
 		}
 		running.Wait()
 	}
