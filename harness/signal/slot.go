@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"slices"
 	"strings"
 
 	"chokepoint/harness/bundle"
@@ -61,6 +62,18 @@ func (c calls) takesSlot(p stack.Program, frames []stack.Frame) bool {
 	return (c.letsGo[name] || c.letsGo[typeOf(name)]) && c.sends(p, frames)
 }
 
+// somebodyWorks reports whether a goroutine outside of handlers has received something in a function
+// of a package and is busy with it, or held up: what is sent to a channel there may be work for it, and
+// what the sender throws away the word that it is done.
+func (c calls) somebodyWorks(p stack.Program, pkg string, parked []gotrace.Parked) bool {
+	return slices.ContainsFunc(parked, func(x gotrace.Parked) bool {
+		return x.Goroutines > x.Requests && slices.ContainsFunc(x.Frames, func(f stack.Frame) bool {
+			_, receives := c.receivesAt(p, []stack.Frame{f}, false)
+			return receives && gofunc.Package(f.Function) == pkg && gofunc.Base(f.Function) != "main.main"
+		})
+	})
+}
+
 // sends reports whether who waits on this stack waits to send, be it in a select.
 func (c calls) sends(p stack.Program, frames []stack.Frame) bool {
 	switch p.WaitOf(frames) {
@@ -115,9 +128,13 @@ func (e *evidence) slotWait() (slotWaited, error) {
 		if err != nil {
 			return slotWaited{}, err
 		}
+		c, err := e.callsByFunction()
+		if err != nil {
+			c = newCalls(nil) // what the stacks tell holds without
+		}
 		out := slotWaited{whole: account.TotalNS, unknown: s.SlotsUnknown}
 		for _, w := range s.Slots {
-			if w.Sends {
+			if w.Sends || !e.program.TakesSlot(w.Frames) && c.somebodyWorks(e.program, sendingPackage(e.program, w.Frames), s.Parked) {
 				continue
 			}
 			ns := w.WaitedNS

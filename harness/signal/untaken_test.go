@@ -25,14 +25,16 @@ func TestSomebodyReceives(t *testing.T) {
 		name   string
 		parked []gotrace.Parked
 		want   bool
+		works  bool
 	}{
-		{"requests alone", []gotrace.Parked{sender}, false},
-		{"a worker that is idle", []gotrace.Parked{sender, stands(1, 0, stack.Frame{Function: "runtime.chanrecv2"}, stack.Frame{Function: "lib.(*mill).work", Line: 20})}, true},
-		{"a worker that is held up elsewhere", []gotrace.Parked{sender, stands(1, 0, stack.Frame{Function: "time.Sleep"}, stack.Frame{Function: "main.grind", Line: 3}, stack.Frame{Function: "lib.(*mill).work.func1", Line: 22})}, true},
-		{"one of another package", []gotrace.Parked{sender, stands(1, 0, stack.Frame{Function: "runtime.chanrecv1"}, stack.Frame{Function: "main.main", Line: 9})}, false},
+		{"requests alone", []gotrace.Parked{sender}, false, false},
+		{"a worker that is idle", []gotrace.Parked{sender, stands(1, 0, stack.Frame{Function: "runtime.chanrecv2"}, stack.Frame{Function: "lib.(*mill).work", Line: 20})}, true, false},
+		{"a worker that is held up elsewhere", []gotrace.Parked{sender, stands(1, 0, stack.Frame{Function: "time.Sleep"}, stack.Frame{Function: "main.grind", Line: 3}, stack.Frame{Function: "lib.(*mill).work.func1", Line: 22})}, true, true},
+		{"one of another package", []gotrace.Parked{sender, stands(1, 0, stack.Frame{Function: "runtime.chanrecv1"}, stack.Frame{Function: "main.main", Line: 9})}, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			assert.Equal(t, tt.want, c.somebodyReceives(p, "lib", tt.parked))
+			assert.Equal(t, tt.works, c.somebodyWorks(p, "lib", tt.parked))
 		})
 	}
 	assert.True(t, c.sends(p, sender.Frames))
