@@ -288,10 +288,10 @@ func (r joinRecording) offCPU(t *testing.T) {
 	t.Logf("%d of %d calls are joined by name, and asleep", named, calls)
 	t.Logf("of %d cuts; %d events more have no other one that they go with, and a hypervisor took %v", len(r.cuts.Intervals), r.unmatched, r.stolen)
 	require.Positive(t, sum(truth))
+	assert.GreaterOrEqual(t, float64(named), 0.95*float64(calls))
 	r.needSight(t)
 	hidden := int64(r.stolen) + r.unmatched*at(truth, 50).Nanoseconds()
 	assert.Less(t, float64(sum(wrong)), 0.05*float64(sum(truth))+float64(hidden))
-	assert.GreaterOrEqual(t, float64(named), 0.95*float64(calls))
 }
 
 // spans are times of goroutines.

@@ -1,7 +1,6 @@
 package signal
 
 import (
-	"slices"
 	"strings"
 
 	"chokepoint/harness/bundle"
@@ -66,11 +65,9 @@ func (c calls) takesSlot(p stack.Program, frames []stack.Frame) bool {
 // of a package and is busy with it, or held up: what is sent to a channel there may be work for it, and
 // what the sender throws away the word that it is done.
 func (c calls) somebodyWorks(p stack.Program, pkg string, parked []gotrace.Parked) bool {
-	return slices.ContainsFunc(parked, func(x gotrace.Parked) bool {
-		return x.Goroutines > x.Requests && slices.ContainsFunc(x.Frames, func(f stack.Frame) bool {
-			_, receives := c.receivesAt(p, []stack.Frame{f}, false)
-			return receives && gofunc.Package(f.Function) == pkg && gofunc.Base(f.Function) != "main.main"
-		})
+	return standsOutside(p, pkg, parked, func(f stack.Frame) bool {
+		_, receives := c.receivesAt(p, []stack.Frame{f}, false)
+		return receives
 	})
 }
 

@@ -81,10 +81,15 @@ func (e *evidence) untaken() (untaken, error) {
 // somebodyReceives reports whether a goroutine outside of handlers stands in a function of a
 // package that receives from a channel.
 func (c calls) somebodyReceives(p stack.Program, pkg string, parked []gotrace.Parked) bool {
+	return standsOutside(p, pkg, parked, func(f stack.Frame) bool { return len(c.receives[gofunc.Base(f.Function)]) > 0 })
+}
+
+// standsOutside reports whether a goroutine outside of handlers has a frame of a package on its stack
+// of which that holds. The main function, which waits for the end, is left out.
+func standsOutside(p stack.Program, pkg string, parked []gotrace.Parked, holds func(stack.Frame) bool) bool {
 	return slices.ContainsFunc(parked, func(x gotrace.Parked) bool {
 		return x.Goroutines > x.Requests && slices.ContainsFunc(x.Frames, func(f stack.Frame) bool {
-			name := gofunc.Base(f.Function)
-			return !p.Foreign(f) && gofunc.Package(f.Function) == pkg && name != "main.main" && len(c.receives[name]) > 0
+			return !p.Foreign(f) && gofunc.Package(f.Function) == pkg && gofunc.Base(f.Function) != "main.main" && holds(f)
 		})
 	})
 }
