@@ -198,6 +198,10 @@ type Sched struct {
 	IdleNS int64 `json:"idle_ns"`
 	// OtherOnCPUNS is CPU time of all other threads, the load generator included.
 	OtherOnCPUNS int64 `json:"other_on_cpu_ns"`
+	// UnknownNS is CPU time of which nobody saw whose it was: of a CPU on which nothing
+	// was switched since the probes were attached, or around a switch that the kernel
+	// keeps from being looked at. The four make CPUs x window.
+	UnknownNS int64 `json:"unknown_ns,omitempty"`
 	// RunQueueNS is how long the target's threads were runnable and not on a CPU.
 	RunQueueNS     int64   `json:"run_queue_ns"`
 	RunQueueLog2NS []int64 `json:"run_queue_log2_ns"`

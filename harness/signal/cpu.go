@@ -52,11 +52,12 @@ func cpuSignals() []definition {
 			if err != nil {
 				return 0, err
 			}
-			span := float64(e.span(bundle.EBPFSched).Duration())
+			window := e.span(bundle.EBPFSched)
+			span := float64(window.Duration())
 			if span <= 0 {
 				return 0, errNone
 			}
-			idle := float64(s.IdleNS) / span
+			idle := idleShare(s, window) * float64(max(1, s.CPUs))
 			if n := e.manifest.Target.CPUsAllowed; n > 0 && n < s.CPUs {
 				// Which CPUs stood idle is not known. At least so much of it was on
 				// CPUs that the target may run on.

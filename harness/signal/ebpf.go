@@ -83,7 +83,7 @@ func ebpfSignals() []definition {
 			return programCPU(e, dim, bundle.EBPFOnCPUProfile, float64(s.CPUs))
 		}, "Share of the machine's CPU time that the target used, without the recording's own requests and the runtime's goroutines, such as the collector's."),
 		number("ebpf.machine_idle_share", dim, Share, sched(func(s *bundle.Sched, span bundle.Window) float64 {
-			return min(1, share(s.IdleNS, int64(max(1, s.CPUs))*int64(span.Duration())))
+			return idleShare(s, span)
 		}), "Share of the machine's CPU time that was idle."),
 		number("ebpf.run_queue_share", dim, Share, sched(func(s *bundle.Sched, _ bundle.Window) float64 {
 			return share(s.RunQueueNS, s.RunQueueNS+s.TargetOnCPUNS)
@@ -156,6 +156,11 @@ func sched(f func(*bundle.Sched, bundle.Window) float64) func(*evidence) (float6
 		}
 		return f(s, e.span(bundle.EBPFSched)), nil
 	}
+}
+
+// idleShare is the share of the machine's CPU time that was idle, of what is known.
+func idleShare(s *bundle.Sched, span bundle.Window) float64 {
+	return min(1, share(s.IdleNS, int64(max(1, s.CPUs))*int64(span.Duration())-s.UnknownNS))
 }
 
 // netCalls relates system calls to CPU at the line that spins, if any does.

@@ -177,10 +177,9 @@ func (e *evidence) machine(s *gotrace.Summary) Machine {
 func (e *evidence) idle() (Machine, error) {
 	c, err := document[bundle.Sched](e, bundle.DimEBPF, bundle.EBPFSched)
 	if err == nil {
-		span := int64(e.span(bundle.EBPFSched).Duration())
 		return Machine{
 			CPUs: c.CPUs, Source: bundle.EBPFSched,
-			IdleShare: min(1, share(c.IdleNS, int64(max(1, c.CPUs))*span)),
+			IdleShare: idleShare(c, e.span(bundle.EBPFSched)),
 		}, nil
 	}
 	samples, procErr := lines[bundle.ProcSample](e, bundle.DimProc, bundle.ProcSamples)

@@ -90,7 +90,9 @@ type RunQueue struct {
 	Log2NS   []int64 `json:"log2_ns"` // [i] counts waits of 2^i to 2^(i+1) ns
 	Switches int64   `json:"switches"`
 	IdleNS   int64   `json:"machine_idle_ns"`
-	CPUs     int     `json:"cpus"`
+	// UnknownNS is CPU time of the machine of which nobody saw whose it was.
+	UnknownNS int64 `json:"machine_unknown_ns,omitempty"`
+	CPUs      int   `json:"cpus"`
 }
 
 // Place is time at one line of the program, or in one function of the runtime or
@@ -323,7 +325,7 @@ func (r *reader) sched() {
 	}
 	r.view.RunQueue = &RunQueue{
 		TotalNS: doc.RunQueueNS, OnCPUNS: doc.TargetOnCPUNS, Log2NS: doc.RunQueueLog2NS,
-		Switches: doc.Switches, IdleNS: doc.IdleNS, CPUs: doc.CPUs,
+		Switches: doc.Switches, IdleNS: doc.IdleNS, UnknownNS: doc.UnknownNS, CPUs: doc.CPUs,
 	}
 	r.view.Threads = first(doc.ByThread, r.options.Top)
 }

@@ -72,7 +72,7 @@ func synthetic(t *testing.T, without ...string) bundle.Evidence {
 			{Name: "gone", Function: "main.gone", Missing: "the executable has no such function"},
 		}},
 		bundle.EBPFSched: bundle.Sched{
-			CPUs: 2, TargetOnCPUNS: 1_200_000_000, IdleNS: 1_000_000_000, RunQueueNS: 50_000_000, Switches: 90,
+			CPUs: 2, TargetOnCPUNS: 1_200_000_000, IdleNS: 1_000_000_000, UnknownNS: 30_000_000, RunQueueNS: 50_000_000, Switches: 90,
 			RunQueueLog2NS: []int64{12: 10, 13: 40, 14: 1},
 			ByThread: []bundle.ThreadTimes{
 				{TID: 101, OnCPUNS: 900_000_000, RunQueueNS: 40_000_000, OffCPUNS: 1_060_000_000, Switches: 60, Wakeups: 50, Migrations: 3},

@@ -139,8 +139,12 @@ func (p *printer) runQueue(v *View) {
 		return
 	}
 	q := v.RunQueue
-	p.title("Run queue", fmt.Sprintf("threads waited %s for a CPU and had one for %s, in %d switches; CPUs stood idle %s of %s",
-		duration(q.TotalNS), duration(q.OnCPUNS), q.Switches, duration(q.IdleNS), duration(v.WindowNS*int64(q.CPUs))))
+	machine := fmt.Sprintf("CPUs stood idle %s of %s", duration(q.IdleNS), duration(v.WindowNS*int64(q.CPUs)))
+	if q.UnknownNS > 0 {
+		machine += fmt.Sprintf(", %s of it unaccounted for", duration(q.UnknownNS))
+	}
+	p.title("Run queue", fmt.Sprintf("threads waited %s for a CPU and had one for %s, in %d switches; %s",
+		duration(q.TotalNS), duration(q.OnCPUNS), q.Switches, machine))
 	p.histogram(q.Log2NS)
 }
 

@@ -195,12 +195,14 @@ func (p *schedProbe) readCPUs(s *schedReading) error {
 		cpu := each[n]
 		if cpu.Holder == uint32(bpf.SchedHolderHOLDER_UNKNOWN) {
 			s.unseenCPUs++
+			s.doc.UnknownNS += int64(s.window.Duration())
 		} else if int(cpu.Holder) < len(cpu.Ns) {
 			cpu.Ns[cpu.Holder] += uint64(s.open(cpu.Since))
 		}
 		s.doc.IdleNS += int64(cpu.Ns[bpf.SchedHolderHOLDER_IDLE])
 		s.doc.TargetOnCPUNS += int64(cpu.Ns[bpf.SchedHolderHOLDER_TARGET])
 		s.doc.OtherOnCPUNS += int64(cpu.Ns[bpf.SchedHolderHOLDER_OTHER])
+		s.doc.UnknownNS += int64(cpu.Ns[bpf.SchedHolderHOLDER_UNKNOWN])
 	}
 	return nil
 }

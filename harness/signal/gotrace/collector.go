@@ -52,7 +52,9 @@ func (s *scan) span(ev *trace.Event, now int64) {
 		if ev.Kind() != trace.EventRangeEnd {
 			if _, open := s.ranges[r.Name]; !open {
 				s.ranges[r.Name] = now
-				if at := s.place(ev.Stack()); at != nil && at.diag && !strings.HasPrefix(r.Name, stopRange) {
+				// A cycle that was due, and that the recording's request only happened to
+				// start as it allocated, is the program's.
+				if at := s.place(ev.Stack()); at != nil && at.diag && at.holds("runtime.GC") && !strings.HasPrefix(r.Name, stopRange) {
 					s.sum.GC.Asked++
 					s.heap.left = 0 // it did not grow as far as it might
 				}

@@ -3,6 +3,7 @@ package gotrace
 import (
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"sync"
 	"testing"
 	"time"
@@ -137,6 +138,39 @@ func TestHeapGoal(t *testing.T) {
 	}))
 	runtime.KeepAlive(kept)
 	assert.Greater(t, float64(s.GC.Goals)/float64(s.GC.Lives), 2.0, "there is no goal, and the heap grew by more than what is in use")
+}
+
+// writes is called for each piece of a profile that is written to it.
+type writes func()
+
+func (w writes) Write(p []byte) (int, error) {
+	w()
+	return len(p), nil
+}
+
+// A recording's request may ask for a cycle, and it may be who starts one that is due.
+func TestAskedCycles(t *testing.T) {
+	var kept []byte
+	for name, test := range map[string]struct {
+		during func()
+		asked  int
+	}{
+		"asked for": {runtime.GC, 1},
+		"due":       {func() { kept = make([]byte, 256<<20) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer debug.SetGCPercent(debug.SetGCPercent(50))
+			kept = nil
+			runtime.GC()
+			s := read(t, testtrace.Record(t, func() {
+				var once sync.Once
+				assert.NoError(t, pprof.Lookup("threadcreate").WriteTo(writes(func() { once.Do(test.during) }), 1))
+			}))
+			runtime.KeepAlive(kept)
+			assert.Positive(t, s.GC.Cycles)
+			assert.Equal(t, test.asked, s.GC.Asked)
+		})
+	}
 }
 
 //go:noinline
