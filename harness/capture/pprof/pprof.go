@@ -41,8 +41,8 @@ const (
 type Config struct {
 	// Profiles are names out of All; empty means all of them.
 	Profiles []string
-	// Window is how long recording will last. Differences are taken over its
-	// whole seconds, at least one, since the target counts no finer.
+	// Window is how long recording will last. The CPU profile covers its whole
+	// seconds, at least one, since the target counts no finer.
 	Window time.Duration
 }
 
@@ -100,7 +100,7 @@ type take struct {
 // Dimension implements capture.Recorder.
 func (r *Recorder) Dimension() string { return bundle.DimPprof }
 
-// seconds is the length of the differences.
+// seconds is the length of the CPU profile.
 func (r *Recorder) seconds() int { return max(1, int(r.cfg.Window/time.Second)) }
 
 // plan lists what has to be asked for, and what is made of it.
@@ -112,7 +112,8 @@ func (r *Recorder) plan() (fetches []*fetch, takes []*take, err error) {
 		return f
 	}
 	keep := func(t take) { takes = append(takes, &t) }
-	difference := func(name string) *fetch { return ask(fmt.Sprintf("%s?seconds=%d", name, r.seconds()), 0) }
+	// A target can take the difference itself (?seconds=N). It would unpack, merge and
+	// pack profiles for that, while it is being measured.
 	// The runtime's figures of memory are those of the last collections, so that
 	// the difference over a short window, or of a target that seldom collects,
 	// says little. A collection is asked for at both ends instead; it costs the
@@ -127,7 +128,7 @@ func (r *Recorder) plan() (fetches []*fetch, takes []*take, err error) {
 		}
 		switch name {
 		case "cpu":
-			keep(take{probe: name, artifact: bundle.CPUProfile, to: difference("profile")})
+			keep(take{probe: name, artifact: bundle.CPUProfile, to: ask(fmt.Sprintf("profile?seconds=%d", r.seconds()), 0)})
 		case "heap":
 			before, after := memory()
 			keep(take{probe: name, artifact: bundle.HeapDeltaProfile, from: before, to: after, shows: "inuse_space"})
@@ -137,12 +138,13 @@ func (r *Recorder) plan() (fetches []*fetch, takes []*take, err error) {
 			before, after := memory()
 			keep(take{probe: name, artifact: bundle.AllocsProfile, from: before, to: after, shows: "alloc_space"})
 		case "goroutine":
-			keep(take{probe: name, artifact: bundle.GoroutineDeltaProfile, to: difference(name)})
-			keep(take{probe: name, artifact: bundle.GoroutineProfile, to: ask(name, late)})
+			after := ask(name, late)
+			keep(take{probe: name, artifact: bundle.GoroutineDeltaProfile, from: ask(name, 0), to: after})
+			keep(take{probe: name, artifact: bundle.GoroutineProfile, to: after})
 		case "mutex":
-			keep(take{probe: name, artifact: bundle.MutexProfile, to: difference(name)})
+			keep(take{probe: name, artifact: bundle.MutexProfile, from: ask(name, 0), to: ask(name, r.cfg.Window)})
 		case "block":
-			keep(take{probe: name, artifact: bundle.BlockProfile, to: difference(name)})
+			keep(take{probe: name, artifact: bundle.BlockProfile, from: ask(name, 0), to: ask(name, r.cfg.Window)})
 		default:
 			return nil, nil, fmt.Errorf("unknown profile %q; known are %s", name, strings.Join(All(), ", "))
 		}

@@ -124,7 +124,7 @@ func TestAllProfiles(t *testing.T) {
 	for _, name := range []string{"mutex", "block"} {
 		assert.Empty(t, probe(t, d, name).Reason, "there was contention")
 	}
-	assert.EqualValues(t, 8, accepted.Load(), "connections are those opened before the load, one a request")
+	assert.EqualValues(t, 10, accepted.Load(), "connections are those opened before the load, one a request")
 }
 
 // What the target allocates between the two readings is the difference.
@@ -153,6 +153,40 @@ func TestAllocationsOfTheWindow(t *testing.T) {
 		assert.EqualValues(t, objects*knownSize, sumUnder(p, sampleType, "pprof.allocateKnown"), artifact)
 	}
 }
+
+// What blocked before the window is not in the difference.
+func TestBlockingOfTheWindow(t *testing.T) {
+	runtime.SetBlockProfileRate(1)
+	defer runtime.SetBlockProfileRate(0)
+	s := httptest.NewServer(handlers())
+	defer s.Close()
+	block := func(times int) {
+		for range times {
+			blockKnown(time.After(time.Millisecond))
+		}
+	}
+	block(70)
+	_, dir := record(t, Config{Profiles: []string{"block", "goroutine"}}, s.URL+"/debug/pprof", func() {
+		time.Sleep(300 * time.Millisecond) // after the first reading
+		block(30)
+	})
+	data, err := os.ReadFile(filepath.Join(dir, bundle.BlockProfile))
+	require.NoError(t, err)
+	p, err := profile.ParseData(data)
+	require.NoError(t, err)
+	var times int64
+	for _, s := range p.Sample {
+		for _, l := range s.Location {
+			if strings.HasSuffix(l.Line[0].Function.Name, "pprof.blockKnown") {
+				times += s.Value[0]
+			}
+		}
+	}
+	assert.EqualValues(t, 30, times)
+}
+
+//go:noinline
+func blockKnown(c <-chan time.Time) { <-c }
 
 const knownSize = 64 << 10
 
