@@ -34,6 +34,27 @@ func behindSignals() []definition {
 			b, err := e.behind()
 			return b.waiter, err
 		}, "The program's line at which most requests wait to send, or for a WaitGroup."),
+
+		number("trace.hung_behind_share", bundle.DimTrace, Share, func(e *evidence) (float64, error) {
+			b, err := e.hungBehind()
+			return b.share, err
+		}, "Share of the requests in flight that wait, at the end of the trace, in functions in which some have waited to send throughout and none got on, where goroutines outside of handlers that receive wait all along for the answer of a peer; 0 where one of these moves."),
+		number("trace.hung_behind_members", bundle.DimTrace, Count, func(e *evidence) (float64, error) {
+			b, err := e.hungBehind()
+			return float64(b.members), err
+		}, "Goroutines outside of handlers that wait for a peer so."),
+		place("trace.hung_behind_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
+			b, err := e.hungBehind()
+			return b.where, err
+		}, "The program's line at which most of them wait."),
+		place("trace.hung_behind_receive_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
+			b, err := e.hungBehind()
+			return b.receives, err
+		}, "The line at which they receive; from the machine code."),
+		place("trace.hung_behind_waiter_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
+			b, err := e.hungBehind()
+			return b.waiter, err
+		}, "The program's line at which most requests wait to send."),
 	}
 }
 
@@ -54,6 +75,16 @@ func (e *evidence) behind() (behind, error) {
 	})
 }
 
+func (e *evidence) hungBehind() (behind, error) {
+	return once(e, "hung behind", func() (behind, error) {
+		x, err := e.atRest() // or not: requests may still arrive and join those who wait
+		if err != nil {
+			return behind{}, err
+		}
+		return findHungBehind(e.program, x.list, x.calls, x.requests), nil
+	})
+}
+
 // unasked are waits that are never for news: who waits to receive, in a select or for a condition
 // may be there for an event that comes seldom, and has all he needs. Who waits to send, or until
 // others are done, is kept from what he came for.
@@ -71,36 +102,15 @@ func keptWaiting(w stack.Wait) bool {
 // the waits. One that sleeps for a part of the trace, and ended none when it woke, is not: it
 // keeps a clock.
 func findBehind(p stack.Program, list []standing, c calls, requests float64) behind {
-	senders := map[string]bool{} // functions in which requests wait to send, or for others to be done
-	packages := map[string]bool{}
-	var evidence, most int64
-	var b behind
-	for _, x := range list {
-		if x.requests == 0 || !unasked(x.wait) {
-			continue
-		}
-		own := baseFrame(p.Own(x.frames))
-		senders[own.Function] = true
-		packages[sendingPackage(p, x.frames)] = true
-		evidence += x.stuckReqs
-		if x.stuckReqs > most {
-			most, b.waiter = x.stuckReqs, own
-		}
-	}
-	if evidence < fewestOrphans {
+	q, found := sendersOf(p, list, unasked)
+	if !found {
 		return behind{}
-	}
-
-	type member struct {
-		where, receives stack.Frame
-		near            bool // it receives in the package that sends
-		goroutines      int64
 	}
 	var members []member
 	var all int64
 	for _, x := range list {
 		if x.requests > 0 {
-			same := senders[gofunc.Base(p.Own(x.frames).Function)]
+			same := q.functions[gofunc.Base(p.Own(x.frames).Function)]
 			switch {
 			case !onOthers(x.wait) && !(x.wait == stack.Select && same):
 				return behind{} // it may hold what the others wait for, and will get on
@@ -120,10 +130,85 @@ func findBehind(p stack.Program, list []standing, c calls, requests float64) beh
 			return behind{}
 		case x.stuck > 0:
 			if at, receives := c.receivesAt(p, x.frames, false); receives {
-				members = append(members, member{baseFrame(p.Own(x.frames)), at, packages[gofunc.Package(at.Function)], x.stuck})
+				members = append(members, member{baseFrame(p.Own(x.frames)), at, q.packages[gofunc.Package(at.Function)], x.stuck})
 			}
 		}
 	}
+	return behind{waiter: q.waiter}.of(members, all, requests)
+}
+
+// findHungBehind looks for requests that wait for workers of which each has taken something, asked a
+// peer for it and got no answer: those who wait are behind the same peer, and come to it one by one.
+// One worker that moves, or a request that gets through, and there is no such thing.
+func findHungBehind(p stack.Program, list []standing, c calls, requests float64) behind {
+	q, found := sendersOf(p, list, func(w stack.Wait) bool { return w == stack.ChanSend })
+	if !found {
+		return behind{}
+	}
+	var members []member
+	var all int64
+	for _, x := range list {
+		if x.requests > 0 {
+			switch same := q.functions[gofunc.Base(p.Own(x.frames).Function)]; {
+			case same && x.woken > 0:
+				return behind{}
+			case same:
+				all += x.requests // also who came later: none of them got on
+			}
+			continue
+		}
+		at, receives := c.receivesAt(p, x.frames, false)
+		if !receives {
+			continue
+		}
+		near := q.packages[gofunc.Package(at.Function)]
+		switch peer, by := p.PeerOf(x.frames), p.Asker(x.frames); {
+		case !p.Mine(by): // a library's reader listens
+		case (peer == stack.AskedPeer || near && (answers(peer) || peer == stack.OwnPeer)) && x.stuck > 0 && x.stuck == x.goroutines:
+			members = append(members, member{baseFrame(by), at, near, x.stuck})
+		case near && x.wait != stack.ChanRecv:
+			return behind{} // it is at something else, or on its way
+		}
+	}
+	return behind{waiter: q.waiter}.of(members, all, requests)
+}
+
+// senders are where requests wait to hand over what somebody outside of handlers receives.
+type senders struct {
+	functions map[string]bool
+	packages  map[string]bool // of the code that itself waits
+	waiter    stack.Frame     // the line of most
+}
+
+// sendersOf are those requests whose wait is of such a kind; found is false where too few
+// have waited all along.
+func sendersOf(p stack.Program, list []standing, kind func(stack.Wait) bool) (q senders, found bool) {
+	q = senders{functions: map[string]bool{}, packages: map[string]bool{}}
+	var evidence, most int64
+	for _, x := range list {
+		if x.requests == 0 || !kind(x.wait) {
+			continue
+		}
+		own := baseFrame(p.Own(x.frames))
+		q.functions[own.Function] = true
+		q.packages[sendingPackage(p, x.frames)] = true
+		evidence += x.stuckReqs
+		if x.stuckReqs > most {
+			most, q.waiter = x.stuckReqs, own
+		}
+	}
+	return q, evidence >= fewestOrphans
+}
+
+// member is goroutines that have received and not come back.
+type member struct {
+	where, receives stack.Frame
+	near            bool // they receive in the package that sends
+	goroutines      int64
+}
+
+// of is what requests wait behind, of which so many have waited all along.
+func (b behind) of(members []member, all int64, requests float64) behind {
 	if len(members) == 0 {
 		return behind{}
 	}

@@ -76,6 +76,66 @@ func TestFindBehind(t *testing.T) {
 	assert.Equal(t, at("shop/app.serve", 25), findBehind(p, []standing{senders, answers, supervisor}, c, 100).where, "unless there is none")
 }
 
+// TestFindHungBehind is a pool of workers that ask a peer, which requests hand over to.
+func TestFindHungBehind(t *testing.T) {
+	p := stack.Program{MainModule: "shop"}
+	at := func(name string, line int) stack.Frame {
+		return stack.Frame{Function: name, File: "shop.go", Line: line}
+	}
+	c := newCalls([]bundle.CallSite{
+		{Callee: "runtime.selectgo", Function: "shop/pool.do", File: "shop.go", Line: 50, Sends: 1, Receives: 1},
+		{Callee: "runtime.selectgo", Function: "shop/pool.do", File: "shop.go", Line: 55, Receives: 2},
+		{Callee: "runtime.chanrecv2", Function: "shop/pool.work", File: "shop.go", Line: 36},
+		{Callee: "runtime.chanrecv1", Function: "shop/feed.listen", File: "shop.go", Line: 80},
+		{Callee: "runtime.chanrecv1", Function: "lib.reader", File: "lib.go", Line: 8},
+	})
+	stands := func(w stack.Wait, n, requests int64, frames ...stack.Frame) standing {
+		return standing{frames: frames, wait: w, goroutines: n, requests: requests, stuck: n, stuckReqs: requests, throughout: n}
+	}
+	late := func(x standing) standing {
+		x.stuck, x.stuckReqs, x.throughout = 0, 0, 0
+		return x
+	}
+	moving := func(x standing) standing {
+		x.stuck, x.stuckReqs, x.woken = 0, 0, 5
+		return x
+	}
+	choose, roundTrip := stack.Frame{Function: "runtime.selectgo"}, stack.Frame{Function: "net/http.(*persistConn).roundTrip"}
+	reads := func(n int64, on ...stack.Frame) standing {
+		return stands(stack.NetRead, n, 0, append([]stack.Frame{{Function: "internal/poll.(*FD).Read"}, {Function: "net.(*conn).Read"}}, on...)...)
+	}
+	queue, joined := stands(stack.Select, 40, 40, choose, at("shop/pool.do", 50)), late(stands(stack.Select, 40, 40, choose, at("shop/pool.do", 50)))
+	answers := stands(stack.Select, 20, 20, choose, at("shop/pool.do", 55))
+	hung := stands(stack.HTTPClient, 8, 0, roundTrip, at("shop/risk.consult", 17), at("shop/pool.work", 38))
+	reader := reads(1, stack.Frame{Function: "lib.reader", File: "lib.go", Line: 9})
+	listener := reads(1, at("shop/feed.listen", 81))
+	for _, tt := range []struct {
+		name  string
+		list  []standing
+		share float64
+	}{
+		{"all workers hang", []standing{queue, joined, answers, hung}, 1},
+		{"each reads of a connection of its own", []standing{queue, answers, reads(1, at("shop/risk.consult", 17), at("shop/pool.work", 38))}, 0.6},
+		{"beside others that listen", []standing{queue, answers, hung, reader, listener}, 0.6},
+		{"and an idle one of the same package", []standing{queue, answers, hung, stands(stack.ChanRecv, 1, 0, stack.Frame{Function: "runtime.chanrecv2"}, at("shop/pool.work", 36))}, 0.6},
+
+		{"one of them gets answers", []standing{queue, answers, hung, moving(hung)}, 0},
+		{"one is at something else", []standing{queue, answers, hung, stands(stack.Sleep, 1, 0, stack.Frame{Function: "time.Sleep"}, at("shop/risk.back", 30), at("shop/pool.work", 38))}, 0},
+		{"some get through", []standing{queue, moving(answers), hung}, 0},
+		{"nobody hangs", []standing{queue, answers}, 0},
+		{"who listens has taken no work", []standing{queue, answers, listener, reader}, 0},
+		{"too few", []standing{stands(stack.Select, 9, 9, choose, at("shop/pool.do", 50)), hung}, 0},
+		{"long polls", []standing{stands(stack.Select, 99, 99, choose, at("shop/pool.poll", 70)), hung}, 0},
+		{"nothing waits", nil, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			assert.InDelta(t, tt.share, findHungBehind(p, c.choosing(p, tt.list), c, 100).share, 1e-9)
+		})
+	}
+	assert.Equal(t, behind{share: 0.6, members: 8, where: at("shop/risk.consult", 17), receives: at("shop/pool.work", 36), waiter: at("shop/pool.do", 50)},
+		findHungBehind(p, c.choosing(p, []standing{queue, answers, hung}), c, 100))
+}
+
 func TestStoppedRatio(t *testing.T) {
 	const second = int64(1e9)
 	w := bundle.Window{StartNS: 3*second + second/2, EndNS: 8*second + second/2}

@@ -111,8 +111,8 @@ func (e *evidence) orphaned() (orphans, error) {
 	})
 }
 
-// atRest is who stood where, and what the machine code says of these functions, in a
-// trace in which nobody of the program is at work; rests is false where somebody is.
+// atRest is who stood where in the trace, and what the machine code says of these functions;
+// rests is whether nobody of the program is at work.
 type atRest struct {
 	rests    bool
 	list     []standing
@@ -137,10 +137,8 @@ func (e *evidence) atRest() (atRest, error) {
 		if err != nil {
 			return atRest{}, err
 		}
-		if float64(atWorkNS(s)) > workingMost*float64(s.DurationNS()) {
-			return atRest{}, nil
-		}
-		return atRest{true, c.choosing(e.program, standingInTrace(s)), c, float64(account.TotalNS) / float64(s.DurationNS())}, nil
+		rests := float64(atWorkNS(s)) <= workingMost*float64(s.DurationNS())
+		return atRest{rests, c.choosing(e.program, standingInTrace(s)), c, float64(account.TotalNS) / float64(s.DurationNS())}, nil
 	})
 }
 

@@ -59,7 +59,7 @@ func queueSignals() []definition {
 			"Share of request time spent waiting for the goroutines of one function that serve requests through channels or conditions, be it by those that have what requests queue for; of all the program's goroutine time in a program without a known server."),
 		number("trace.consumer_queued_share", dim, Share, ofQueue(consumer, func(q gotrace.Queue, _ *gotrace.Summary) float64 {
 			return share(q.QueuedNS, q.OrderedNS)
-		}), "Share of that waiting in which the goroutine that ended it served others and went on to something else; near 0 where all that wait are served together."),
+		}), "Share of that waiting in which the goroutine that ended it served others and went on to something else, or had not yet taken what was sent; near 0 where all that wait are served together."),
 		number("trace.consumer_late_share", dim, Share, ofQueue(consumer, func(q gotrace.Queue, _ *gotrace.Summary) float64 {
 			return min(1, share(q.LateNS, q.OrderedNS))
 		}), "How much earlier than one that had been served before they had begun, as a share of that waiting; 0 where the first to come is served first."),
@@ -84,6 +84,8 @@ func queueSignals() []definition {
 		number("trace.consumer_cpu_share", dim, Share, queueDoing(consumer, onCPU...), "Share of that work spent running, or waiting for a P or the runtime, such as for the collector."),
 		place("trace.consumer_site", dim, atQueue(consumer, func(q gotrace.Queue) stack.Frame { return q.Serve }),
 			"Where they take what they serve, or give the answer if that is not known."),
+		place("trace.consumer_asking_site", dim, asksLibrary(consumer),
+			"The program's own line that waits longest for them, where they are a library's."),
 		place("trace.consumer_waiter_site", dim, atQueue(consumer, firstWaiter), "Where goroutines wait longest for them."),
 		place("trace.consumer_caller_site", dim, atQueue(consumer, func(q gotrace.Queue) stack.Frame { return q.Caller }),
 			"The program's line through which most of that waiting comes: the call of the function that waits, if that does not handle requests itself."),
@@ -280,6 +282,20 @@ func atQueue(pick queueOf, f func(gotrace.Queue) stack.Frame) func(*evidence) (s
 			return stack.Frame{}, errNone
 		}
 		return baseFrame(f(c.queue)), nil
+	}
+}
+
+// asksLibrary is the line of the main module that waits for goroutines of a library.
+func asksLibrary(pick queueOf) func(*evidence) (stack.Frame, error) {
+	return func(e *evidence) (stack.Frame, error) {
+		c, err := pick(e)
+		switch {
+		case err != nil:
+			return stack.Frame{}, err
+		case c.waited == 0, e.program.Mine(c.queue.Serve), !e.program.Mine(firstWaiter(c.queue)):
+			return stack.Frame{}, errNone
+		}
+		return baseFrame(firstWaiter(c.queue)), nil
 	}
 }
 

@@ -34,6 +34,10 @@ func stalledSignals() []definition {
 				s, err := e.stall(d.dim)
 				return s.where, err
 			}, "The program's line at which most of these wait."),
+			place(d.dim+".stalled_asking_site", d.dim, func(e *evidence) (stack.Frame, error) {
+				s, err := e.stall(d.dim)
+				return s.asking, err
+			}, "The program's own line at which most requests wait, where that is a library's."),
 			place(d.dim+".stalled_other_site", d.dim, func(e *evidence) (stack.Frame, error) {
 				s, err := e.stall(d.dim)
 				return s.other, err
@@ -101,6 +105,7 @@ type stall struct {
 	share              float64
 	members            int64
 	where, other, held stack.Frame
+	asking             stack.Frame // of the main module, where where is not
 }
 
 // standing is goroutines that wait at one place.
@@ -452,11 +457,15 @@ func findStall(p stack.Program, list []standing, c calls, whole, wholeRequests f
 			s.other = m.where
 		}
 	}
-	var stuck, stuckRequests int64
+	var stuck, stuckRequests, most int64
 	for _, x := range list {
-		if onOthers(x.wait) || x.wait == stack.Select {
-			stuck += x.stuck
-			stuckRequests += x.stuckReqs
+		if !onOthers(x.wait) && x.wait != stack.Select {
+			continue
+		}
+		stuck += x.stuck
+		stuckRequests += x.stuckReqs
+		if own := p.Own(x.frames); x.stuckReqs > most && !p.Mine(s.where) && p.Mine(own) {
+			most, s.asking = x.stuckReqs, baseFrame(own)
 		}
 	}
 	if wholeRequests > 0 {

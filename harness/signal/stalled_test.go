@@ -121,10 +121,21 @@ func TestStallOfThoseWhoChoose(t *testing.T) {
 			assert.Equal(t, tt.where, s.where)
 		})
 	}
+	assert.Zero(t, findStall(p, c.choosing(p, []standing{queue, answers, backend, worker}), c, 200, 100).asking, "it is the program's own")
 	assert.InDelta(t, 0.6, findOrphans(p, c.choosing(p, []standing{queue}), c, 100).share, 1e-9, "nobody is left to receive")
 	assert.Zero(t, findOrphans(p, c.choosing(p, []standing{polls}), c, 100).share)
 	keeper := standing{frames: []stack.Frame{{Function: "sync.(*WaitGroup).Wait"}, at("main.run", 36)}, wait: stack.WaitGroup, goroutines: 1, stuck: 1, throughout: 1}
 	assert.InDelta(t, 0.6, findBehind(p, c.choosing(p, []standing{queue, keeper}), c, 100).share, 1e-9)
+
+	// The same in a library, which the requests call.
+	c = newCalls([]bundle.CallSite{
+		choose("lib.add", 10, 1, 1), choose("lib.add", 20, 0, 2), choose("lib.run", 30, 0, 4), choose("lib.run", 35, 1, 1), choose("lib.work", 40, 0, 2), choose("lib.work", 45, 1, 1),
+	})
+	called := stands(60, 60, "lib.add", 10)
+	called.frames = append(called.frames, at("shop/desk.order", 7))
+	inside := findStall(p, c.choosing(p, []standing{called, stands(1, 0, "lib.run", 35), stands(4, 0, "lib.work", 45)}), c, 200, 100)
+	assert.Equal(t, at("lib.work", 45), inside.where)
+	assert.Equal(t, at("shop/desk.order", 7), inside.asking)
 }
 
 // TestStallBehindAWrapper is a hook that logs to the logger that runs it, whose lock is taken and

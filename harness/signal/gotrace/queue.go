@@ -73,7 +73,8 @@ type Queue struct {
 	BusyShare float64
 	// OrderedNS is the time, inside the trace, of waits whose line is known and that a
 	// server ended. QueuedNS is the part of it in which that server ended others' waits
-	// and went on to something else; LateNS the part by which waits had begun before
+	// and went on to something else, and all of those waits that it ended by taking what
+	// was sent; LateNS the part by which waits had begun before
 	// one that the same server had ended already: 0 in a queue, where the first to
 	// come is served first.
 	// Of a bounded one they are those of waits that were passed on, QueuedNS left out.
@@ -413,7 +414,11 @@ func (s *scan) serves(g *goroutine, w *station, t *tally, h *goroutine, by *plac
 	// One that has waited since before the trace came before all that it saw come.
 	since := g.queue.parked
 	x.ordered += now - since
-	x.queued += max(0, v.turned-since)
+	if takes { // whoever takes it comes from something else, and has not begun with this
+		x.queued += now - since
+	} else {
+		x.queued += max(0, v.turned-since)
+	}
 	for i := range v.latest {
 		if v.latest[i].site == w {
 			x.late += max(0, v.latest[i].since-since)

@@ -17,14 +17,21 @@ func (p Program) Asker(frames []Frame) Frame {
 	if at < 0 {
 		return Frame{}
 	}
-	for at > 0 && forwards(frames[at], frames[at-1]) {
+	for at > 0 {
 		next := slices.IndexFunc(frames[at+1:], p.Mine)
-		if next < 0 {
+		if next < 0 || !forwards(frames[at], frames[at-1]) && !interceptsCall(frames[at-1], frames[at+1:at+1+next]) {
 			break
 		}
 		at += 1 + next
 	}
 	return frames[at]
+}
+
+// interceptsCall reports whether who calls this and was called on these frames is one that gRPC
+// has each call of a client pass: it is called by the connection, and calls on.
+func interceptsCall(callee Frame, callers []Frame) bool {
+	return gofunc.Package(callee.Function) == "google.golang.org/grpc" &&
+		slices.ContainsFunc(callers, func(f Frame) bool { return strings.HasPrefix(f.Function, "google.golang.org/grpc.(*ClientConn).") })
 }
 
 // forwards reports whether a method of an interface that others call (an io.Writer's,

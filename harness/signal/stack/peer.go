@@ -79,7 +79,9 @@ func (p Program) PeerOf(frames []Frame) Peer {
 		case name == "net/http.(*Transport).getConn", strings.HasSuffix(name, "lientConn).awaitOpenSlotForStreamLocked"):
 			return NoPeer // waits for its turn
 		case strings.HasSuffix(name, "lientConn).roundTrip"), strings.HasSuffix(name, "lientConn).RoundTrip"),
-			name == "net/rpc.(*Client).Call", name == "google.golang.org/grpc.(*ClientConn).Invoke":
+			name == "net/rpc.(*Client).Call",
+			// The latter is what interceptors of the program call in the end.
+			name == "google.golang.org/grpc.(*ClientConn).Invoke", name == "google.golang.org/grpc.invoke":
 			return AskedPeer
 		case name == "net/http.(*bodyEOFSignal).Read", strings.HasSuffix(name, "ransportResponseBody).Read"):
 			body = true
