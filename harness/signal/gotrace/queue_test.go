@@ -286,12 +286,42 @@ func TestServedQueues(t *testing.T) {
 			assert.Greater(t, waited(s, q), 0.6)
 			assert.Equal(t, tt.workers, q.Servers)
 			assert.Equal(t, pkg+"runErrands", gofunc.Base(q.Serve.Function))
-			assert.Greater(t, float64(q.WorkNS), 0.8*float64(q.ServerNS), "%+v", q)
-			assert.Greater(t, q.BusyShare, 0.8)
+			assert.Greater(t, float64(q.WorkNS), 0.7*float64(q.ServerNS), "%+v", q) // others may keep the clients from sending
+			assert.Greater(t, q.BusyShare, 0.7)
 			assert.Greater(t, did(q, tt.most), 0.5, "%+v", q.Doing)
 			assert.Greater(t, float64(q.QueuedNS), 0.5*float64(q.OrderedNS))
 			assert.Less(t, float64(q.LateNS), 0.2*float64(q.OrderedNS))
 		})
+	}
+}
+
+// Who takes all at once and is then away for long is queued behind like one that takes them singly.
+func TestServedAllAtOnce(t *testing.T) {
+	in := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go tidyBetween(ctx, in)
+	s := crowd(t, func(http.ResponseWriter, *http.Request) { in <- struct{}{} })
+	require.NotEmpty(t, s.Queues)
+	q := s.Queues[0]
+	assert.Equal(t, Served, q.Kind)
+	assert.Greater(t, waited(s, q), 0.6)
+	assert.Equal(t, pkg+"tidyBetween", gofunc.Base(q.Serve.Function))
+	assert.Greater(t, q.BusyShare, 0.8)
+	assert.Greater(t, float64(q.QueuedNS), 0.5*float64(q.OrderedNS))
+	assert.Less(t, float64(q.LateNS), 0.2*float64(q.OrderedNS))
+}
+
+func tidyBetween(ctx context.Context, in <-chan struct{}) {
+	for ctx.Err() == nil {
+		time.Sleep(10 * work)
+		for range inFlight {
+			select {
+			case <-in:
+			case <-ctx.Done():
+				return
+			}
+		}
 	}
 }
 
