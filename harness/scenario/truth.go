@@ -80,7 +80,8 @@ func (s *Scenario) problem(field, message string) *strictyaml.Error {
 }
 
 // MatchesFunction reports whether function, as the Go runtime names it, is the
-// one that pattern means: it equals pattern as a whole or after its package.
+// one that pattern means: it equals pattern as a whole, after its package, or with the
+// package's name alone, as in "app.serve" for "example.com/app.serve".
 // Type arguments do not matter, and function literals count as the function
 // they stand in.
 func MatchesFunction(pattern, function string) bool {
@@ -89,24 +90,25 @@ func MatchesFunction(pattern, function string) bool {
 		return false
 	}
 	for _, name := range []string{gofunc.Plain(function), gofunc.Base(function)} {
-		if pattern == name || pattern == withoutPackage(name) {
+		of, within := splitPackage(name)
+		if pattern == name || pattern == within || pattern == of+"."+within {
 			return true
 		}
 	}
 	return false
 }
 
-// withoutPackage is "(*store).get" of "example.com/app.(*store).get".
-func withoutPackage(name string) string {
+// splitPackage is "app" and "(*store).get" of "example.com/app.(*store).get".
+func splitPackage(name string) (of, within string) {
 	head := name
 	if i := strings.IndexAny(head, "([{ "); i >= 0 {
 		head = head[:i]
 	}
 	slash := strings.LastIndexByte(head, '/') + 1
 	if dot := strings.IndexByte(head[slash:], '.'); dot >= 0 {
-		return name[slash+dot+1:]
+		return name[slash : slash+dot], name[slash+dot+1:]
 	}
-	return name
+	return "", name
 }
 
 // source is what matters of a target's Go files.
@@ -265,7 +267,8 @@ func funcName(decl *ast.FuncDecl) string {
 func (src *source) find(f ExpectedFinding) (Truth, *strictyaml.Error) {
 	var names []string
 	for _, fn := range src.functions {
-		names = append(names, withoutPackage(fn.name))
+		_, name := splitPackage(fn.name)
+		names = append(names, name)
 		// A pattern may name a function literal: the marker counts for it.
 		if !MatchesFunction(f.At, fn.name) && !MatchesFunction(gofunc.Base(literalOwner(f.At)), fn.name) {
 			continue
@@ -310,7 +313,8 @@ func (src *source) marked(id string) []string {
 	var names []string
 	for _, fn := range src.functions {
 		if slices.ContainsFunc(fn.markers, func(m marker) bool { return m.cause == id }) {
-			names = append(names, withoutPackage(fn.name))
+			_, name := splitPackage(fn.name)
+			names = append(names, name)
 		}
 	}
 	return names

@@ -102,7 +102,7 @@ func keptWaiting(w stack.Wait) bool {
 // the waits. One that sleeps for a part of the trace, and ended none when it woke, is not: it
 // keeps a clock.
 func findBehind(p stack.Program, list []standing, c calls, requests float64) behind {
-	q, found := sendersOf(p, list, unasked)
+	q, found := sendersOf(p, list, false, unasked)
 	if !found {
 		return behind{}
 	}
@@ -141,7 +141,7 @@ func findBehind(p stack.Program, list []standing, c calls, requests float64) beh
 // peer for it and got no answer: those who wait are behind the same peer, and come to it one by one.
 // One worker that moves, or a request that gets through, and there is no such thing.
 func findHungBehind(p stack.Program, list []standing, c calls, requests float64) behind {
-	q, found := sendersOf(p, list, func(w stack.Wait) bool { return w == stack.ChanSend })
+	q, found := sendersOf(p, list, true, func(w stack.Wait) bool { return w == stack.ChanSend })
 	if !found {
 		return behind{}
 	}
@@ -150,7 +150,7 @@ func findHungBehind(p stack.Program, list []standing, c calls, requests float64)
 	for _, x := range list {
 		if x.requests > 0 {
 			switch same := q.functions[gofunc.Base(p.Own(x.frames).Function)]; {
-			case same && x.woken > 0:
+			case same && x.woken > 0 && !x.gaveUp:
 				return behind{}
 			case same:
 				all += x.requests // also who came later: none of them got on
@@ -181,8 +181,8 @@ type senders struct {
 }
 
 // sendersOf are those requests whose wait is of such a kind; found is false where too few
-// have waited all along.
-func sendersOf(p stack.Program, list []standing, kind func(stack.Wait) bool) (q senders, found bool) {
+// have waited all along, or, if that is asked, too few are there where all others gave up.
+func sendersOf(p stack.Program, list []standing, late bool, kind func(stack.Wait) bool) (q senders, found bool) {
 	q = senders{functions: map[string]bool{}, packages: map[string]bool{}}
 	var evidence, most int64
 	for _, x := range list {
@@ -192,9 +192,12 @@ func sendersOf(p stack.Program, list []standing, kind func(stack.Wait) bool) (q 
 		own := baseFrame(p.Own(x.frames))
 		q.functions[own.Function] = true
 		q.packages[sendingPackage(p, x.frames)] = true
-		evidence += x.stuckReqs
-		if x.stuckReqs > most {
-			most, q.waiter = x.stuckReqs, own
+		n := x.stuckReqs
+		if late {
+			n = x.kept()
+		}
+		if evidence += n; n > most {
+			most, q.waiter = n, own
 		}
 	}
 	return q, evidence >= fewestOrphans

@@ -100,6 +100,11 @@ func TestFindHungBehind(t *testing.T) {
 		x.stuck, x.stuckReqs, x.woken = 0, 0, 5
 		return x
 	}
+	gaveUp := func(x standing) standing {
+		x = moving(x)
+		x.gaveUp = true
+		return x
+	}
 	choose, roundTrip := stack.Frame{Function: "runtime.selectgo"}, stack.Frame{Function: "net/http.(*persistConn).roundTrip"}
 	reads := func(n int64, on ...stack.Frame) standing {
 		return stands(stack.NetRead, n, 0, append([]stack.Frame{{Function: "internal/poll.(*FD).Read"}, {Function: "net.(*conn).Read"}}, on...)...)
@@ -118,6 +123,8 @@ func TestFindHungBehind(t *testing.T) {
 		{"each reads of a connection of its own", []standing{queue, answers, reads(1, at("shop/risk.consult", 17), at("shop/pool.work", 38))}, 0.6},
 		{"beside others that listen", []standing{queue, answers, hung, reader, listener}, 0.6},
 		{"and an idle one of the same package", []standing{queue, answers, hung, stands(stack.ChanRecv, 1, 0, stack.Frame{Function: "runtime.chanrecv2"}, at("shop/pool.work", 36))}, 0.6},
+
+		{"requests give up after a while", []standing{gaveUp(queue), gaveUp(joined), gaveUp(answers), hung}, 1},
 
 		{"one of them gets answers", []standing{queue, answers, hung, moving(hung)}, 0},
 		{"one is at something else", []standing{queue, answers, hung, stands(stack.Sleep, 1, 0, stack.Frame{Function: "time.Sleep"}, at("shop/risk.back", 30), at("shop/pool.work", 38))}, 0},

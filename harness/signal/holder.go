@@ -27,6 +27,8 @@ func holderSignals() []definition {
 			"Share of the holder's time under that lock spent waiting for a peer's answer or to connect to it; where nobody released it for most of the trace, of the trace's length, by one who holds a lock."),
 		place("trace.lock_holder_answer_site", dim, heldUpSite(reading, answers),
 			"Where that is, where it is most of that time."),
+		number("trace.lock_holder_hung", dim, Count, holderHung,
+			"Waits for an answer at that line that last all of the trace, where hardly any such wait ends, as for trace.upstream_stuck_share; 0 for fewer than three."),
 		place("trace.lock_asking_site", dim, lockAsking,
 			"The program's line where goroutines wait longest for that lock, where none of the program's code is on the stack of who holds it most: the library's own goroutine."),
 	}
@@ -139,6 +141,24 @@ func (e *evidence) heldUp(what []string, want wanted) (heldUp, error) {
 	}
 }
 
+// holderHung is how many wait where who holds the lock waits for an answer, if those hang.
+func holderHung(e *evidence) (float64, error) {
+	at, err := heldUpSite(reading, answers)(e)
+	if err != nil {
+		return 0, err
+	}
+	list, _, _, err := e.stuck(answers)
+	if err != nil {
+		return 0, err
+	}
+	for _, h := range list {
+		if baseFrame(h.where) == at {
+			return float64(h.count), nil
+		}
+	}
+	return 0, nil
+}
+
 // kept reports whether nobody has let go of the lock for most of the trace.
 func (c contention) kept() bool {
 	_, released := c.holder()
@@ -191,7 +211,7 @@ func (e *evidence) keptFrom(s *gotrace.Summary, want wanted) (heldUp, error) {
 			continue
 		}
 		if v := min(1, share(p.StoodNS, p.Goroutines*s.DurationNS())); v > most.share {
-			most = heldUp{v, baseFrame(p.Where)}
+			most = heldUp{v, baseFrame(e.program.Asker(p.Frames))}
 		}
 	}
 	return most, nil

@@ -120,6 +120,18 @@ type standing struct {
 
 	// Of the trace alone: how many stood there for all of it, and how many waits ended at that line.
 	throughout, woken int64
+	// gaveUp says that waits of requests ended there, and all of them by a deadline or because
+	// somebody gave up: nobody of the program ended one.
+	gaveUp bool
+}
+
+// kept is how many requests wait there, as far as is known for what nobody gives: all that have done
+// so throughout, and where others give up, all that are there.
+func (x standing) kept() int64 {
+	if x.gaveUp {
+		return x.requests
+	}
+	return x.stuckReqs
 }
 
 func (e *evidence) stall(dim string) (stall, error) {
@@ -168,6 +180,7 @@ func standingInTrace(s *gotrace.Summary) []standing {
 		if p.Woken == 0 {
 			x.stuck, x.stuckReqs = p.Throughout, p.ThroughoutRequests
 		}
+		x.gaveUp = p.Requests > 0 && p.Woken > 0 && p.Given == 0
 		list = append(list, x)
 	}
 	return list
@@ -451,7 +464,10 @@ func findStall(p stack.Program, list []standing, c calls, whole, wholeRequests f
 		return cmp.Or(cmp.Compare(b.goroutines, a.goroutines), cmp.Compare(in[a.where.Function], in[b.where.Function]), cmp.Compare(a.where.Line, b.where.Line))
 	})
 	s := stall{where: members[0].where, held: members[0].held}
+	packages := map[string]bool{}
 	for _, m := range members {
+		packages[gofunc.Package(m.where.Function)] = true
+		packages[gofunc.Package(m.held.Function)] = true
 		s.members += m.goroutines
 		if s.other.IsZero() && m.where != s.where {
 			s.other = m.where
@@ -462,10 +478,14 @@ func findStall(p stack.Program, list []standing, c calls, whole, wholeRequests f
 		if !onOthers(x.wait) && x.wait != stack.Select {
 			continue
 		}
+		requests := x.stuckReqs
+		if packages[sendingPackage(p, x.frames)] {
+			requests = x.kept()
+		}
 		stuck += x.stuck
-		stuckRequests += x.stuckReqs
-		if own := p.Own(x.frames); x.stuckReqs > most && !p.Mine(s.where) && p.Mine(own) {
-			most, s.asking = x.stuckReqs, baseFrame(own)
+		stuckRequests += requests
+		if own := p.Own(x.frames); requests > most && !p.Mine(s.where) && p.Mine(own) {
+			most, s.asking = requests, baseFrame(own)
 		}
 	}
 	if wholeRequests > 0 {

@@ -98,6 +98,11 @@ func TestStallOfThoseWhoChoose(t *testing.T) {
 	backend, worker := stands(1, 0, "main.run", 35), stands(4, 0, "main.work", 45)
 	moving := worker
 	moving.stuck--
+	gaveUp := func(x standing) standing {
+		x.stuck, x.stuckReqs, x.throughout, x.woken, x.gaveUp = 0, 0, 0, 9, true
+		return x
+	}
+	elsewhere := gaveUp(stands(100, 100, "shop/board.follow", 5))
 	for _, tt := range []struct {
 		name  string
 		list  []standing
@@ -108,6 +113,9 @@ func TestStallOfThoseWhoChoose(t *testing.T) {
 		{"requests wait for the answer alone", []standing{polls, backend, worker}, 1, at("main.work", 45)},
 		{"it sends to those who ask it", []standing{queue, backend}, 0.6, at("main.run", 35)},
 		{"what it takes and spills is put in by itself", []standing{queue, stands(1, 0, "main.spill", 77)}, 0.6, at("main.spill", 77)},
+
+		{"requests that give up after a while", []standing{gaveUp(answers), backend, worker}, 0.4, at("main.work", 45)},
+		{"long polls of another package, which give up as well", []standing{gaveUp(answers), elsewhere, backend, worker}, 0.4, at("main.work", 45)},
 
 		{"a worker gets on", []standing{queue, answers, backend, moving}, 0, stack.Frame{}},
 		{"they are idle", []standing{queue, answers, stands(1, 0, "main.run", 30), stands(4, 0, "main.work", 40)}, 0, stack.Frame{}},

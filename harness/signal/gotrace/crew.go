@@ -17,6 +17,7 @@ type crew struct {
 	heard   int64 // reading without having asked
 	work    map[Doing]int64
 	clock   map[Doing]int64 // waiting for a time
+	turns   map[Doing]int64 // waiting for what others had waited for as well
 	on      map[*crew]int64 // waiting for those
 	// customers are crews that it answers.
 	customers map[*crew]bool
@@ -43,7 +44,7 @@ type server struct {
 	served  int64 // time that those had waited whose waits it ended
 	// Its part of the crew's accounts.
 	total, idle, heard, on, read int64
-	clock                        []Doing
+	clock, turns                 []Doing
 }
 
 type arrival struct {
@@ -57,7 +58,7 @@ func (q *queues) crew(by *place) *crew {
 		c := q.crews[name]
 		if c == nil {
 			c = &crew{
-				name: name, work: map[Doing]int64{}, clock: map[Doing]int64{}, on: map[*crew]int64{}, customers: map[*crew]bool{},
+				name: name, work: map[Doing]int64{}, clock: map[Doing]int64{}, turns: map[Doing]int64{}, on: map[*crew]int64{}, customers: map[*crew]bool{},
 				takes: map[stack.Frame]int64{}, gives: map[stack.Frame]int64{}, members: map[*server]bool{},
 			}
 			q.crews[name] = c
@@ -80,6 +81,13 @@ func (c *crew) busy() (work, idle int64) {
 			work += ns
 		}
 	}
+	for d, ns := range c.turns {
+		if c.takesAt(d) {
+			idle += ns
+		} else {
+			work += ns
+		}
+	}
 	for o, ns := range c.on {
 		if o.listens() {
 			work += ns // for an answer that the other reads
@@ -96,8 +104,14 @@ func (c *crew) listens() bool { return c.heard > c.total/2 }
 // waits for work and for a time waits for work. What waits for times and was never
 // given anything is a clock.
 func (c *crew) idles(d Doing) bool {
+	return c.handed == 0 || c.takesAt(d) && stack.Wait(d.What) != stack.Sleep
+}
+
+// takesAt reports whether a wait was at a line where requests, or who works for them, give the
+// crew work. What one of the crew gives another there is work as well, and no turn.
+func (c *crew) takesAt(d Doing) bool {
 	_, takes := c.takes[d.Where]
-	return c.handed == 0 || takes && stack.Wait(d.What) != stack.Sleep
+	return takes
 }
 
 // busyShare is Queue.BusyShare. Of what the crew waits for others, so much is no work
@@ -169,6 +183,11 @@ func (v *server) leave() {
 			idle += d.NS
 		}
 	}
+	for _, d := range v.turns {
+		if c.takesAt(d) {
+			idle += d.NS
+		}
+	}
 	c.served += v.served
 	c.idleServed += int64(float64(v.served) * float64(idle) / float64(v.total))
 	c.onServed += int64(float64(v.served) * float64(v.on) / float64(v.total))
@@ -200,7 +219,11 @@ func (s *scan) endServerWait(id trace.GoID, g *goroutine, h *goroutine, by *plac
 		c.clock[d] += ns
 		d.NS = ns
 		v.clock = addDoing(v.clock, d)
-	case passed, !g.blamed.Queues(), h.queue.creator == id, !by.ours, by.act == stack.Lends:
+	case passed:
+		c.turns[d] += ns
+		d.NS = ns
+		v.turns = addDoing(v.turns, d)
+	case !g.blamed.Queues(), h.queue.creator == id, !by.ours, by.act == stack.Lends:
 		c.work[d] += ns
 		if g.blamed == stack.NetRead {
 			v.read += ns
@@ -233,6 +256,11 @@ func (c *crew) doing() map[Doing]int64 {
 	}
 	for d, ns := range c.clock {
 		if !c.idles(d) {
+			all[d] += ns
+		}
+	}
+	for d, ns := range c.turns {
+		if !c.takesAt(d) {
 			all[d] += ns
 		}
 	}

@@ -20,6 +20,9 @@ type Parked struct {
 	// Woken counts goroutines that were woken, inside the trace, from the same kind
 	// of wait at that line.
 	Woken int64
+	// Given is how many of those waits another goroutine of the program ended, and not a
+	// deadline, a cancelled context or the network.
+	Given int64
 }
 
 // park notes where a goroutine waits at the end.
@@ -53,7 +56,7 @@ func (s *scan) park(g *goroutine) {
 
 // finishPlaces sums up what is counted by place.
 func (s *scan) finishPlaces() {
-	woken := map[waitKey]int64{}
+	woken, given := map[waitKey]int64{}, map[waitKey]int64{}
 	runnable := map[stack.Frame]int64{}
 	below := map[Below]int64{}
 	for _, at := range s.interned {
@@ -62,6 +65,7 @@ func (s *scan) finishPlaces() {
 		}
 		if at.woken > 0 {
 			woken[waitKey{at.wait, at.own}] += at.woken
+			given[waitKey{at.wait, at.own}] += at.given
 		}
 		if at.runnableNS > 0 {
 			runnable[at.own] += at.runnableNS
@@ -73,7 +77,7 @@ func (s *scan) finishPlaces() {
 		s.sum.Libraries = append(s.sum.Libraries, b)
 	}
 	for _, p := range s.parked {
-		p.Woken = woken[waitKey{p.Wait, p.Where}]
+		p.Woken, p.Given = woken[waitKey{p.Wait, p.Where}], given[waitKey{p.Wait, p.Where}]
 		s.sum.Parked = append(s.sum.Parked, *p)
 	}
 	sort.Slice(s.sum.Parked, func(i, j int) bool {

@@ -41,6 +41,7 @@ type place struct {
 	next        *place // that a span from here last led to, and its part
 	span        requests.PartID
 	woken       int64 // goroutines from a wait here
+	given       int64 // of these, by another goroutine of the program
 	runnableNS  int64 // waited for a P here
 	// For locks: what the site is called, as one that waits and as one that releases.
 	waits, releases string

@@ -314,6 +314,9 @@ func (s *scan) queueWoken(ev *trace.Event, id trace.GoID, g *goroutine, now int6
 	if by == nil || h == nil || by.diag || g.diag {
 		h, by = nil, nil
 	}
+	if at != nil && by != nil && by.act != stack.GivesUp && (by.ours || by.act == stack.Lends) {
+		at.given++
+	}
 	g.hand(h, by)
 	s.slots.woken(g, at, known, by, now)
 	if by == nil || known && at == nil || !by.ours && by.act != stack.Lends ||

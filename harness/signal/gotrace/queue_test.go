@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -202,9 +203,12 @@ func (r *stockroom) put() {
 }
 
 // errand is a piece of work for another goroutine.
-type errand struct{ done chan struct{} }
+type errand struct {
+	done chan struct{}
+	half bool // one half of it is done
+}
 
-func newErrand() errand { return errand{make(chan struct{}, 1)} }
+func newErrand() errand { return errand{done: make(chan struct{}, 1)} }
 
 func runErrands(ctx context.Context, in <-chan errand, do func()) {
 	for {
@@ -322,6 +326,40 @@ func tidyBetween(ctx context.Context, in <-chan struct{}) {
 				return
 			}
 		}
+	}
+}
+
+// Workers who give each other work, as they find some, wait for it and for no turn.
+func TestWorkersThatGiveEachOtherWork(t *testing.T) {
+	in := make(chan errand, inFlight)
+	defer close(in)
+	for range 4 {
+		go walkErrands(in)
+	}
+	s := crowd(t, func(http.ResponseWriter, *http.Request) {
+		time.Sleep(5 * work) // so that they have little to do
+		e := newErrand()
+		in <- e
+		<-e.done
+	})
+	for _, q := range s.Queues {
+		if q.Kind == Served {
+			assert.Zero(t, did(q, stack.ChanRecv), "%+v", q)
+			assert.Zero(t, did(q, stack.Select), "%+v", q)
+		}
+	}
+}
+
+// walkErrands does one half of an errand, and leaves the other to whoever is free.
+func walkErrands(in chan errand) {
+	for e := range in {
+		time.Sleep(work / 4)
+		if e.half {
+			e.done <- struct{}{}
+			continue
+		}
+		e.half = true
+		in <- e
 	}
 }
 
@@ -836,3 +874,46 @@ func TestQueuesOfTwoResources(t *testing.T) {
 	assert.Equal(t, lineIn(t, "queue_test.go", "narrow"), q.Acquire.Line, fmt.Sprintf("%+v", s.Queues))
 	assert.InDelta(t, 1, q.Slots, 0.4)
 }
+
+// Waits that a deadline ends, or whoever gives up, are given by nobody.
+func TestWaitsThatAreGivenUp(t *testing.T) {
+	const rounds = 10
+	never, tokens := make(chan struct{}), make(chan struct{})
+	defer close(never)
+	s := read(t, testtrace.Record(t, func() {
+		for range rounds {
+			ctx, cancel := context.WithTimeout(t.Context(), work)
+			awaitNews(ctx, never)
+			cancel()
+			ctx, cancel = context.WithCancel(t.Context())
+			time.AfterFunc(work, cancel)
+			awaitNews(ctx, never)
+			go func() {
+				time.Sleep(work)
+				tokens <- struct{}{}
+			}()
+			awaitToken(tokens)
+		}
+		go awaitNews(context.Background(), never) // who is there at the end is what is told of
+		go awaitToken(tokens)
+		time.Sleep(5 * work)
+	}))
+	close(tokens)
+	for name, given := range map[string]bool{"awaitNews": false, "awaitToken": true} {
+		i := slices.IndexFunc(s.Parked, func(p Parked) bool { return p.Where.Function == pkg+name })
+		require.GreaterOrEqual(t, i, 0, "%+v", s.Parked)
+		assert.Equal(t, given, s.Parked[i].Given > 0, "%s: %+v", name, s.Parked[i])
+		assert.Positive(t, s.Parked[i].Woken, name)
+	}
+}
+
+//go:noinline
+func awaitNews(ctx context.Context, news <-chan struct{}) {
+	select {
+	case <-news:
+	case <-ctx.Done():
+	}
+}
+
+//go:noinline
+func awaitToken(tokens <-chan struct{}) { <-tokens }
