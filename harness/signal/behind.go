@@ -67,7 +67,7 @@ type behind struct {
 
 func (e *evidence) behind() (behind, error) {
 	return once(e, "behind", func() (behind, error) {
-		x, err := e.atRest()
+		x, err := e.whoStands()
 		if err != nil || !x.rests {
 			return behind{}, err
 		}
@@ -77,7 +77,7 @@ func (e *evidence) behind() (behind, error) {
 
 func (e *evidence) hungBehind() (behind, error) {
 	return once(e, "hung behind", func() (behind, error) {
-		x, err := e.atRest() // or not: requests may still arrive and join those who wait
+		x, err := e.whoStands() // whether it rests or not: requests may still arrive and join those who wait
 		if err != nil {
 			return behind{}, err
 		}

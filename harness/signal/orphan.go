@@ -103,7 +103,7 @@ const (
 
 func (e *evidence) orphaned() (orphans, error) {
 	return once(e, "orphans", func() (orphans, error) {
-		x, err := e.atRest()
+		x, err := e.whoStands()
 		if err != nil || !x.rests {
 			return orphans{}, err
 		}
@@ -111,34 +111,34 @@ func (e *evidence) orphaned() (orphans, error) {
 	})
 }
 
-// atRest is who stood where in the trace, and what the machine code says of these functions;
+// whoStands is who stood where in the trace, and what the machine code says of these functions;
 // rests is whether nobody of the program is at work.
-type atRest struct {
+type whoStands struct {
 	rests    bool
 	list     []standing
 	calls    calls
 	requests float64 // on average
 }
 
-func (e *evidence) atRest() (atRest, error) {
-	return once(e, "at rest", func() (atRest, error) {
+func (e *evidence) whoStands() (whoStands, error) {
+	return once(e, "at rest", func() (whoStands, error) {
 		s, err := e.trace()
 		if err != nil {
-			return atRest{}, err
+			return whoStands{}, err
 		}
 		account, serves, err := base(s)
 		if err != nil {
-			return atRest{}, err
+			return whoStands{}, err
 		}
 		if !serves || s.DurationNS() <= 0 {
-			return atRest{}, errors.New("trace: no requests are known as such")
+			return whoStands{}, errors.New("trace: no requests are known as such")
 		}
 		c, err := e.callsByFunction()
 		if err != nil {
-			return atRest{}, err
+			return whoStands{}, err
 		}
 		rests := float64(atWorkNS(s)) <= workingMost*float64(s.DurationNS())
-		return atRest{rests, c.choosing(e.program, standingInTrace(s)), c, float64(account.TotalNS) / float64(s.DurationNS())}, nil
+		return whoStands{rests, c.choosing(e.program, standingInTrace(s)), c, float64(account.TotalNS) / float64(s.DurationNS())}, nil
 	})
 }
 

@@ -414,9 +414,9 @@ func TestWaitsFromBeforeTheTrace(t *testing.T) {
 	}
 	time.Sleep(20 * time.Millisecond)
 	s := read(t, testtrace.Record(t, func() {
+		wg.Go(func() { st.get(0) }) // behind the four, and with a stack
+		time.Sleep(4 * time.Millisecond)
 		close(release)
-		time.Sleep(2 * time.Millisecond)
-		wg.Go(func() { st.get(0) })
 		wg.Wait()
 	}))
 	l := lockAt(t, s, "get")
