@@ -11,51 +11,51 @@ import (
 
 // behindSignals find requests that wait for a goroutine which has taken something from a channel
 // and has not come back for more: it waits itself, for another thing than they do, so that there
-// is no circle, and nobody is seen who could end that.
+// is no circle, and nobody is seen who could end that; or it waits for a peer that does not answer.
 func behindSignals() []definition {
-	return []definition{
-		number("trace.stalled_behind_share", bundle.DimTrace, Share, func(e *evidence) (float64, error) {
-			b, err := e.behind()
-			return b.share, err
-		}, "Share of request time in waits that lasted throughout the trace, of which some are to send or for a WaitGroup, where a goroutine outside of handlers that receives waits all along in turn, for a condition, a lock or a WaitGroup; 0 where somebody is at work, asleep, in I/O or may be told by an event."),
-		number("trace.stalled_behind_members", bundle.DimTrace, Count, func(e *evidence) (float64, error) {
-			b, err := e.behind()
-			return float64(b.members), err
-		}, "Goroutines outside of handlers that wait so."),
-		place("trace.stalled_behind_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
-			b, err := e.behind()
-			return b.where, err
-		}, "The program's line at which they wait, or the first of these lines."),
-		place("trace.stalled_behind_receive_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
-			b, err := e.behind()
-			return b.receives, err
-		}, "The line at which they receive; from the machine code."),
-		place("trace.stalled_behind_waiter_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
-			b, err := e.behind()
-			return b.waiter, err
-		}, "The program's line at which most requests wait to send, or for a WaitGroup."),
-
-		number("trace.hung_behind_share", bundle.DimTrace, Share, func(e *evidence) (float64, error) {
-			b, err := e.hungBehind()
-			return b.share, err
-		}, "Share of the requests in flight that wait, at the end of the trace, in functions in which some have waited to send throughout and none got on, where goroutines outside of handlers that receive wait all along for the answer of a peer; 0 where one of these moves."),
-		number("trace.hung_behind_members", bundle.DimTrace, Count, func(e *evidence) (float64, error) {
-			b, err := e.hungBehind()
-			return float64(b.members), err
-		}, "Goroutines outside of handlers that wait for a peer so."),
-		place("trace.hung_behind_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
-			b, err := e.hungBehind()
-			return b.where, err
-		}, "The program's line at which most of them wait."),
-		place("trace.hung_behind_receive_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
-			b, err := e.hungBehind()
-			return b.receives, err
-		}, "The line at which they receive; from the machine code."),
-		place("trace.hung_behind_waiter_site", bundle.DimTrace, func(e *evidence) (stack.Frame, error) {
-			b, err := e.hungBehind()
-			return b.waiter, err
-		}, "The program's line at which most requests wait to send."),
+	const trace = bundle.DimTrace
+	var defs []definition
+	for _, d := range []struct {
+		name                          string
+		find                          func(*evidence) (behind, error)
+		share, members, where, waiter string
+	}{
+		{
+			"trace.stalled_behind", (*evidence).behind,
+			"Share of request time in waits that lasted throughout the trace, of which some are to send or for a WaitGroup, where a goroutine outside of handlers that receives waits all along in turn, for a condition, a lock or a WaitGroup; 0 where somebody is at work, asleep, in I/O or may be told by an event.",
+			"Goroutines outside of handlers that wait so.",
+			"The program's line at which they wait, or the first of these lines.",
+			"The program's line at which most requests wait to send, or for a WaitGroup.",
+		},
+		{
+			"trace.hung_behind", (*evidence).hungBehind,
+			"Share of the requests in flight that wait, at the end of the trace, in functions in which some have waited to send throughout and none got on, where goroutines outside of handlers that receive wait all along for the answer of a peer; 0 where one of these moves.",
+			"Goroutines outside of handlers that wait for a peer so.",
+			"The program's line at which most of them wait.",
+			"The program's line at which most requests wait to send.",
+		},
+	} {
+		at := func(of func(behind) stack.Frame) func(*evidence) (stack.Frame, error) {
+			return func(e *evidence) (stack.Frame, error) {
+				b, err := d.find(e)
+				return of(b), err
+			}
+		}
+		defs = append(defs,
+			number(d.name+"_share", trace, Share, func(e *evidence) (float64, error) {
+				b, err := d.find(e)
+				return b.share, err
+			}, d.share),
+			number(d.name+"_members", trace, Count, func(e *evidence) (float64, error) {
+				b, err := d.find(e)
+				return float64(b.members), err
+			}, d.members),
+			place(d.name+"_site", trace, at(func(b behind) stack.Frame { return b.where }), d.where),
+			place(d.name+"_receive_site", trace, at(func(b behind) stack.Frame { return b.receives }), "The line at which they receive; from the machine code."),
+			place(d.name+"_waiter_site", trace, at(func(b behind) stack.Frame { return b.waiter }), d.waiter),
+		)
 	}
+	return defs
 }
 
 // behind is requests that wait for one who waits himself; its share is 0 for none.
