@@ -15,7 +15,7 @@ func (a *app) analyzeCommand() *cobra.Command {
 	var rules ruleFlags
 	cmd := &cobra.Command{
 		Use:   "analyze BUNDLE",
-		Short: "Diagnose a recording, on any machine and without any rights",
+		Short: "Diagnose a recording, on any Linux machine and without any rights",
 		Long: `Analyze reads a bundle, the directory that run wrote or a .tar.gz of it, and
 says what is wrong with the server it was recorded from. The same bundle gives
 the same findings, byte for byte, wherever it is analyzed.`,

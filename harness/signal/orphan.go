@@ -121,7 +121,7 @@ type whoStands struct {
 }
 
 func (e *evidence) whoStands() (whoStands, error) {
-	return once(e, "at rest", func() (whoStands, error) {
+	return once(e, "who stands", func() (whoStands, error) {
 		s, err := e.trace()
 		if err != nil {
 			return whoStands{}, err
